@@ -1,0 +1,12 @@
+"""The nodes: thin adapters between the host and the rooms below. Nothing imports this folder but the pack's entrypoint."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import load, preprocess, stack
+
+
+class ControlStackExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [*load.NODES, *stack.NODES, *preprocess.NODES]

@@ -1,0 +1,195 @@
+"""The Python environment of demo, tests and benchmarks: made on first use, kept until its list of packages changes.
+
+Standard library only, because it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import hosts
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = Path(os.environ.get("CONTROLSTACK_VENV") or ROOT / ".venv")
+
+TORCH = "torch==2.13.0"
+# The host lists these beside torch, but their builds must match torch's; templates are 400 MB of pictures we never show.
+APART = re.compile(r"^(torch|torchvision|torchaudio|comfyui-workflow-templates)\b", re.IGNORECASE)
+# What a Python that already runs the host has. Where all of it is importable, nothing is installed.
+HOST_MODULES = ("torch", "aiohttp", "transformers", "safetensors", "yaml", "av", "sqlalchemy", "comfyui_frontend_package")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of pip; done again when its words change."""
+
+    name: str
+    words: tuple[str, ...]
+
+    @property
+    def stamp(self) -> str:
+        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]
+
+
+def host_steps() -> list[Step]:
+    """Packages of the newest host found, with torch first so that no other package chooses its build."""
+    found = hosts.find()
+    lines = (found[0].path / "requirements.txt").read_text().splitlines() if found else []
+    wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#") and not APART.match(line)]
+    return [
+        Step("torch", (TORCH,)),
+        Step("what the host needs", (*wanted, "requests")),
+        Step("torch's companions", ("--no-deps", "torchvision==0.28.0", "torchaudio==2.11.0")),
+        Step("what the pack needs", tuple(pack_requirements())),
+    ]
+
+
+def test_steps() -> list[Step]:
+    lines = (ROOT / "tests" / "requirements.txt").read_text().split()
+    return [
+        Step("what the tests need", tuple(lines)),
+        Step("the reference preprocessors", ("--no-deps", "controlnet-aux==0.0.10")),
+    ]
+
+
+def pack_requirements() -> Iterable[str]:
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            yield line.strip()
+
+
+def python_of(home: Path) -> Path:
+    return home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def enter(room: str, *, tests: bool = False) -> None:
+    """Go on in the environment: make or complete it, then run `python ROOM` again there with the same arguments.
+
+    Returns at once when the running Python is that environment and complete, or already has all that the host needs.
+    """
+    if not tests and _runs_the_host():
+        return
+    steps = host_steps() + (test_steps() if tests else [])
+    inside = Path(sys.prefix).resolve() == HOME.resolve()
+    if inside and not _missing(steps):
+        return
+    make(steps)
+    words = [str(python_of(HOME)), str(ROOT / room), *sys.argv[1:]]
+    if os.name == "nt":
+        sys.exit(subprocess.call(words))
+    sys.stdout.flush()
+    os.execv(words[0], words)
+
+
+def make(steps: list[Step]) -> None:
+    """Create the environment and run every step that it has not had."""
+    if not python_of(HOME).exists():
+        say(f"making a Python environment in {HOME}")
+        venv.create(HOME, with_pip=True)
+    for step in _missing(steps):
+        began = time.monotonic()
+        say(f"installing {step.name} ...")
+        _pip(step)
+        if step.name == "torch's companions":
+            _mend_companions()
+        if step.name == "what the pack needs":
+            _mend_opencv()
+        _stamp_file(step).write_text(step.stamp)
+        say(f"installed {step.name} in {time.monotonic() - began:.0f} s")
+
+
+def say(line: str) -> None:
+    print(f"[environment] {line}", flush=True)
+
+
+def _runs_the_host() -> bool:
+    from importlib.util import find_spec
+
+    return all(find_spec(name) for name in (*HOST_MODULES, "cv2"))
+
+
+def _stamp_file(step: Step) -> Path:
+    return HOME / f"controlstack-{re.sub('[^a-z]+', '-', step.name)}"
+
+
+def _missing(steps: list[Step]) -> list[Step]:
+    return [s for s in steps if not _stamp_file(s).exists() or _stamp_file(s).read_text() != s.stamp]
+
+
+def _pip(step: Step) -> None:
+    """Run pip, showing the package it is at; its whole output is shown only when it fails."""
+    words = [str(python_of(HOME)), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    lines: list[str] = []
+    with subprocess.Popen([*words, *step.words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+        assert pip.stdout is not None
+        for line in pip.stdout:
+            lines.append(line)
+            if line.startswith(("Collecting", "Installing")):
+                print(f"    {line.strip()[:110]}", flush=True)
+    if pip.returncode:
+        sys.exit(f"{''.join(lines[-30:])}\ncould not install {step.name}: pip ended with {pip.returncode} (see above)")
+
+
+def _imports(module: str) -> str:
+    """What importing `module` in the environment says on failure; empty when it works."""
+    done = subprocess.run([str(python_of(HOME)), "-c", f"import {module}"], capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+
+
+def _site_packages() -> Path:
+    words = [str(python_of(HOME)), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip())
+
+
+# torchvision's compiled operators come for one build of torch only. Where they do not load, its Python half works once
+# the two operators that it names at import are declared, and the host uses nothing more of it.
+_DECLARE_NMS = '''\
+"""Declares the operators torchvision names at import, when its compiled ones were built for another torch."""
+import importlib.abc
+import sys
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision":
+            sys.meta_path.remove(self)
+            import torch
+
+            self.library = library = torch.library.Library("torchvision", "FRAGMENT")
+            for operator in ("nms", "qnms"):
+                library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            sys.controlstack_torchvision = library
+        return None
+
+
+sys.meta_path.insert(0, Finder())
+'''
+
+
+def _mend_companions() -> None:
+    site = _site_packages()
+    if "nms does not exist" in _imports("torchvision"):
+        (site / "controlstack_torchvision.py").write_text(_DECLARE_NMS)
+        (site / "controlstack_torchvision.pth").write_text("import controlstack_torchvision\n")
+    if _imports("torchaudio"):
+        for library in (site / "torchaudio" / "lib").glob("*.so"):
+            library.unlink()
+    for module in ("torchvision", "torchaudio"):
+        if said := _imports(module):
+            say(f"warning: {module} does not import ({said}); the host may refuse to start")
+
+
+def _mend_opencv() -> None:
+    """On a machine without a screen's libraries the usual wheel does not import; the headless one does."""
+    if _imports("cv2"):
+        say("opencv-python needs libraries of a screen that are not here: taking the headless wheel")
+        _pip(Step("opencv headless", ("--force-reinstall", "--no-deps", "opencv-python-headless")))
