@@ -1,0 +1,63 @@
+"""Residuals: what a ControlNet adds to a UNet, `{"input" | "middle" | "output": [Tensor | None]}`.
+
+"output" holds one (rows, C, h, w) tensor for each input block, to be added to its skip connection; "middle" one for the
+middle block; "input" is what T2I-Adapters add after input blocks. The UNet pops from these lists, so every function
+returns new ones, and none writes to a tensor that it did not make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+PLACES = ("input", "middle", "output")
+Residuals = dict[str, list[torch.Tensor | None]]
+
+
+def merge(previous: Residuals | None, own: Residuals) -> Residuals:
+    """The sum of two nets' residuals, previous + own, place by place. Shorter lists count as if filled with None."""
+    if previous is None:
+        return {place: list(own.get(place, [])) for place in PLACES}
+    return {place: _added(previous.get(place, []), own.get(place, [])) for place in PLACES}
+
+
+def weigh(residuals: Residuals, weights: Callable[[int], Sequence[float]]) -> Residuals:
+    """Multiply each residual by its weight; `weights(count)` gives them from the first input block to the middle."""
+    output, middle = residuals.get("output", []), residuals.get("middle", [])
+    by_depth = weights(len(output) + len(middle))
+    return {
+        "input": list(residuals.get("input", [])),
+        "output": [_times(r, w) for r, w in zip(output, by_depth, strict=False)],
+        "middle": [_times(r, w) for r, w in zip(middle, by_depth[len(output) :], strict=False)],
+    }
+
+
+def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -> Residuals:
+    """Apply `change` to every tensor."""
+    return {place: [None if r is None else change(r) for r in residuals.get(place, [])] for place in PLACES}
+
+
+def spread_rows(residuals: Residuals, rows: Sequence[int], total: int) -> Residuals:
+    """Residuals computed for some `rows` of a batch of `total`, zero for all others: (len(rows), …) → (total, …)."""
+
+    def spread(residual: torch.Tensor) -> torch.Tensor:
+        whole = residual.new_zeros((total, *residual.shape[1:]))
+        whole[list(rows)] = residual
+        return whole
+
+    return each(residuals, spread)
+
+
+def _times(residual: torch.Tensor | None, weight: float) -> torch.Tensor | None:
+    return residual if residual is None or weight == 1.0 else residual * weight
+
+
+def _added(previous: list[torch.Tensor | None], own: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
+    longest = max(len(previous), len(own))
+    pairs = zip(_filled(previous, longest), _filled(own, longest), strict=True)
+    return [p if o is None else o if p is None else p + o for p, o in pairs]
+
+
+def _filled(residuals: list[torch.Tensor | None], length: int) -> list[torch.Tensor | None]:
+    return residuals + [None] * (length - len(residuals))

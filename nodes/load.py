@@ -1,0 +1,134 @@
+"""Load a ControlNet file: tell what it is from its header, let the host build it, and say plainly what went wrong."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import comfy.controlnet
+import comfy.utils
+import folder_paths
+from comfy_api.latest import io
+
+from ..control.adapter import TAG
+from ..control.families import Identity, Source, identify
+from ..control.files import FileError, Header, is_safetensors, read_header
+from .schema import schema
+
+PATCHES = "model_patches"
+
+
+class Load(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ControlStackLoad",
+            display_name="Load ControlNet (Stack)",
+            description="Loads a ControlNet and tells what it is. Works with every node that takes a CONTROL_NET.",
+            search_aliases=["controlnet loader", "load controlnet", "control lora", "t2i adapter"],
+            inputs=[
+                io.Combo.Input(
+                    "control_net_name", options=names(), tooltip="A file of the controlnet or model_patches folder."
+                )
+            ],
+            outputs=[io.ControlNet.Output(display_name="control_net")],
+        )
+
+    @classmethod
+    def execute(cls, control_net_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load(control_net_name))
+
+
+def names() -> list[str]:
+    """Files of the controlnet folder, then those of model_patches with the folder's name before them."""
+    patches = folder_paths.get_filename_list(PATCHES) if PATCHES in folder_paths.folder_names_and_paths else []
+    return [*folder_paths.get_filename_list("controlnet"), *(f"{PATCHES}/{name}" for name in patches)]
+
+
+def load(name: str) -> Any:
+    """The host's control object for a file, tagged with its Source. Raises FileError with a sentence to act on."""
+    if name.startswith(f"{PATCHES}/"):
+        raise FileError(
+            f"{name}: model patches as stack members are not built yet. "
+            "Load it with the host's ModelPatchLoader and apply it with its own node."
+        )
+    path = Path(folder_paths.get_full_path_or_raise("controlnet", name))
+    header = read_header(path) if is_safetensors(path) else None
+    if header is not None:
+        identity = _control(name, header)
+        state_dict = comfy.utils.load_torch_file(str(path), safe_load=True)
+    else:
+        state_dict = _unpickled(path)
+        identity = _control(name, _header_of(state_dict))
+    net = _built(name, identity, state_dict)
+    setattr(net, TAG, Source(name, identity))
+    return net
+
+
+def _control(name: str, header: Header) -> Identity:
+    """What the file is, when that is something the host can load as a control. Raises FileError otherwise."""
+    identity = identify(header.shapes, header.metadata)
+    if identity is None:
+        keys = ", ".join(sorted(header.shapes)[:3]) or "no keys at all"
+        raise FileError(f"{name} is no ControlNet that is known here: expected its keys, found {keys} ...")
+    if not identity.is_control:
+        article = "an" if identity.family[0] in "AEIOU" or identity.family.startswith("embedding") else "a"
+        raise FileError(f"{name} is {article} {identity.family}, not a ControlNet. It belongs in {identity.folder}.")
+    if identity.family == "ControlNet (difference)":
+        raise FileError(
+            f"{name} holds only the difference to its base model ({identity.base}): "
+            "load it with the host's 'Load ControlNet Model (diff)', whose output works here too."
+        )
+    return identity
+
+
+def _unpickled(path: Path) -> dict[str, Any]:
+    """A .pth/.ckpt/.bin read with tensors alone allowed. Raises FileError for code, damage or anything else in it."""
+    try:
+        state_dict = comfy.utils.load_torch_file(str(path), safe_load=True)
+    except pickle.UnpicklingError as error:
+        raise FileError(
+            f"{path.name} is a pickle that holds more than weights (it could run code), so it was not opened. "
+            "Use the safetensors version of this net."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        raise FileError(f"{path.name} is damaged or cut short ({error}). Fetch it again.") from error
+    if not isinstance(state_dict, dict):
+        raise FileError(f"{path.name} holds a {type(state_dict).__name__}, not a table of weights.")
+    return state_dict
+
+
+def _header_of(state_dict: dict[str, Any]) -> Header:
+    return Header({key: tuple(getattr(value, "shape", ())) for key, value in state_dict.items()})
+
+
+def _built(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
+    """The host's control object. Raises FileError where shapes disagree or weights are missing."""
+    keys = set(state_dict)
+    # The shuffle net was trained with its residuals averaged over the picture; only its name tells.
+    pooled = bool(re.search(r"(^|_)shuffle(_|$)", Path(name).stem))
+    try:
+        net = comfy.controlnet.load_controlnet_state_dict(state_dict, model_options={"global_average_pooling": pooled})
+    except (RuntimeError, KeyError, AttributeError) as error:
+        raise FileError(f"{name} has the keys of a {identity} but not its shapes: {error}") from error
+    if net is None:
+        raise FileError(f"{name} looks like a {identity}, but this version of the host cannot build it. Update ComfyUI.")
+    _refuse_missing(name, identity, net, keys)
+    return net
+
+
+def _refuse_missing(name: str, identity: Identity, net: Any, keys: set[str]) -> None:
+    """A net in the layout that the host takes as it is must bring every weight: the host itself only logs the gaps."""
+    prefix = next((p for p in ("control_model.", "") if f"{p}zero_convs.0.0.weight" in keys), None)
+    if prefix is None:
+        return
+    missing = [key for key in net.control_model.state_dict() if prefix + key not in keys]
+    if missing:
+        raise FileError(
+            f"{name} ({identity}) lacks {len(missing)} of its weights, the first is {missing[0]}. Fetch it again."
+        )
+
+
+NODES = [Load]
