@@ -22,10 +22,19 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.environ.get("CONTROLSTACK_VENV") or ROOT / ".venv")
 
 TORCH = "torch==2.13.0"
-# The host lists these beside torch, but their builds must match torch's; templates are 400 MB of pictures we never show.
+# The host lists these beside torch, but their builds must match torch's; templates are 400 MB of unused pictures.
 APART = re.compile(r"^(torch|torchvision|torchaudio|comfyui-workflow-templates)\b", re.IGNORECASE)
 # What a Python that already runs the host has. Where all of it is importable, nothing is installed.
-HOST_MODULES = ("torch", "aiohttp", "transformers", "safetensors", "yaml", "av", "sqlalchemy", "comfyui_frontend_package")
+HOST_MODULES = (
+    "torch",
+    "aiohttp",
+    "transformers",
+    "safetensors",
+    "yaml",
+    "av",
+    "sqlalchemy",
+    "comfyui_frontend_package",
+)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ def load_package(folder: Path, name: str) -> ModuleType:
     """Import the package in `folder` under `name`, as the host loads a pack: by path, nothing added to sys.path."""
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,0 +1,314 @@
+"""A host on a base directory of its own: started, driven over HTTP, and always stopped.
+
+Plain requests go through urllib, so that they may be made from anywhere, even while a run is followed; a run is
+followed over aiohttp's websocket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .hosts import ROOT, Host
+
+FLAGS = (
+    "--disable-api-nodes",
+    "--disable-auto-launch",
+    "--use-pytorch-cross-attention",  # the default on a CPU is several times slower
+)
+MODEL_FOLDERS = ("checkpoints", "controlnet", "model_patches")
+NOT_COPIED = shutil.ignore_patterns(
+    ".*", "__pycache__", "node_modules", "demo", "tests", "benchmarks", "workbench", "output"
+)
+# By the name that each has among the host's packs, whatever its folder is called here.
+PACKS = {"controlstack": ROOT, "tiny_family": ROOT / "workbench" / "tiny_family"}
+
+
+class HostError(RuntimeError):
+    """The host could not be started, or a run failed; the message says why."""
+
+
+class Refused(HostError):
+    """The host did not accept a prompt: `node_errors` by node id, as it gave them."""
+
+    def __init__(self, message: str, node_errors: dict[str, Any]):
+        super().__init__(message)
+        self.node_errors = node_errors
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one node is; `value` counts to `maximum` (a sampler counts its steps)."""
+
+    node: str
+    value: float
+    maximum: float
+
+
+@dataclass
+class Result:
+    """What a run left: outputs by node id as in the history, the nodes it took from the cache, and how it ended."""
+
+    prompt_id: str
+    outputs: dict[str, Any] = field(default_factory=dict)
+    cached: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    def images(self, node: str) -> list[dict[str, str]]:
+        return self.outputs.get(node, {}).get("images", [])
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running host."""
+
+    host: Host
+    base: Path
+    address: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def ask(self, path: str, body: Any = None, *, method: str = "") -> Any:
+        """The JSON (or bytes, where it is none) that the host answers; a `body` makes it a POST."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
+        request.method = method or ("GET" if body is None else "POST")
+        with _no_proxy.open(request, timeout=60) as answer:
+            said = answer.read()
+            return json.loads(said) if "json" in answer.headers.get("Content-Type", "") else said
+
+    def image(self, record: Mapping[str, str]):
+        """A picture of a run's outputs as a PIL image."""
+        from PIL import Image
+
+        return Image.open(io.BytesIO(self.ask("/view?" + urllib.parse.urlencode(record))))
+
+    def interrupt(self) -> None:
+        self.ask("/interrupt", {})
+
+    def free(self) -> None:
+        """Unload every model and forget every cached result."""
+        self.ask("/free", {"unload_models": True, "free_memory": True})
+
+    def run(self, prompt: dict[str, Any], on_progress: Callable[[Progress], None] = lambda _: None) -> Result:
+        """Queue `prompt` (API form) and follow it to its end.
+
+        Raises Refused where the host does not accept it, HostError where a node fails or the host dies.
+        """
+        return asyncio.run(_follow(self, prompt, on_progress))
+
+    def tail(self, lines: int = 40) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+# A proxy of the environment must not come between us and our own machine.
+_no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def place(pack: Path, custom_nodes: Path, name: str) -> Path:
+    """Put a pack among a base directory's packs: a link, or a copy where links are not allowed (Windows)."""
+    spot = custom_nodes / name
+    custom_nodes.mkdir(parents=True, exist_ok=True)
+    if spot.is_symlink():
+        spot.unlink()
+    elif spot.exists():
+        shutil.rmtree(spot)
+    try:
+        spot.symlink_to(pack.resolve(), target_is_directory=True)
+    except OSError:
+        shutil.copytree(pack, spot, ignore=NOT_COPIED)
+    return spot
+
+
+@contextlib.contextmanager
+def running(
+    host: Host, base: Path, *, packs: Mapping[str, Path] = PACKS, cpu: bool = True, timeout_s: float = 240
+) -> Iterator[Server]:
+    """Run `host` on `base` with `packs` beside those that lie there; stop it however the block ends.
+
+    Raises HostError, with the end of the log, when it does not start or one of the packs fails to load.
+    """
+    base.mkdir(parents=True, exist_ok=True)
+    for name, folder in packs.items():
+        place(folder, base / "custom_nodes", name)
+    for folder in ("input", "output", "temp", "user", *(f"models/{name}" for name in MODEL_FOLDERS)):
+        (base / folder).mkdir(parents=True, exist_ok=True)
+    log = base / "host.log"
+    port = _free_port()
+    with _ending_on_signals(), log.open("wb") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "main.py", *_flags(host, base, port, cpu=cpu)],
+            cwd=host.path,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+            env=_surroundings(),
+            # A Ctrl-C in the terminal is ours to handle: the host is stopped below, once.
+            **({"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}),
+        )
+        try:
+            server = Server(host, base, f"http://127.0.0.1:{port}", log, process)
+            _wait(server, timeout_s)
+            _check_packs(server)
+            yield server
+        finally:
+            _stop(process)
+
+
+def _flags(host: Host, base: Path, port: int, *, cpu: bool) -> list[str]:
+    known = (host.path / "comfy" / "cli_args.py").read_text(encoding="utf-8")
+    flags = [flag for flag in (*FLAGS, *(("--cpu",) if cpu else ())) if f'"{flag}"' in known]
+    return [
+        *("--listen", "127.0.0.1", "--port", str(port)),
+        *("--base-directory", str(base), "--database-url", "sqlite:///:memory:"),
+        *flags,
+    ]
+
+
+def _surroundings() -> dict[str, str]:
+    """No network, and bytecode out of the host's folder: it is never modified."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(server: Server, timeout_s: float) -> None:
+    ends = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(OSError):
+            server.ask("/system_stats")
+            return
+        if server.process.poll() is not None:
+            raise HostError(f"ComfyUI {server.host.version} ended while starting; its log ends with:\n{server.tail()}")
+        if time.monotonic() > ends:
+            raise HostError(
+                f"ComfyUI {server.host.version} did not answer within {timeout_s:.0f} s; its log ends with:\n"
+                f"{server.tail()}"
+            )
+        time.sleep(0.2)
+
+
+def _check_packs(server: Server) -> None:
+    """The host goes on when a pack fails to load; we do not. (Its own optional nodes may fail: not our matter.)"""
+    log = server.log.read_text(errors="replace")
+    failed = [line for line in log.splitlines() if "(IMPORT FAILED)" in line and "custom_nodes" in line]
+    if failed:
+        before = "\n".join(log.partition("Import times for custom nodes")[0].splitlines()[-30:])
+        raise HostError(
+            f"ComfyUI {server.host.version} could not load {failed[0].split()[-1]}; its log says:\n{before}"
+        )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """A polite end of this process (kill, a closed terminal) unwinds the stack, so that the host is stopped too."""
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), _exit) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _exit(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
+async def _follow(server: Server, prompt: dict[str, Any], on_progress: Callable[[Progress], None]) -> Result:
+    import aiohttp
+
+    began = time.monotonic()
+    client = uuid.uuid4().hex
+    async with (
+        aiohttp.ClientSession(server.address) as session,
+        session.ws_connect(f"/ws?clientId={client}", max_msg_size=0) as socket_,
+    ):
+        async with session.post("/prompt", json={"prompt": prompt, "client_id": client}) as answer:
+            said = await answer.json()
+            if answer.status != 200:
+                raise Refused(_refusal(said), said.get("node_errors") or {})
+        result = Result(said["prompt_id"])
+        async for message in socket_:
+            if message.type == aiohttp.WSMsgType.TEXT and _note(json.loads(message.data), result, on_progress):
+                break
+        else:
+            raise HostError(f"the host ended in the middle of a run; its log ends with:\n{server.tail()}")
+        result.outputs = await _history(session, result)
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def _note(message: Mapping[str, Any], result: Result, on_progress: Callable[[Progress], None]) -> bool:
+    """Take one message in; True when it is the run's last one. Raises HostError when a node failed."""
+    kind, data = message["type"], message.get("data", {})
+    if data.get("prompt_id") != result.prompt_id:
+        return False
+    if kind == "execution_error":
+        raise HostError(
+            f"node {data['node_id']} ({data['node_type']}) failed: {data['exception_message'].strip()}\n"
+            + "".join(data["traceback"])
+        )
+    if kind == "execution_cached":
+        result.cached = list(data["nodes"])
+    if kind == "progress_state":
+        for node, state in data["nodes"].items():
+            if state["state"] != "pending":
+                on_progress(Progress(node, state["value"], state["max"]))
+    result.interrupted = kind == "execution_interrupted"
+    return kind in ("execution_success", "execution_interrupted")
+
+
+async def _history(session: Any, result: Result) -> dict[str, Any]:
+    """The outputs of a run: `execution_success` is sent before the history has them."""
+    for _ in range(200):
+        async with session.get(f"/history/{result.prompt_id}") as answer:
+            entry = (await answer.json()).get(result.prompt_id)
+        if entry is not None:
+            return entry["outputs"]
+        await asyncio.sleep(0.05)
+    raise HostError(f"the host's history does not list run {result.prompt_id} ten seconds after its end")
+
+
+def _refusal(said: Mapping[str, Any]) -> str:
+    sentences = [said["error"]["message"]]
+    for node, errors in (said.get("node_errors") or {}).items():
+        details = "; ".join(f"{error['message']} ({error['details']})" for error in errors["errors"])
+        sentences.append(f"node {node} ({errors['class_type']}): {details}")
+    return "\n".join(sentences)

@@ -1,0 +1,164 @@
+"""A small SD1.5: the true topology (12 input blocks, middle, 12 output blocks) at 32 channels, with random weights.
+
+The host decides what a checkpoint is by a few numbers of its UNet, so one subclass of its SD15 with smaller ones lets
+CheckpointLoaderSimple, ControlNetLoader, KSampler and VAEDecode run unchanged. CLIP keeps its 77 tokens and vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import comfy.cldm.cldm
+import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
+import comfy.ops
+import comfy.sd1_clip
+import comfy.supported_models
+import comfy.supported_models_base
+import comfy.taesd.taesd
+import torch
+from safetensors.torch import save_file
+
+# The names that the example workflows ask for, so that the very same workflow runs on the tiny family.
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+CONTROLNETS = {
+    "control_v11p_sd15_canny_fp16.safetensors": 10,
+    "control_v11p_sd15_scribble_fp16.safetensors": 11,
+    "control_v11f1p_sd15_depth_fp16.safetensors": 12,
+}
+PREFIXED = "control_v11p_sd15_canny_fp16.safetensors"  # the original releases prefix their keys; the others are bare
+METADATA = {"controlstack": "tiny family with random weights, written for a demo or a test"}
+
+Shape = Mapping[str, Any]
+FULL: Shape = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 2, 4, 4],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "transformer_depth_middle": 1,
+    "use_spatial_transformer": True,
+    "context_dim": 768,
+    "legacy": False,
+    "use_linear_in_transformer": False,
+    "adm_in_channels": None,
+}
+# 32 is the least that GroupNorm(32) allows; no attention at full resolution, which is where the time would go.
+TINY: Shape = {
+    **FULL,
+    "model_channels": 32,
+    "transformer_depth": [0, 0, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "context_dim": 64,
+}
+TINY_HEADS = {"num_heads": 1, "num_head_channels": -1}
+FULL_HEADS = {"num_heads": 8, "num_head_channels": -1}
+CLIP = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "projection_dim": 64,
+}
+
+
+class TinyClip(comfy.sd1_clip.SD1ClipModel):
+    def __init__(self, device="cpu", dtype=None, model_options=None, **kwargs):
+        model_options = {**(model_options or {}), "clip_l_model_config": CLIP}
+        super().__init__(device=device, dtype=dtype, model_options=model_options, **kwargs)
+
+
+class TinyTokenizer(comfy.sd1_clip.SD1Tokenizer):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.clip_l.embedding_size = CLIP["hidden_size"]
+
+
+class TinySD15(comfy.supported_models.SD15):
+    unet_config = {  # noqa: RUF012 (the host's own form)
+        "context_dim": TINY["context_dim"],
+        "model_channels": TINY["model_channels"],
+        "use_linear_in_transformer": False,
+        "adm_in_channels": None,
+        "use_temporal_attention": False,
+    }
+    unet_extra_config = TINY_HEADS
+    supported_inference_dtypes = [torch.float32]  # noqa: RUF012
+
+    def clip_target(self, state_dict=None):
+        return comfy.supported_models_base.ClipTarget(TinyTokenizer, TinyClip)
+
+
+def teach_host() -> None:
+    """Let the host recognise the family's checkpoints; once is enough."""
+    if TinySD15 not in comfy.supported_models.models:
+        comfy.supported_models.models.append(TinySD15)
+
+
+def write_family(models_dir: str | Path) -> None:
+    """Write the checkpoint and the three ControlNets under their workflow names; what is there is left alone."""
+    models = Path(models_dir)
+    _write(models / "checkpoints" / CHECKPOINT, checkpoint)
+    for name, seed in CONTROLNETS.items():
+        prefix = "control_model." if name == PREFIXED else ""
+        _write(models / "controlnet" / name, lambda seed=seed, prefix=prefix: _named(prefix, controlnet(seed)))
+
+
+def _write(file: Path, weights) -> None:
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".part")
+        save_file(weights(), unfinished, metadata=METADATA)
+        unfinished.replace(file)
+
+
+def checkpoint() -> dict[str, torch.Tensor]:
+    clip = fill(TinyClip(dtype=torch.float32), 2).clip_l.transformer
+    taesd = fill(comfy.taesd.taesd.TAESD(latent_channels=4), 3)
+    return {
+        **_named("model.diffusion_model.", unet(1)),
+        **_named("cond_stage_model.transformer.", clip),
+        **_named("first_stage_model.", taesd),
+    }
+
+
+def unet(seed: int, shape: Shape = TINY, heads: Shape = TINY_HEADS) -> torch.nn.Module:
+    return fill(openaimodel.UNetModel(**shape, **heads, **_empty()), seed)
+
+
+def controlnet(seed: int, shape: Shape = TINY, heads: Shape = TINY_HEADS) -> torch.nn.Module:
+    kept = {key: value for key, value in shape.items() if key not in ("out_channels", "transformer_depth_output")}
+    return fill(comfy.cldm.cldm.ControlNet(**kept, **heads, hint_channels=3, **_empty()), seed)
+
+
+def _empty() -> dict[str, Any]:
+    """Modules whose weights are allocated and not initialised: `fill` writes them all."""
+    return {"dtype": torch.float32, "device": "cpu", "operations": comfy.ops.disable_weight_init}
+
+
+def _named(prefix: str, module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {prefix + key: value.contiguous() for key, value in module.state_dict().items() if value.is_floating_point()}
+
+
+@torch.no_grad()
+def fill(module: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Random weights by `seed` and key, so that they do not depend on the host's version or the order of its modules.
+
+    Zero convolutions get a deviation of 0.02 instead of 0: control acts, and does not drown the model.
+    """
+    for key, weight in module.state_dict().items():
+        if weight.dim() == 0 or not weight.is_floating_point():
+            continue  # TAESD's vae_scale and CLIP's logit_scale mean something as they are
+        if weight.dim() == 1:
+            weight.fill_(1.0 if key.endswith("weight") else 0.0)
+            continue
+        deviation = 0.02 if key.startswith(("zero_convs", "middle_block_out")) else 1 / math.sqrt(weight[0].numel())
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {key}".encode()))  # it reads 32 bits, no more
+        weight.normal_(0.0, deviation, generator=generator)
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,43 @@
+"""A workflow as the page saves it, turned into the prompt that the page would queue.
+
+Only what our example workflows use: plain widgets, links and notes. No subgraph, reroute or primitive; a browser test
+holds it equal to the page's own `graphToPrompt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PLAIN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+MUTED, BYPASSED = 2, 4
+
+
+def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[str, Any]:
+    """API form of a UI-form workflow; `object_info` is the host's. Raises KeyError on a node type the host lacks."""
+    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in ("Note", "MarkdownNote") or node.get("mode") in (MUTED, BYPASSED):
+            continue
+        known = object_info[node["type"]]
+        links = {i["name"]: sources[i["link"]] for i in node.get("inputs", []) if i.get("link") is not None}
+        widgets = dict(zip(widget_names(known), node.get("widgets_values", []), strict=False))
+        inputs = {name: value for name, value in widgets.items() if not name.startswith("*")} | links
+        title = node.get("title") or known["display_name"]
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
+    return prompt
+
+
+def widget_names(known: Mapping[str, Any]) -> Iterator[str]:
+    """Inputs that are widgets, in the order of `widgets_values`; the page's own companions begin with a star."""
+    for group in ("required", "optional"):
+        for name, declared in known["input"].get(group, {}).items():
+            kind, options = declared[0], declared[1] if len(declared) > 1 else {}
+            if options.get("forceInput") or not (isinstance(kind, list) or kind in PLAIN):
+                continue
+            yield name
+            if options.get("control_after_generate") or name in ("seed", "noise_seed"):
+                yield f"*{name} after generating"
+            if options.get("image_upload"):
+                yield f"*{name} upload"
