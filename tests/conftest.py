@@ -14,7 +14,8 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
 
 def _load(name: str, folder: Path):
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+        init = folder / "__init__.py"
+        spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(folder)])
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

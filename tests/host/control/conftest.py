@@ -1,0 +1,107 @@
+"""A tiny model, three tiny ControlNets and prompts, sampled by the host: through its own nodes and through ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class World:
+    model: Any
+    nets: list
+    positive: list
+    negative: list
+
+    def hint(self, seed=0, batch=1, height=64, width=64):
+        import torch
+
+        return torch.rand(batch, height, width, 3, generator=torch.Generator().manual_seed(seed))
+
+    def sample(self, positive, negative, *, steps=3, cfg=7.0, sampler="euler", scheduler="normal", batch=1, size=(8, 8), model=None):
+        import nodes
+        import torch
+
+        latent = {"samples": torch.zeros(batch, 4, *size)}
+        out = nodes.common_ksampler(model or self.model, 7, steps, cfg, sampler, scheduler, positive, negative, latent)
+        return out[0]["samples"]
+
+    def host(self, units, positive=None, negative=None):
+        """The host's chain of ControlNetApplyAdvanced; units: dicts of net, image, strength, start_percent, end_percent."""
+        import nodes
+
+        positive, negative = positive or self.positive, self.negative if negative is None else negative
+        for u in units:
+            row = (u["net"], u["image"], u.get("strength", 1.0), u.get("start_percent", 0.0), u.get("end_percent", 1.0))
+            positive, negative = nodes.ControlNetApplyAdvanced().apply_controlnet(positive, negative, *row)
+        return positive, negative
+
+    def ours(self, units, positive=None, negative=None, **apply):
+        """Our Add and Apply nodes over the same units."""
+        from pack.nodes.stack import Apply
+
+        negative = self.negative if negative is None else negative
+        out = Apply.execute(positive or self.positive, self.stack(units), negative, **apply)
+        return out[0], out[1]
+
+    def stack(self, units):
+        from pack.nodes.stack import Add
+
+        stack = None
+        for u in units:
+            plain = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "mode": "balanced", "fit": "crop"}
+            given = {key: value for key, value in u.items() if key != "net"}
+            stack = Add.execute(u["net"], stack=stack, **{**plain, "schedule": "", "layers": "", **given})[0]
+        return stack
+
+
+@pytest.fixture(scope="session")
+def make_world(host):
+    """Worlds by size: "tiny", or "full" for SD1.5's own shapes (8 GB)."""
+    from workbench import tiny
+
+    def make(size):
+        patcher, control = {
+            "tiny": (tiny.model_patcher, tiny.control_net),
+            "full": (tiny.full_model_patcher, tiny.full_control_net),
+        }[size]
+        prompts = [tiny.conditioning(seed, size=size) for seed in (1, 2)]
+        return World(patcher(), [control(10 + i) for i in range(3)], *prompts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def world(make_world):
+    return make_world("tiny")
+
+
+@pytest.fixture
+def counted(world, monkeypatch):
+    """Counts of calls while a test runs: UNet forwards, and for each net its hint encodings, forwards and rows."""
+    import comfy.cldm.cldm
+
+    counts = {"unet": 0, "hint": {}, "net": {}, "rows": {}}
+    unet = world.model.model.diffusion_model
+    handles = [unet.register_forward_pre_hook(lambda *_: counts.__setitem__("unet", counts["unet"] + 1))]
+    real = comfy.cldm.cldm.ControlNet.forward
+
+    def forward(self, x, *args, **kwargs):
+        key = id(self.zero_convs)  # shared by a net and its twins
+        counts["net"][key] = counts["net"].get(key, 0) + 1
+        counts["rows"].setdefault(key, []).append(x.shape[0])
+        return real(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(comfy.cldm.cldm.ControlNet, "forward", forward)
+    for net in world.nets:
+        module = net.control_model
+
+        def encoded(*_, key=id(module.zero_convs)):
+            counts["hint"][key] = counts["hint"].get(key, 0) + 1
+
+        handles.append(module.input_hint_block[0].register_forward_pre_hook(encoded))
+    yield counts
+    for handle in handles:
+        handle.remove()
