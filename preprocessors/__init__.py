@@ -63,7 +63,9 @@ CATALOGUE: tuple[Preprocessor, ...] = (
                 50.0,
                 0.1,
             ),
-            Param("intensity_threshold", 8, "Levels (0-255) below which a difference counts as noise."),
+            Param(
+                "intensity_threshold", 8, "Differences above this level (0-255) count as lines when brightness is set."
+            ),
         ),
         aliases=("lineart", "line drawing", "lineart_standard"),
     ),

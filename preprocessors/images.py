@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ Frame8 = NDArray[np.uint8]
 """(H,W,3) RGB in 0..255, C-contiguous."""
 FloatFrame = NDArray[np.float32]
 Map = NDArray[np.uint8] | NDArray[np.float32]
-"""(H,W) in 0..255."""
+"""(H,W), uint8 in 0..255 or float32 in [0,1]."""
 
 MAX_SIDE_PX = 16384
 _CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
@@ -139,9 +138,9 @@ def _frames(image: Tensor) -> NDArray[np.float32]:
 
 
 def _to_hint(drawn: Map, hint: FloatFrame) -> None:
-    """(H,W) in 0..255 → (H,W,3) in [0,1], written into `hint`."""
+    """(H,W), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into `hint`."""
     cv2 = opencv()
-    grey: Any = np.divide(drawn, np.float32(255), dtype=np.float32)
+    grey = drawn if drawn.dtype == np.float32 else np.divide(drawn, np.float32(255), dtype=np.float32)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=hint)
 
 

@@ -33,10 +33,10 @@ def lineart(
     def draw(frame: Frame8) -> Map:
         picture = frame.astype(np.float32)
         surroundings = cv2.GaussianBlur(picture, (0, 0), gaussian_sigma)
-        darker = darkest_channel(cv2.subtract(surroundings, picture, dst=surroundings)).clip(0, 255)
+        darker = darkest_channel(cv2.subtract(surroundings, picture, dst=surroundings))
         lines = darker[darker > intensity_threshold]
         # The floor keeps a picture without lines from being amplified into noise.
         middle = max(16.0, float(np.median(lines))) if lines.size else 16.0
-        return (darker * np.float32(127 / middle)).clip(0, 255)
+        return (darker * np.float32(127 / 255 / middle)).clip(0, 1)
 
     return each_frame(image, draw, resolution=resolution, progress=progress)

@@ -33,7 +33,8 @@ def scribble(
         if invert == "on" or (invert == "auto" and has_dark_border(frame)):
             frame = cv2.bitwise_not(frame)
         red, green, blue = cv2.split(frame)
-        return cv2.threshold(cv2.min(cv2.min(red, green), blue), threshold - 1, 255, cv2.THRESH_BINARY_INV)[1]
+        ink = cv2.threshold(cv2.min(cv2.min(red, green), blue), threshold - 1, 1, cv2.THRESH_BINARY_INV)[1]
+        return ink.astype(np.float32)
 
     return each_frame(image, draw, resolution=resolution, progress=progress)
 
@@ -63,6 +64,6 @@ def xdog(image: Tensor, *, threshold: int = 32, resolution: int = 0, progress: P
         fine, coarse = (cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in XDOG_SIGMAS)
         darker = darkest_channel(cv2.subtract(coarse, fine, dst=coarse))
         # In float: the references double this in 8 bits, where the strongest edges wrap around and turn black.
-        return cv2.threshold(darker, threshold / 2, 255, cv2.THRESH_BINARY)[1]
+        return cv2.threshold(darker, threshold / 2, 1, cv2.THRESH_BINARY)[1]
 
     return each_frame(image, draw, resolution=resolution, progress=progress)

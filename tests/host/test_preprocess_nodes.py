@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from pathlib import Path
 
@@ -60,6 +61,14 @@ def test_the_public_surface(nodes, node_id):
     assert info["category"] == "ControlStack/Preprocess"
     declared = [spec for group in info["input"].values() for spec in group.values()]
     assert all(options.get("tooltip") for _, options in declared)
+
+
+@every_node
+def test_the_help_page_names_every_input_and_its_pictures_are_small(node_id):
+    page = (ROOT / "js" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+    assert [name for name in INPUTS[node_id] if f"| `{name}`" not in page] == []
+    for shown in re.findall(r"\]\(([^)]+)\)", page):
+        assert (ROOT / "js" / "docs" / shown).stat().st_size <= 60_000
 
 
 def test_the_methods_are_the_catalogue(nodes):
