@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pack.preprocessors import CATALOGUE, Param, Preprocessor, catalogue, edges, images, lines, scribble
 from skimage import data
+
+from pack.preprocessors import CATALOGUE, Param, Preprocessor, catalogue, edges, images, lines, scribble
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = {"astronaut": data.astronaut(), "chelsea": data.chelsea(), "coffee": data.coffee()}
