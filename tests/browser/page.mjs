@@ -1,0 +1,84 @@
+// Opens workflows in the host's own page, as a user would, and prints what became of them as JSON.
+// node page.mjs '{"playwright": DIR, "chromium": FILE, "address": URL, "vue": false, "run": false,
+//                 "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": NAME or ""}'
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const ask = JSON.parse(await readFile(process.argv[2], "utf8"));
+const { chromium } = await import(pathToFileURL(join(ask.playwright, "node_modules/playwright-core/index.mjs")));
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync"];
+
+async function set(name, value) {
+  const answer = await fetch(`${ask.address}/api/settings/${name}`, { method: "POST", body: JSON.stringify(value) });
+  if (!answer.ok) throw new Error(`the host refused the setting ${name}: ${answer.status}`);
+}
+
+async function openPage(browser, query = "") {
+  const page = await browser.newPage({ viewport: { width: 2000, height: 1400 } });
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  await page.goto(ask.address + query);
+  await page.waitForFunction(() => window.app?.extensionManager && window.app?.graph
+    && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100, null, { timeout: 90_000 });
+  return { page, errors };
+}
+
+// What the page made of the workflow that is open: types it lacks, the prompt it would queue, the file it would save.
+const look = (page) => page.evaluate(async () => {
+  const nodes = window.app.graph.nodes ?? window.app.graph._nodes;
+  const lacking = (node) => !(node.type in window.LiteGraph.registered_node_types);
+  return {
+    missing: nodes.filter((node) => lacking(node) && !node.isVirtualNode).map((node) => node.type),
+    vue: Boolean(window.LiteGraph.vueNodesMode),
+    prompt: (await window.app.graphToPrompt()).output,
+    saved: window.app.graph.serialize(),
+    overlaps: nodes.flatMap((a, i) => nodes.slice(i + 1).filter((b) => {
+      const [ax, ay, aw, ah] = a.getBounding(), [bx, by, bw, bh] = b.getBounding();
+      return ax < bx + bw && bx < ax + aw && ay < by + bh && by < ay + ah;
+    }).map((b) => [a.title, b.title])),
+  };
+});
+
+const fit = (page) => page.evaluate(() => window.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
+
+const run = (page) => page.evaluate(() => new Promise((done, fail) => {
+  const say = (event) => fail(new Error(JSON.stringify(event.detail)));
+  window.app.api.addEventListener("execution_success", () => done(true), { once: true });
+  window.app.api.addEventListener("execution_error", say, { once: true });
+  window.app.queuePrompt(0, 1).then((queued) => queued || fail(new Error("the page did not queue the workflow")), fail);
+}));
+
+async function picture(page, name) {
+  await fit(page);
+  await page.waitForTimeout(1500); // the view glides, previews load
+  const renderer = ask.vue ? "nodes2" : "classic";
+  await page.screenshot({ path: join(ask.pictures, `${name}-${renderer}.png`) });
+}
+
+const browser = await chromium.launch({ executablePath: ask.chromium, headless: true, args: FLAGS });
+const found = {};
+try {
+  await set("Comfy.TutorialCompleted", true);
+  await set("Comfy.VueNodes.Enabled", ask.vue);
+  const { page, errors } = await openPage(browser);
+  for (const [name, workflow] of Object.entries(ask.workflows)) {
+    await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
+    await page.waitForTimeout(1000);
+    if (ask.run) await run(page);
+    found[name] = { ...(await look(page)), errors: errors.splice(0) };
+    await picture(page, name);
+  }
+  await page.close();
+  if (ask.template) {
+    const { page } = await openPage(browser, `/?template=${ask.template}&source=controlstack`);
+    await page.waitForFunction(() => JSON.stringify(window.app.graph.serialize()).includes("ControlStackApply"), null,
+      { timeout: 20_000 }).catch(() => {});
+    found.template = await look(page);
+    await picture(page, "template");
+  }
+} finally {
+  await browser.close();
+}
+console.log(JSON.stringify(found));
