@@ -1,4 +1,4 @@
-"""ControlStack: a node pack for ControlNet. Importing it does no work; the host asks for the nodes when it wants them."""
+"""ControlStack: a node pack for ControlNet. Importing it does no work: the host asks for the nodes later."""
 
 WEB_DIRECTORY = "./js"
 

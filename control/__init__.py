@@ -1,1 +1,4 @@
-"""The residual engine. Reading order: schedule, layers, masks (when, how deep, where), residuals, families, stack, adapter."""
+"""The residual engine.
+
+Reading order: schedule, layers, masks (when, how deep, where), residuals, families, stack, adapter.
+"""

@@ -1,14 +1,17 @@
 """The member of the host's control chain that the sampler calls: one for each unit of a stack.
 
 A `StackedControl` owns a private copy of the host's own control object (`inner`) and lets it do what it does: fit the
-hint, encode it where a net wants latents, cast, run the net, scale by strength. Around that call it decides when and for
-which rows the net runs at all, keeps the hint's feature from step to step, and shapes the residuals by depth and place.
-With plain settings the arithmetic is the host's, so the image is the host's, bit for bit.
+hint, encode it where a net wants latents, cast, run the net, scale by strength. Around that call it decides when and
+for which rows the net runs at all, keeps the hint's feature from step to step, and shapes the residuals by depth and
+place. With plain settings the arithmetic is the host's, so the image is the host's, bit for bit.
 
-The host's side of the contract: `get_control` is called once a step for each batch of conditionings, must return fresh
-lists with as many rows as `x_noisy`, and includes the residuals of `previous_controlnet`; `pre_run` comes once a run for
-each conditioning that carries the chain; `cleanup` comes only after success.
+The host's side of the contract: `get_control` is called once a step for each batch of conditionings, must return
+fresh lists with as many rows as `x_noisy`, and includes the residuals of `previous_controlnet`; `pre_run` comes once a
+run for each conditioning that carries the chain; `cleanup` comes only after success.
 """
+
+# The host has no types, so strict checking would only list its names.
+# pyright: basic, reportMissingImports=false, reportIncompatibleMethodOverride=false
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ class Run:
 
 
 class StackedControl(comfy.controlnet.ControlBase):
-    """A unit of a stack at work. `inner` is a copy of the unit's net with hint, range and VAE set, and no predecessor."""
+    """A unit of a stack at work. `inner`: a copy of its net with hint, range and VAE set, and no predecessor."""
 
     def __init__(self, unit: Unit, inner: Any) -> None:
         super().__init__()
@@ -88,7 +91,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         return super().inference_memory_requirements(dtype) + own
 
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
-        """Start afresh: an interrupted run was never cleaned up. Raises ValueError where the net does not fit `model`."""
+        """Start afresh, as an interrupted run was never cleaned up. Raises ValueError where the net does not fit."""
         super().pre_run(model, percent_to_timestep_function)
         self.run = Run()
         if self.unit.is_idle:
@@ -119,9 +122,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Residuals of this member and all before it for one step: rows of `x_noisy` are `batched_number` chunks."""
         previous = None
         if self.previous_controlnet is not None:
-            previous = self.previous_controlnet.get_control(
-                x_noisy, t, cond, batched_number, transformer_options
-            )
+            previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
         strength = self.strength_at(t, transformer_options)
         chunks = self.acting_chunks(batched_number, transformer_options)
         if strength == 0.0 or not chunks:
@@ -231,7 +232,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         return self.run.cut_hints[key]
 
     def prepared_hint(self, x: torch.Tensor, chunks: int) -> PreparedHint:
-        """What is kept for the current hint at this size; tilers exchange the hint, so its identity is part of the key."""
+        """What is kept for the hint at this size; tilers exchange the hint, so its identity is part of the key."""
         sources = (self.cond_hint_original, self.cond_hint)
         key = (*map(id, sources), x.shape, chunks)
         if key not in self.run.hints:
@@ -258,13 +259,14 @@ class RememberedHint(torch.nn.Module):
         self.prepared = PreparedHint((None, None))
 
     def forward(self, hint: torch.Tensor, *context: Any) -> torch.Tensor:
-        if self.prepared.feature is None:
-            self.prepared.feature = self.encoder(hint, *context)
-        return self.prepared.feature
+        feature = self.prepared.feature
+        if feature is None:
+            feature = self.prepared.feature = self.encoder(hint, *context)
+        return feature
 
 
 def remembering(module: Any) -> Any:
-    """A twin of a cldm ControlNet that shares all weights but remembers its hint's feature; None where that is not safe.
+    """A twin of a cldm ControlNet that shares its weights but remembers the hint's feature; None where that is unsafe.
 
     The twin runs the host's own forward, whatever version it has. Its hint encoder may be remembered because it is made
     of convolutions alone: nothing in it sees time or prompt. Where a net's encoder has more, it is left to run.
@@ -287,7 +289,9 @@ def _rows_of(value: Any, rows: Sequence[int], total: int) -> Any:
 # -- before sampling: putting a stack on conditionings ------------------------------------------------------------
 
 
-def attach(stack: Stack, conditionings: Sequence[list[Any]], vae: Any = None, *, with_negative: bool) -> list[list[Any]]:
+def attach(
+    stack: Stack, conditionings: Sequence[list[Any]], vae: Any = None, *, with_negative: bool
+) -> list[list[Any]]:
     """Conditionings with the stack's nets at the end of the chain that each entry already carries.
 
     Entries with the same chain share the same objects, on positive and negative alike: only then does the host run
@@ -336,8 +340,8 @@ def _refuse_unfit_unit(unit: Unit, vae: Any) -> None:
         raise ValueError(f"{said} takes its hint as latents: connect the model's VAE to Apply Control Stack")
     if unit.shapes_residuals and not _is_cldm(net):
         raise ValueError(
-            f"{said}: mode {unit.mode!r}, layers and effect_mask are built for ControlNets of SD1.5, SD2 and SDXL only. "
-            "Use mode 'balanced' and leave layers and effect_mask empty, or choose such a net."
+            f"{said}: mode {unit.mode!r}, layers and effect_mask are built for ControlNets of SD1.5, SD2 and SDXL "
+            "only. Use mode 'balanced' and leave layers and effect_mask empty, or choose such a net."
         )
     if unit.union_type != "auto":
         _refuse_union_type(unit, said)

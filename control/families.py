@@ -28,7 +28,7 @@ class Unet:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a file is. `folder`: where the host looks for it; `base`: the base model it was made for, as people say it."""
+    """What a file is. `folder`: where the host looks for it; `base`: the base model it was made for."""
 
     family: str
     folder: str
@@ -88,7 +88,9 @@ RULES: tuple[Rule, ...] = (
     Rule("Z-Image Fun patch", "model_patches", ("control_all_x_embedder.2-1.weight",), base="Z-Image"),
     Rule("Wan Uni3C patch", "model_patches", ("controlnet_patch_embedding.weight",), base="Wan"),
     Rule("SUPIR patch", "model_patches", ("model.control_model.input_hint_block.0.weight",), base="SDXL"),
-    Rule("AnimateDiff SparseCtrl", "another pack's folder", like=r"controlnet.*motion_modules|input_hint_block.*conv_in"),
+    Rule(
+        "AnimateDiff SparseCtrl", "another pack's folder", like=r"controlnet.*motion_modules|input_hint_block.*conv_in"
+    ),
     # What the host's loader builds.
     Rule("Control-LoRA", "controlnet", ("lora_controlnet",), base=_control_lora_base),
     Rule("HunyuanDiT ControlNet", "controlnet", ("after_proj_list.18.bias",), base="HunyuanDiT", needs="vae"),
@@ -149,12 +151,18 @@ RULES: tuple[Rule, ...] = (
     Rule("T2I-Adapter", "controlnet", like=r"^adapter$"),
     # What people put into the wrong folder.
     Rule("IP-Adapter", "ipadapter", like=r"^(ip_adapter\.|image_proj\.)"),
-    Rule("LoRA", "loras", like=r"(^lora_(unet|te|te1|te2)_)|\.lora_(A|B|up|down)\.|\.lora_(A|B)$|\.hada_w1_a$|\.lokr_w1"),
+    Rule(
+        "LoRA", "loras", like=r"(^lora_(unet|te|te1|te2)_)|\.lora_(A|B|up|down)\.|\.lora_(A|B)$|\.hada_w1_a$|\.lokr_w1"
+    ),
     Rule("embedding", "embeddings", like=r"^(emb_params|string_to_param|clip_l|clip_g|t5xxl)$"),
     Rule("whole checkpoint", "checkpoints", like=r"^(model\.diffusion_model|cond_stage_model|conditioner)\."),
     Rule("VAE", "vae", like=r"^(first_stage_model\.)?(decoder\.(conv_in|middle|up_blocks|mid)|decoder\.0\.)"),
     Rule("CLIP vision model", "clip_vision", like=r"^(vision_model|visual)\."),
-    Rule("text encoder", "text_encoders", like=r"^(text_model|transformer\.text_model|encoder\.block|model\.embed_tokens)"),
+    Rule(
+        "text encoder",
+        "text_encoders",
+        like=r"^(text_model|transformer\.text_model|encoder\.block|model\.embed_tokens)",
+    ),
     Rule("upscaling model", "upscale_models", like=r"^(RRDB_trunk\.|body\.\d+\.rdb|model\.1\.sub\.|conv_first\.)"),
     Rule(
         "diffusion model",

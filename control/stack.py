@@ -22,7 +22,7 @@ BUILT = {"mode": ("balanced", "cond_only"), "fit": ("crop",), "speed": ("exact",
 
 @dataclass(frozen=True)
 class Unit:
-    """One net of a stack. `net`: the host's control object; `hint`: (B,C,H,W) in [0,1]; percents in [0,1] of sampling."""
+    """One net of a stack. `net`: the host's control object; `hint`: (B,C,H,W); percents in [0,1] of sampling."""
 
     net: Any
     hint: Any

@@ -1,4 +1,4 @@
-"""The nodes: thin adapters between the host and the rooms below. Nothing imports this folder but the pack's entrypoint."""
+"""The nodes: thin adapters between the host and the rooms below. Only the pack's entrypoint imports this folder."""
 
 from __future__ import annotations
 

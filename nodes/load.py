@@ -114,7 +114,9 @@ def _built(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
     except (RuntimeError, KeyError, AttributeError) as error:
         raise FileError(f"{name} has the keys of a {identity} but not its shapes: {error}") from error
     if net is None:
-        raise FileError(f"{name} looks like a {identity}, but this version of the host cannot build it. Update ComfyUI.")
+        raise FileError(
+            f"{name} looks like a {identity}, but this version of the host cannot build it. Update ComfyUI."
+        )
     _refuse_missing(name, identity, net, keys)
     return net
 

@@ -55,7 +55,10 @@ class Add(io.ComfyNode):
                 io.Mask.Input("effect_mask", optional=True, tooltip="Where the control acts (white), in the picture."),
                 io.Mask.Input("inpaint_mask", optional=True, tooltip="For inpainting nets: what is painted anew."),
                 io.String.Input(
-                    "union_type", default="auto", optional=True, tooltip="For union nets: 'auto' or a type such as 'depth'."
+                    "union_type",
+                    default="auto",
+                    optional=True,
+                    tooltip="For union nets: 'auto' or a type such as 'depth'.",
                 ),
                 io.String.Input(
                     "frame_strength", default="", optional=True, tooltip="Strength over frames, written as a schedule."
@@ -113,8 +116,12 @@ class Apply(io.ComfyNode):
                 io.Conditioning.Input("positive"),
                 io.MultiType.Input("stack", types=[ControlStack, ForeignStack]),
                 io.Conditioning.Input("negative", optional=True),
-                io.Model.Input("model", optional=True, tooltip="When connected, nets that do not fit it are refused here."),
-                io.Vae.Input("vae", optional=True, tooltip="For nets that take their hint as latents (Flux, SD3, Qwen)."),
+                io.Model.Input(
+                    "model", optional=True, tooltip="When connected, nets that do not fit it are refused here."
+                ),
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="For nets that take their hint as latents (Flux, SD3, Qwen)."
+                ),
                 io.Combo.Input(
                     "speed",
                     options=list(SPEEDS),
@@ -165,10 +172,8 @@ def hint_of(image: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"image: expected at least one picture with at least one pixel, found {tuple(image.shape)}")
     if not bool(torch.isfinite(image).all()):
         raise ValueError("image: expected finite values, found NaN or infinity; the node that made this hint failed")
-    hint = image if image.dtype == torch.float32 else image.float()
-    if hint.shape[-1] == 1:
-        hint = hint.expand(-1, -1, -1, 3)
-    return hint[..., :3].movedim(-1, 1)
+    colours = image.repeat(1, 1, 1, 3) if image.shape[-1] == 1 else image[..., :3]
+    return colours.float().contiguous().movedim(-1, 1)  # laid out like any IMAGE, so that it rounds like one
 
 
 def as_stack(stack: Any) -> Stack:

@@ -1,4 +1,4 @@
-"""Host tests run in the host's process: one host a pytest process, the one that COMFYUI_DIR names or the newest found."""
+"""Host tests run in the host's process: one host a pytest process, the one that COMFYUI_DIR names or the newest."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,16 +21,29 @@ class World:
 
         return torch.rand(batch, height, width, 3, generator=torch.Generator().manual_seed(seed))
 
-    def sample(self, positive, negative, *, steps=3, cfg=7.0, sampler="euler", scheduler="normal", batch=1, size=(8, 8), model=None):
-        import nodes
+    def sample(
+        self,
+        positive,
+        negative,
+        *,
+        steps=3,
+        cfg=7.0,
+        sampler="euler",
+        scheduler="normal",
+        batch=1,
+        size=(8, 8),
+        model=None,
+    ):
         import torch
+
+        import nodes
 
         latent = {"samples": torch.zeros(batch, 4, *size)}
         out = nodes.common_ksampler(model or self.model, 7, steps, cfg, sampler, scheduler, positive, negative, latent)
         return out[0]["samples"]
 
     def host(self, units, positive=None, negative=None):
-        """The host's chain of ControlNetApplyAdvanced; units: dicts of net, image, strength, start_percent, end_percent."""
+        """The host's chain of ControlNetApplyAdvanced; units: net, image, strength, start_percent, end_percent."""
         import nodes
 
         positive, negative = positive or self.positive, self.negative if negative is None else negative
@@ -94,14 +108,14 @@ def counted(world, monkeypatch):
         counts["rows"].setdefault(key, []).append(x.shape[0])
         return real(self, x, *args, **kwargs)
 
+    def encoded(key, *_):
+        counts["hint"][key] = counts["hint"].get(key, 0) + 1
+
     monkeypatch.setattr(comfy.cldm.cldm.ControlNet, "forward", forward)
     for net in world.nets:
         module = net.control_model
 
-        def encoded(*_, key=id(module.zero_convs)):
-            counts["hint"][key] = counts["hint"].get(key, 0) + 1
-
-        handles.append(module.input_hint_block[0].register_forward_pre_hook(encoded))
+        handles.append(module.input_hint_block[0].register_forward_pre_hook(partial(encoded, id(module.zero_convs))))
     yield counts
     for handle in handles:
         handle.remove()

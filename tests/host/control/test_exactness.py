@@ -63,7 +63,9 @@ def with_area(conditioning, height, width, y, x):
 def test_area_conditioning(world, nets, hints, cfg):
     from workbench import tiny
 
-    positive = world.positive + with_area(tiny.conditioning(5), 8, 6, 0, 0) + with_area(tiny.conditioning(6), 5, 8, 3, 2)
+    positive = (
+        world.positive + with_area(tiny.conditioning(5), 8, 6, 0, 0) + with_area(tiny.conditioning(6), 5, 8, 3, 2)
+    )
     units = [{"net": world.nets[i], "image": world.hint(i, hints)} for i in range(nets)]
     how = {"size": (10, 12), "cfg": cfg, "batch": 3}
     a = world.sample(*world.host(units, positive), **how)
@@ -83,7 +85,7 @@ def test_mixed_chains(world, order, cfg):
 
 
 def test_an_instant_that_a_step_hits_exactly(world):
-    """(0.5, 0.5) with 3 steps of 'normal': the second step is sigma(0.5) itself, and there the host lets control act."""
+    """(0.5, 0.5) with 3 steps of 'normal': the second step is sigma(0.5) itself, and there the host's control acts."""
     units = [{"net": world.nets[0], "image": world.hint(), "start_percent": 0.5, "end_percent": 0.5}]
     a = world.sample(*world.host(units), steps=3)
     assert difference(a, world.sample(world.positive, world.negative, steps=3)) > 0.0
@@ -91,7 +93,7 @@ def test_an_instant_that_a_step_hits_exactly(world):
 
 
 def test_without_a_negative_the_host_lends_it_the_control(world):
-    """As the host's first apply node: the control of the positive also reaches a negative that did not pass through us."""
+    """As the host's first apply node: the positive's control also reaches a negative that did not pass through us."""
     import nodes
     from pack.nodes.stack import Apply
 

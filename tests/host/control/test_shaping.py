@@ -107,7 +107,7 @@ def test_cond_only_is_zero_on_the_negative_rows(world, residuals):
 
 
 def test_a_hint_longer_than_the_batch_gives_its_first_entries_to_both_prompts(world, residuals):
-    """Two hints, one latent, two prompts: the host would give the negative the first hint and the positive the second."""
+    """Two hints, one latent, two prompts: the host would give the negative the first and the positive the second."""
     hint = world.hint(0, 2)
     long = residuals(world.ours([{"net": world.nets[0], "image": hint}]))
     first = residuals(world.ours([{"net": world.nets[0], "image": hint[:1]}]))
@@ -116,7 +116,7 @@ def test_a_hint_longer_than_the_batch_gives_its_first_entries_to_both_prompts(wo
 
 
 def test_a_tiler_may_exchange_the_hint_along_the_chain(world, residuals):
-    """Tiled upscalers write their part of the picture into cond_hint_original of copies, or a fitted one into cond_hint."""
+    """Tiled upscalers write their part of the hint into copies: as cond_hint_original, or fitted as cond_hint."""
     import torch
 
     other = world.hint(7).movedim(-1, 1)

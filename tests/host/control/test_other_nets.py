@@ -1,0 +1,151 @@
+"""Other nets than plain ControlNets: T2I-Adapter, Control-LoRA, union nets, control objects of other packs."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def adapter():
+    """A T2I-Adapter of the host's own class, at the tiny model's widths."""
+    import comfy.controlnet
+    import comfy.t2i_adapter.adapter as t2i
+    import torch
+
+    torch.manual_seed(4)
+    net = t2i.Adapter(cin=192, channels=[32, 64, 128, 128], nums_rb=2, ksize=1, sk=True, use_conv=False, xl=False)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.05)
+    return comfy.controlnet.T2IAdapter(net.eval(), 3, 8, "nearest-exact")
+
+
+@pytest.fixture
+def union(world):
+    """A union net of six types at the tiny model's widths; its fusion is 320 wide by construction, so 320 channels."""
+    import comfy.controlnet
+    import comfy.model_management
+
+    net = other(model_channels=320, channel_mult=[1], num_res_blocks=[1], transformer_depth=[1], union=6)
+    return comfy.controlnet.ControlNet(net, load_device=comfy.model_management.get_torch_device())
+
+
+def other(union=None, **changes):
+    import comfy.cldm.cldm
+    import comfy.ops
+
+    from workbench.tiny_family import family
+
+    shape = {k: v for k, v in family.TINY.items() if k not in ("out_channels", "transformer_depth_output")}
+    net = comfy.cldm.cldm.ControlNet(
+        **{**shape, **family.TINY_HEADS, **changes},
+        hint_channels=3,
+        union_controlnet_num_control_type=union,
+        operations=comfy.ops.disable_weight_init,
+    )
+    family.fill(net, 3)
+    return net.eval()
+
+
+def test_a_t2i_adapter_is_the_hosts(world, adapter):
+    units = [{"net": adapter, "image": world.hint(5), "strength": 0.7, "end_percent": 0.8}]
+    units.append({"net": world.nets[0], "image": world.hint()})
+    image = world.sample(*world.host(units))
+    assert image.equal(world.sample(*world.ours(units)))
+    assert not image.equal(world.sample(*world.host(units[1:])))
+
+
+@pytest.mark.parametrize("more", [{"mode": "cond_only"}, {"layers": "soft 0.8"}, {"effect_mask": 1}])
+def test_what_is_built_for_unets_alone_is_refused(world, adapter, more):
+    import torch
+
+    more = {k: torch.rand(1, 8, 8) if v == 1 else v for k, v in more.items()}
+    with pytest.raises(ValueError, match="SD2 and SDXL only"):
+        world.ours([{"net": adapter, "image": world.hint(), **more}])
+
+
+def test_a_schedule_scales_any_net(world, adapter):
+    units = [{"net": adapter, "image": world.hint(5), "strength": 0.7}]
+    half = world.sample(*world.ours([{**units[0], "schedule": "0:0.5"}]))
+    assert half.equal(world.sample(*world.host([{**units[0], "strength": 0.35}])))
+
+
+@pytest.fixture
+def control_lora(world):
+    """A Control-LoRA of the tiny model: a hint encoder, zero convolutions, and one low-rank change of the base."""
+    import comfy.controlnet
+    import torch
+
+    weights = {k: v.clone() for k, v in world.nets[0].control_model.state_dict().items() if "hint" in k or "zero" in k}
+    weights |= {k: v.clone() for k, v in world.nets[0].control_model.state_dict().items() if "middle_block_out" in k}
+    base = world.model.model.diffusion_model.state_dict()["input_blocks.0.0.weight"]
+    weights["input_blocks.0.0.up"] = torch.randn(base.shape[0], 2) * 0.1
+    weights["input_blocks.0.0.down"] = torch.randn(2, *base.shape[1:]) * 0.1
+    weights["lora_controlnet"] = torch.tensor([])
+    return comfy.controlnet.ControlLora(weights)
+
+
+def test_a_control_lora_is_the_hosts(world, control_lora):
+    units = [{"net": control_lora, "image": world.hint(5), "strength": 0.7}]
+    image = world.sample(*world.host(units))
+    assert image.equal(world.sample(*world.ours(units)))
+    assert not image.equal(world.sample(world.positive, world.negative))
+
+
+def run(control, batched=2):
+    import torch
+
+    x = torch.randn(batched, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    context = torch.randn(batched, 77, 64, generator=torch.Generator().manual_seed(2))
+    out = control.get_control(
+        x, torch.full((batched,), 7.0), {"c_crossattn": context}, batched, {"cond_or_uncond": [1, 0]}
+    )
+    return out["output"] + out["middle"]
+
+
+@pytest.mark.parametrize("union_type", ["auto", "depth", "hed/pidi/scribble/ted"])
+def test_a_union_net_with_one_type_is_the_hosts(world, union, union_type):
+    """Union nets keep their hint's feature too: their fusion runs each step, their convolutions once."""
+    from comfy.cldm.control_types import UNION_CONTROLNET_TYPES
+
+    from pack.control.adapter import attach
+
+    model = world.model.model
+    net = union.copy()
+    if union_type != "auto":
+        net.set_extra_arg("control_type", [UNION_CONTROLNET_TYPES[union_type]])
+    net.set_cond_hint(world.hint().movedim(-1, 1), 0.7, (0.0, 1.0))
+    net.pre_run(model, model.model_sampling.percent_to_sigma)
+    stack = world.stack([{"net": union, "image": world.hint(), "strength": 0.7, "union_type": union_type}])
+    control = attach(stack, [world.positive], with_negative=True)[0][0][1]["control"]
+    control.unit = control.unit.__class__(**{**vars(control.unit), "source": None})  # it does not fit the tiny model
+    control.pre_run(model, model.model_sampling.percent_to_sigma)
+    for _ in range(2):
+        for a, b in zip(run(net), run(control), strict=True):
+            assert a.equal(b)
+
+
+def test_a_union_type_that_the_net_lacks(world, union):
+    with pytest.raises(ValueError, match="has no type 'tile': choose 'auto' or one of openpose, depth"):
+        world.ours([{"net": union, "image": world.hint(), "union_type": "tile"}])
+
+
+def test_a_control_object_of_another_pack(world):
+    """A subclass with its own get_control, as other packs bring: run as it is, scaled by strength and range."""
+    import comfy.controlnet
+
+    class Foreign(comfy.controlnet.ControlNet):
+        def get_control(self, *args):
+            out = super().get_control(*args)
+            return out and {place: [r * 2 for r in values] for place, values in out.items()}
+
+        def copy(self):
+            twin = Foreign(None, load_device=self.load_device, manual_cast_dtype=self.manual_cast_dtype)
+            twin.control_model, twin.control_model_wrapped = self.control_model, self.control_model_wrapped
+            self.copy_to(twin)
+            return twin
+
+    base = world.nets[0]
+    foreign = Foreign(base.control_model, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype)
+    units = [{"net": foreign, "image": world.hint(), "strength": 0.5, "end_percent": 0.7}]
+    assert world.sample(*world.ours(units)).equal(world.sample(*world.host(units)))

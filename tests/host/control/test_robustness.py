@@ -1,0 +1,273 @@
+"""After an interruption, an error or a copy the next run is the same as a fresh one; bad input gets a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def units_of(world, count=2, **more):
+    return [{"net": world.nets[i], "image": world.hint(i), **more} for i in range(count)]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture
+def fail_in_call(world, monkeypatch):
+    """Make the n-th forward of any ControlNet raise `error`."""
+    import comfy.cldm.cldm
+
+    def arm(n, error):
+        real = comfy.cldm.cldm.ControlNet.forward
+        calls = []
+
+        def forward(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == n:
+                raise error
+            return real(self, *args, **kwargs)
+
+        monkeypatch.setattr(comfy.cldm.cldm.ControlNet, "forward", forward)
+
+    yield arm
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("mode", ["balanced", "cond_only"])
+@pytest.mark.parametrize("call", [1, 4])
+@pytest.mark.parametrize("how", ["interrupted", "out of memory"])
+def test_the_run_after_a_failed_one_is_a_fresh_one(world, fail_in_call, monkeypatch, mode, call, how):
+    import comfy.model_management
+    import torch
+
+    error = {
+        "interrupted": comfy.model_management.InterruptProcessingException,
+        "out of memory": torch.OutOfMemoryError,
+    }[how]
+    fresh = world.sample(*world.ours(units_of(world, mode=mode)), steps=4)
+    chain = world.ours(units_of(world, mode=mode))
+    modules = [net.control_model for net in world.nets]
+    fail_in_call(call, error("stopped by the test"))
+    with pytest.raises(error):
+        world.sample(*chain, steps=4)
+    monkeypatch.undo()
+    assert world.sample(*chain, steps=4).equal(fresh)
+    assert [net.control_model for net in world.nets] == modules
+
+
+def test_a_failed_run_of_another_size_leaves_nothing_behind(world, fail_in_call, monkeypatch):
+    chain = world.ours(units_of(world))
+    fresh = world.sample(*world.ours(units_of(world)), steps=3)
+    fail_in_call(5, Stop())
+    with pytest.raises(Stop):
+        world.sample(*chain, steps=3, size=(16, 8), batch=2)
+    monkeypatch.undo()
+    assert world.sample(*chain, steps=3).equal(fresh)
+
+
+def test_a_finished_run_keeps_no_tensor(world):
+    chain = world.ours(units_of(world))
+    world.sample(*chain)
+    control = chain[0][0][1]["control"]
+    assert control.run.hints == {}
+    assert control.run.masks == {}
+    assert control.inner.cond_hint is None
+    assert control.inner.control_model is world.nets[1].control_model
+
+
+def test_copies_act_alike(world):
+    chain = world.ours(units_of(world, schedule="0:1, 1:0.5", layers="soft 0.9"))
+    image = world.sample(*chain)
+    twin = chain[0][0][1]["control"].copy()
+    twin.set_previous_controlnet(chain[0][0][1]["control"].previous_controlnet.copy())
+    copied = [[[entry[0], {**entry[1], "control": twin}] for entry in side] for side in chain]
+    assert world.sample(*copied).equal(image)
+
+
+def test_clones_for_other_devices_act_alike(world):
+    import torch
+
+    chain = world.ours(units_of(world, 1, layers="soft 0.9"))
+    control = chain[0][0][1]["control"]
+    if not hasattr(control.inner, "deepclone_multigpu"):
+        pytest.skip("this host has no multi-GPU clones")
+    image = world.sample(*chain)
+    clone = control.deepclone_multigpu(torch.device("cpu"), autoregister=True)
+    assert control.multigpu_clones == {torch.device("cpu"): clone}
+    assert clone.inner.control_model is not control.inner.control_model
+    control.multigpu_clones.clear()
+    cloned = [[[entry[0], {**entry[1], "control": clone}] for entry in side] for side in chain]
+    assert world.sample(*cloned).equal(image)
+
+
+def test_a_net_whose_hint_encoder_sees_more_is_left_to_the_host(world):
+    """Remembering is safe for convolutions alone; another encoder, or another module, runs as the host runs it."""
+    import copy
+
+    import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
+    import torch
+
+    from pack.control.adapter import remembering
+
+    class Timed(openaimodel.TimestepBlock):
+        def forward(self, x, emb):
+            return x
+
+    module = copy.copy(world.nets[0].control_model)
+    assert remembering(module) is not None
+    encoder = openaimodel.TimestepEmbedSequential(*module.input_hint_block, Timed())
+    module._modules = {**module._modules, "input_hint_block": encoder}
+    assert remembering(module) is None
+    assert remembering(torch.nn.Identity()) is None
+
+
+def test_nothing_of_the_host_is_replaced(world):
+    import comfy.cldm.cldm
+    import comfy.controlnet
+    import comfy.samplers
+
+    before = [
+        dict(vars(o))
+        for o in (comfy.controlnet, comfy.samplers, comfy.cldm.cldm.ControlNet, comfy.controlnet.ControlNet)
+    ]
+    world.sample(*world.ours(units_of(world)))
+    after = [
+        dict(vars(o))
+        for o in (comfy.controlnet, comfy.samplers, comfy.cldm.cldm.ControlNet, comfy.controlnet.ControlNet)
+    ]
+    assert before == after
+
+
+# -- input that people really have ------------------------------------------------------------------------------
+
+
+def test_grey_alpha_and_half_pictures_act_as_their_colours(world):
+    import torch
+
+    grey = world.hint()[..., :1]
+    wanted = world.sample(*world.ours([{"net": world.nets[0], "image": grey.repeat(1, 1, 1, 3)}]))
+    for image in (grey, torch.cat([grey] * 3 + [torch.rand_like(grey)], dim=-1)):
+        assert world.sample(*world.ours([{"net": world.nets[0], "image": image}])).equal(wanted)
+    half = grey.repeat(1, 1, 1, 3).half()
+    wanted = world.sample(*world.ours([{"net": world.nets[0], "image": half.float()}]))
+    assert world.sample(*world.ours([{"net": world.nets[0], "image": half}])).equal(wanted)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5000), (5000, 7)])
+def test_odd_pictures_act_as_in_the_host(world, size):
+    units = [{"net": world.nets[0], "image": world.hint(0, 1, *size)}]
+    assert world.sample(*world.ours(units)).equal(world.sample(*world.host(units)))
+
+
+def test_values_outside_0_to_1_pass_as_they_are(world):
+    """Inpainting hints carry -1; clamping would break them."""
+    units = [{"net": world.nets[0], "image": world.hint() * 4 - 2}]
+    assert world.sample(*world.ours(units)).equal(world.sample(*world.host(units)))
+
+
+def nan():
+    import torch
+
+    image = torch.rand(1, 8, 8, 3)
+    image[0, 3, 3, 0] = float("nan")
+    return image
+
+
+BAD = {
+    "no picture": (lambda t: {"image": t.rand(0, 8, 8, 3)}, "at least one picture"),
+    "no pixel": (lambda t: {"image": t.rand(1, 0, 8, 3)}, "at least one pixel"),
+    "two channels": (lambda t: {"image": t.rand(1, 8, 8, 2)}, r"expected \(batch, height, width, 3\)"),
+    "one picture without a batch": (lambda t: {"image": t.rand(8, 8, 3)}, r"expected \(batch, height, width, 3\)"),
+    "NaN": (lambda t: {"image": nan()}, "finite"),
+    "schedule": (lambda t: {"schedule": "0:1, half:0"}, r"schedule: .* at character 6 .*'half:0'"),
+    "schedule steps": (lambda t: {"schedule": "6s:0.5"}, "not built yet"),
+    "schedule interpolation": (lambda t: {"schedule": "0:1 | smooth"}, "not built yet"),
+    "layers": (lambda t: {"layers": "softly 0.8"}, "layers: .* at character 1 .*'softly"),
+    "layers value": (lambda t: {"layers": "blocks 1, x"}, "layers: .* at character 11 .*'x'"),
+    "layers kind": (lambda t: {"layers": "linear 1..0"}, "not built yet"),
+    "mode": (lambda t: {"mode": "control"}, "not built yet"),
+    "fit": (lambda t: {"fit": "region"}, "not built yet"),
+    "inpaint mask": (lambda t: {"inpaint_mask": t.ones(1, 8, 8)}, "not built yet"),
+    "frame strength": (lambda t: {"frame_strength": "0:1"}, "not built yet"),
+    "empty mask": (lambda t: {"effect_mask": t.ones(0, 8, 8)}, "effect_mask: expected a mask"),
+    "mask with NaN": (lambda t: {"effect_mask": nan()[..., 0]}, "not finite"),
+    "no net": (lambda t: {"net": "net.safetensors"}, "expected a CONTROL_NET from a loader, found str"),
+    "union type": (lambda t: {"union_type": "depth"}, "is no union ControlNet"),
+    "strength": (lambda t: {"strength": float("nan")}, "expected numbers for strength"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_a_sentence(world, case):
+    import torch
+
+    make, sentence = BAD[case]
+    with pytest.raises(ValueError, match=sentence):
+        world.ours([{"net": world.nets[0], "image": world.hint(), **make(torch)}])
+
+
+def test_speed_that_is_not_built(world):
+    with pytest.raises(ValueError, match="'fast' is not built yet"):
+        world.ours(units_of(world, 1), speed="fast")
+
+
+def test_a_stack_of_something_else(world):
+    from pack.nodes.stack import Apply
+
+    with pytest.raises(ValueError, match="expected a CONTROL_STACK"):
+        Apply.execute(world.positive, [("net", "image")], world.negative)
+
+
+def test_a_net_that_needs_a_vae(world):
+    import comfy.latent_formats
+
+    net = world.nets[0].copy()
+    net.latent_format = comfy.latent_formats.SD15()
+    with pytest.raises(ValueError, match="connect the model's VAE"):
+        world.ours([{"net": net, "image": world.hint()}])
+
+
+# -- nets that do not fit ---------------------------------------------------------------------------------------
+
+
+def other_net(**changes):
+    import comfy.cldm.cldm
+    import comfy.controlnet
+    import comfy.model_management
+    import comfy.ops
+
+    from workbench.tiny_family import family
+
+    shape = {k: v for k, v in family.TINY.items() if k not in ("out_channels", "transformer_depth_output")}
+    module = comfy.cldm.cldm.ControlNet(
+        **{**shape, **family.TINY_HEADS, **changes}, hint_channels=3, operations=comfy.ops.disable_weight_init
+    )
+    family.fill(module, 3)
+    device = comfy.model_management.get_torch_device()
+    return comfy.controlnet.ControlNet(module.eval(), load_device=device)
+
+
+def test_a_net_of_another_base_is_refused_at_apply_and_before_the_first_step(world, counted):
+    net = other_net(context_dim=2048)
+    units = [{"net": net, "image": world.hint()}]
+    sentence = (
+        r"ControlNet 'ControlNet' \(ControlNet for SDXL\) does not fit the model, which is a UNet with text width 64"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        world.ours(units, model=world.model)
+    chain = world.ours(units)
+    with pytest.raises(ValueError, match=sentence):
+        world.sample(*chain)
+    assert counted["unet"] == 0
+
+
+def test_a_net_with_other_blocks_is_refused(world):
+    net = other_net(channel_mult=[1, 2, 2, 2])
+    with pytest.raises(ValueError, match="blocks of other widths"):
+        world.ours([{"net": net, "image": world.hint()}], model=world.model)
+
+
+def test_a_net_that_fits_is_taken_with_the_model_connected(world):
+    units = units_of(world, 1)
+    assert world.sample(*world.ours(units, model=world.model)).equal(world.sample(*world.host(units)))
