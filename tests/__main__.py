@@ -102,7 +102,7 @@ def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
 
 
 def run(group: Group) -> Count:
-    surroundings = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    surroundings = {**environment.PATIENT_THREADS, **os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if group.host:
         surroundings["COMFYUI_DIR"] = str(group.host.path)
     return COUNTERS[group.kind](group, surroundings)

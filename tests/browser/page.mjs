@@ -1,6 +1,7 @@
 // Opens workflows in the host's own page, as a user would, and prints what became of them as JSON.
-// node page.mjs '{"playwright": DIR, "chromium": FILE, "address": URL, "vue": false, "run": false,
-//                 "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": NAME or ""}'
+// node page.mjs ASK.json, with {"playwright": DIR, "chromium": FILE, "address": URL, "vue": false,
+//   "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": NAME or "",
+//   "portrait": true to run each workflow and picture the graph alone, with its hints}
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -50,11 +51,28 @@ const run = (page) => page.evaluate(() => new Promise((done, fail) => {
   window.app.queuePrompt(0, 1).then((queued) => queued || fail(new Error("the page did not queue the workflow")), fail);
 }));
 
+// The graph on the screen, in CSS pixels. The image of random weights says nothing: its node is shown empty.
+const portrait = (page) => page.evaluate(() => {
+  const { graph, canvas } = window.app;
+  for (const node of graph.nodes.filter((node) => node.type === "SaveImage")) node.imgs = node.images = undefined;
+  const boxes = [...graph.groups, ...graph.nodes].map((item) => [...(item.getBounding?.() ?? item.boundingRect)]);
+  const margin = 20;
+  const left = Math.min(...boxes.map((b) => b[0])) - margin, top = Math.min(...boxes.map((b) => b[1])) - margin;
+  const right = Math.max(...boxes.map((b) => b[0] + b[2])) + margin;
+  const bottom = Math.max(...boxes.map((b) => b[1] + b[3])) + margin;
+  const { scale, offset } = canvas.ds, frame = canvas.canvas.getBoundingClientRect();
+  canvas.setDirty(true, true);
+  return { x: frame.x + (left + offset[0]) * scale, y: frame.y + (top + offset[1]) * scale,
+    width: (right - left) * scale, height: (bottom - top) * scale };
+});
+
 async function picture(page, name) {
   await fit(page);
   await page.waitForTimeout(1500); // the view glides, previews load
+  const clip = ask.portrait ? await portrait(page) : undefined;
+  if (clip) await page.waitForTimeout(500);
   const renderer = ask.vue ? "nodes2" : "classic";
-  await page.screenshot({ path: join(ask.pictures, `${name}-${renderer}.png`) });
+  await page.screenshot({ path: join(ask.pictures, `${name}-${renderer}.png`), clip });
 }
 
 const browser = await chromium.launch({ executablePath: ask.chromium, headless: true, args: FLAGS });
@@ -66,7 +84,7 @@ try {
   for (const [name, workflow] of Object.entries(ask.workflows)) {
     await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
     await page.waitForTimeout(1000);
-    if (ask.run) await run(page);
+    if (ask.portrait) await run(page);
     found[name] = { ...(await look(page)), errors: errors.splice(0) };
     await picture(page, name);
   }

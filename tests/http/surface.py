@@ -31,7 +31,7 @@ def _inputs(node: str, groups: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _declared(node: str, name: str, declared: Any) -> dict[str, Any]:
     kind, options = declared[0], declared[1] if len(declared) > 1 else {}
-    kept = {key: options[key] for key in KEPT if options.get(key) not in (None, False)}
+    kept = {key: options[key] for key in KEPT if options.get(key) is not None}
     choices = kind if isinstance(kind, list) else options.get("options")
     if isinstance(kind, list):
         kind = "COMBO"

@@ -14,7 +14,7 @@ def node_of(prompt: dict, kind: str) -> str:
 
 def pixels(running, result, prompt, kind="SaveImage") -> np.ndarray:
     (record,) = result.images(node_of(prompt, kind))
-    return np.asarray(running.image(record))
+    return np.asarray(running.image(record).convert("RGB"))
 
 
 @pytest.mark.parametrize("name", ["single_control", "two_control_stack"])
@@ -27,6 +27,8 @@ def test_example_gives_an_image(running, example, name):
 
 def test_hints_are_shown_in_their_nodes(running, example):
     prompt = example("two_control_stack")
+    prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = 150  # a cached node shows nothing anew
+    prompt[node_of(prompt, "ControlStackScribble")]["inputs"]["threshold"] = 120
     result = running.run(prompt)
     for kind in ("ControlStackCanny", "ControlStackScribble"):
         hint = pixels(running, result, prompt, kind)
