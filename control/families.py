@@ -154,7 +154,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "LoRA", "loras", like=r"(^lora_(unet|te|te1|te2)_)|\.lora_(A|B|up|down)\.|\.lora_(A|B)$|\.hada_w1_a$|\.lokr_w1"
     ),
-    Rule("embedding", "embeddings", like=r"^(emb_params|string_to_param|clip_l|clip_g|t5xxl)$"),
+    Rule("embedding", "embeddings", like=r"^(emb_params|string_to_param|clip_l|clip_g|t5xxl|\*)$"),
     Rule("whole checkpoint", "checkpoints", like=r"^(model\.diffusion_model|cond_stage_model|conditioner)\."),
     Rule("VAE", "vae", like=r"^(first_stage_model\.)?(decoder\.(conv_in|middle|up_blocks|mid)|decoder\.0\.)"),
     Rule("CLIP vision model", "clip_vision", like=r"^(vision_model|visual)\."),

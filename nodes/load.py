@@ -95,8 +95,8 @@ def _unpickled(path: Path) -> dict[str, Any]:
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         raise FileError(f"{path.name} is damaged or cut short ({error}). Fetch it again.") from error
-    if not isinstance(state_dict, dict):
-        raise FileError(f"{path.name} holds a {type(state_dict).__name__}, not a table of weights.")
+    except (AttributeError, TypeError) as error:
+        raise FileError(f"{path.name} holds no table of weights ({error}). It is no ControlNet.") from error
     return state_dict
 
 

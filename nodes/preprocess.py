@@ -1,1 +1,118 @@
-NODES = []
+"""The preprocessing nodes: one for each row of the catalogue, and one that offers them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
+from . import runtime
+from .schema import schema
+
+_IMAGE_TIP = "One picture or a batch of frames, any size. Transparency is laid over white."
+_HINT_TIP = "The map to give to a ControlNet. Of a batch, the node shows the first frame."
+_RESOLUTION_TIP = "Short side of the hint in pixels; 0 keeps the picture's size. The shape is kept either way."
+
+
+def _input(param: Param) -> io.Input:
+    """The host's widget for a parameter."""
+    if param.choices:
+        return io.Combo.Input(param.name, options=list(param.choices), default=param.default, tooltip=param.tooltip)
+    kind = {bool: io.Boolean, int: io.Int, float: io.Float}[type(param.default)]
+    bounds = {} if kind is io.Boolean else {"min": param.minimum, "max": param.maximum, "step": param.step}
+    return kind.Input(param.name, default=param.default, tooltip=param.tooltip, **bounds)
+
+
+def _image() -> io.Input:
+    return io.Image.Input("image", tooltip=_IMAGE_TIP)
+
+
+def _resolution() -> io.Input:
+    return io.Int.Input("resolution", default=0, min=0, max=8192, step=1, tooltip=_RESOLUTION_TIP)
+
+
+def _hint() -> io.Output:
+    return io.Image.Output("hint", display_name="hint", tooltip=_HINT_TIP)
+
+
+def _run(cls: type[io.ComfyNode], row: Preprocessor, image: Any, resolution: int, params: dict) -> io.NodeOutput:
+    hint = row(image, resolution=resolution, progress=runtime.progress(), **params)
+    return io.NodeOutput(hint, ui=runtime.preview(hint, cls, grey=row.grey))
+
+
+class _OfCatalogue(io.ComfyNode):
+    """A node for the row named `key`; its id is the class's name."""
+
+    key: str
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        row = catalogue(cls.key)
+        return schema(
+            cls.__name__,
+            category="Preprocess",
+            display_name=row.title,
+            description=row.summary,
+            search_aliases=[*row.aliases, "preprocessor", "hint"],
+            inputs=[_image(), *map(_input, row.params), _resolution()],
+            outputs=[_hint()],
+        )
+
+    @classmethod
+    def execute(cls, image, resolution: int = 0, **params) -> io.NodeOutput:
+        return _run(cls, catalogue(cls.key), image, resolution, params)
+
+
+class ControlStackCanny(_OfCatalogue):
+    key = "canny"
+
+
+class ControlStackScribble(_OfCatalogue):
+    key = "scribble"
+
+
+class ControlStackXDoG(_OfCatalogue):
+    key = "xdog"
+
+
+class ControlStackLineart(_OfCatalogue):
+    key = "lineart"
+
+
+class ControlStackPreprocess(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        options = [io.DynamicCombo.Option(row.key, [*map(_input, row.params)]) for row in CATALOGUE]
+        aliases = (alias for row in CATALOGUE for alias in row.aliases)
+        return schema(
+            cls.__name__,
+            category="Preprocess",
+            display_name="Preprocess (any)",
+            description="Any preprocessor in one node: choose the method, and its own settings appear.",
+            search_aliases=list(dict.fromkeys(["preprocessor", "hint", "annotator", *aliases])),
+            inputs=[
+                _image(),
+                _resolution(),
+                io.DynamicCombo.Input("method", options=options, tooltip="How the picture becomes a hint."),
+                io.ControlNet.Input(
+                    "control_net",
+                    optional=True,
+                    tooltip="Will check that the map is one this net was trained on. Not built yet: leave it empty.",
+                ),
+            ],
+            outputs=[_hint()],
+        )
+
+    @classmethod
+    def execute(cls, image, resolution: int, method: dict, control_net=None) -> io.NodeOutput:
+        if control_net is not None:
+            raise ValueError(
+                "Preprocess (any) cannot match a map to a ControlNet yet: "
+                "disconnect control_net and choose the method by hand"
+            )
+        params = {name: value for name, value in method.items() if name != "method"}
+        return _run(cls, catalogue(method["method"]), image, resolution, params)
+
+
+NODES = [ControlStackCanny, ControlStackScribble, ControlStackXDoG, ControlStackLineart, ControlStackPreprocess]

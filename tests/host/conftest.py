@@ -1,25 +1,33 @@
-"""Host tests run in the host's process: one host a pytest process, the one that COMFYUI_DIR names or the newest."""
+"""Opens the host in this process: one host for one run of pytest, the one that `COMFYUI_DIR` names."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from workbench import hosts, inprocess
 
-FOUND = hosts.find()
+HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items):
-    if not FOUND:
+    if not hosts.find():
+        reason = "no ComfyUI found: set COMFYUI_DIR to its folder to run the host tests"
         for item in items:
-            item.add_marker(pytest.mark.skip(reason="no ComfyUI found: set COMFYUI_DIR"))
+            if HERE in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def host(tmp_path_factory):
-    """The opened host, on a base directory of its own."""
-    if not FOUND:
-        yield None
-        return
-    inprocess.open_host(FOUND[0], base=tmp_path_factory.mktemp("base"))
-    yield FOUND[0]
+def host(tmp_path_factory) -> hosts.Host:
+    """The host, its user, temp and output folders in a directory of their own. Tests import it and our nodes inside."""
+    newest = hosts.find()[0]
+    base = tmp_path_factory.mktemp("base")
+    for folder in ("input", "output", "temp", "user"):
+        (base / folder).mkdir()
+    inprocess.open_host(newest, base=base)
+    import folder_paths
+
+    assert Path(folder_paths.get_temp_directory()).is_relative_to(base)
+    return newest

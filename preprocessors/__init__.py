@@ -1,0 +1,80 @@
+"""Pictures in, hints out. The catalogue below is the list of what this room can do; it knows nothing of the host.
+
+Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, **params)`, image and hint being
+(B,H,W,C) in [0,1].
+"""
+
+from __future__ import annotations
+
+from . import edges, lines, scribble
+from .spec import Param, Preprocessor
+
+CATALOGUE: tuple[Preprocessor, ...] = (
+    Preprocessor(
+        key="canny",
+        title="Canny Edge",
+        summary="Thin white edges on black, for canny ControlNets. Equals OpenCV's Canny on the 8-bit RGB picture.",
+        run=edges.canny,
+        params=(
+            Param("low_threshold", 100, "Edges weaker than this gradient (0-255) are dropped."),
+            Param("high_threshold", 200, "Edges at least this strong (0-255) start a line; weaker ones continue it."),
+        ),
+        aliases=("canny", "edge", "edges"),
+    ),
+    Preprocessor(
+        key="scribble",
+        title="User Scribble",
+        summary="A drawing as white strokes on black, for scribble ControlNets.",
+        run=scribble.scribble,
+        params=(
+            Param("threshold", 127, "Ink is where the darkest of R, G and B is below this level (0-255)."),
+            Param(
+                "invert",
+                "auto",
+                "off: dark strokes on light paper. on: light strokes on a dark ground. auto: decided for each frame by "
+                "the brightness of its border.",
+                choices=scribble.INVERT,
+            ),
+        ),
+        aliases=("scribble", "sketch", "threshold"),
+    ),
+    Preprocessor(
+        key="xdog",
+        title="XDoG Scribble",
+        summary="A photograph as white strokes on black, for scribble ControlNets (difference of Gaussians).",
+        run=scribble.xdog,
+        params=(
+            Param("threshold", 32, "Contrast that makes a stroke, in half levels (1-64); lower draws more.", 1, 64),
+        ),
+        aliases=("xdog", "scribble", "difference of gaussians"),
+    ),
+    Preprocessor(
+        key="lineart",
+        title="Lineart",
+        summary="A picture as soft bright lines on black, for lineart ControlNets.",
+        run=lines.lineart,
+        params=(
+            Param("engine", "standard", "standard: classical, needs no weights.", choices=lines.ENGINES),
+            Param(
+                "gaussian_sigma",
+                6.0,
+                "Blur that stands for the surroundings, standard deviation in pixels; larger finds broader lines.",
+                0.1,
+                50.0,
+                0.1,
+            ),
+            Param(
+                "intensity_threshold", 8, "Differences above this level (0-255) count as lines when brightness is set."
+            ),
+        ),
+        aliases=("lineart", "line drawing", "lineart_standard"),
+    ),
+)
+
+
+def catalogue(key: str) -> Preprocessor:
+    """The row of that key; raises ValueError naming the keys there are."""
+    for row in CATALOGUE:
+        if row.key == key:
+            return row
+    raise ValueError(f"there is no preprocessor {key!r}: choose one of {', '.join(row.key for row in CATALOGUE)}")

@@ -1,0 +1,187 @@
+"""The doors: float pictures in, 8-bit frames for the algorithms, float hints out, many frames at once.
+
+The references work on 8-bit RGB, so that is what an algorithm gets here; what it gives back may be 8-bit or float.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .spec import Progress
+
+Frame8 = NDArray[np.uint8]
+"""(H,W,3) RGB in 0..255, C-contiguous."""
+FloatFrame = NDArray[np.float32]
+Map = NDArray[np.uint8] | NDArray[np.float32]
+"""(H,W), uint8 in 0..255 or float32 in [0,1]."""
+
+MAX_SIDE_PX = 16384
+_CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
+_BITS_OF_ONE = 0x3F800000
+"""float32 1.0 read as an unsigned integer."""
+
+
+def opencv() -> ModuleType:
+    """OpenCV, imported on first use; raises RuntimeError that says which package to install."""
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        raise RuntimeError(
+            "this preprocessor needs OpenCV, and the Python that runs ComfyUI has none: "
+            "run `pip install opencv-python` with that Python and restart ComfyUI"
+        ) from error
+    except ImportError as error:
+        raise RuntimeError(
+            f"this preprocessor needs OpenCV, which is installed but does not start ({error}): on a machine without a "
+            "screen run `pip uninstall opencv-python`, then `pip install opencv-python-headless`, and restart ComfyUI"
+        ) from error
+    return cv2
+
+
+def each_frame(
+    image: Tensor, draw: Callable[[Frame8], Map], *, resolution: int = 0, progress: Progress | None = None
+) -> Tensor:
+    """(B,H,W,C) in [0,1], C of 1, 3 or 4 → (B,h,w,3) float32 in [0,1], contiguous, on the same device.
+
+    `draw` turns one 8-bit RGB frame into its map; frames run side by side on as many threads as there are cores.
+    `resolution` is the short side of what `draw` sees and gives, in px; 0 keeps the picture's size.
+    Raises ValueError where `image` is no picture or `resolution` asks for one too large.
+    """
+    frames = _frames(image)
+    count, height_px, width_px, _ = frames.shape
+    size = fitted(height_px, width_px, resolution)
+    # numpy asks the system for large pages, torch does not: for a fresh batch that is several times fewer page faults.
+    hints = np.empty((count, *size, 3), np.float32)
+
+    def work(index: int) -> None:
+        _to_hint(draw(resized(to_rgb8(frames[index]), *size)), hints[index])
+
+    _side_by_side(work, count, progress)
+    return torch.from_numpy(hints).to(image.device)  # pyright: ignore[reportUnknownMemberType]
+
+
+def to_rgb8(frame: NDArray[np.float32]) -> Frame8:
+    """(H,W,C) float in [0,1] → (H,W,3) uint8, rounded to the nearest level.
+
+    NaN counts as 0 and what lies outside [0,1] is clamped. Alpha is composited over white, as the references' HWC3
+    does; there the result is truncated, here it is rounded.
+    """
+    cv2 = opencv()
+    height_px, _, channels = frame.shape
+    frame = np.ascontiguousarray(frame)
+    # As unsigned integers, floats of [0,1] are those up to one's; NaN, infinity and everything negative come after it.
+    if np.frombuffer(frame, np.uint32).max() > _BITS_OF_ONE:
+        frame = np.nan_to_num(frame, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
+    if channels == 4:
+        alpha = frame[..., 3:]
+        frame = frame[..., :3] * alpha + (1 - alpha)
+    levels = np.reshape(cv2.convertScaleAbs(np.reshape(frame, (height_px, -1)), alpha=255), frame.shape)
+    return cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB) if channels == 1 else levels
+
+
+def fitted(height_px: int, width_px: int, resolution: int) -> tuple[int, int]:
+    """(height, width) of the same shape with a short side of `resolution` px; 0 keeps the size.
+
+    Raises ValueError where `resolution` is negative or the long side would exceed 16384 px.
+    """
+    if resolution < 0:
+        raise ValueError(f"resolution is {resolution}: give 0 to keep the picture's size, or its short side in pixels")
+    if resolution == 0:
+        return height_px, width_px
+    short_px = min(height_px, width_px)
+    height, width = (max(1, round(side * resolution / short_px)) for side in (height_px, width_px))
+    if max(height, width) > MAX_SIDE_PX:
+        raise ValueError(
+            f"resolution {resolution} would turn this picture of {width_px}x{height_px} pixels into {width}x{height}: "
+            f"the longest side may have {MAX_SIDE_PX}, so lower the resolution or crop the picture"
+        )
+    return height, width
+
+
+def resized(frame: Frame8, height_px: int, width_px: int) -> Frame8:
+    """(H,W,3) → (height_px,width_px,3): cubic when it grows, area when it shrinks, as the references do."""
+    if frame.shape[:2] == (height_px, width_px):
+        return frame
+    cv2 = opencv()
+    grows = height_px * width_px > frame.shape[0] * frame.shape[1]
+    return cv2.resize(frame, (width_px, height_px), interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+
+
+def darkest_channel(frame: FloatFrame) -> FloatFrame:
+    """(H,W,3) → (H,W): the least of the three channels. numpy's own `min(axis=2)` takes thirty times as long."""
+    return np.minimum(np.minimum(frame[..., 0], frame[..., 1]), frame[..., 2])
+
+
+def _frames(image: Tensor) -> NDArray[np.float32]:
+    """The batch as float32 on the CPU, not copied where it is that already. Nothing below writes to it."""
+    if image.ndim != 4 or image.shape[3] not in _CHANNELS or not image.is_floating_point():
+        raise ValueError(
+            f"expected a float picture of (batch, height, width, channels) with 1, 3 or 4 channels, "
+            f"found {image.dtype} of {tuple(image.shape)}: connect an IMAGE"
+        )
+    if image.shape[0] == 0:
+        raise ValueError("the batch of pictures is empty: connect at least one picture")
+    if 0 in image.shape:
+        raise ValueError(f"the picture is {image.shape[2]}x{image.shape[1]} pixels: each side needs at least one")
+    return image.detach().to("cpu", torch.float32).numpy()
+
+
+def _to_hint(drawn: Map, hint: FloatFrame) -> None:
+    """(H,W), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into `hint`."""
+    cv2 = opencv()
+    grey = drawn if drawn.dtype == np.float32 else np.divide(drawn, np.float32(255), dtype=np.float32)
+    cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=hint)
+
+
+def _side_by_side(work: Callable[[int], None], count: int, progress: Progress | None) -> None:
+    """Call `work(0 .. count-1)` on this thread and a helper for every other core; the first error stops them all.
+
+    An error, or an exception out of `progress`, leaves once the frames that had begun are done: nothing runs on.
+    OpenCV's own threads stay as they are (their number belongs to the whole process): they serve one caller at a time,
+    so this adds at most one thread per core to them.
+    """
+    todo, ended = deque(range(count)), deque[int]()
+
+    def take() -> int | None:
+        try:
+            return todo.popleft()
+        except IndexError:
+            return None
+
+    def drain(report: Progress) -> None:
+        try:
+            for index in iter(take, None):
+                work(index)
+                ended.append(index)
+                report(len(ended), count)
+        finally:
+            todo.clear()
+
+    report = progress or _say_nothing
+    report(0, count)
+    helpers = min(count, _cores()) - 1
+    with ThreadPoolExecutor(max(1, helpers), thread_name_prefix="preprocess") as pool:
+        helping = [pool.submit(drain, _say_nothing) for _ in range(helpers)]
+        drain(report)
+        for helper in helping:
+            helper.result()
+    report(count, count)
+
+
+def _say_nothing(done: int, total: int) -> None: ...
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,69 @@
+"""Scribbles: a drawing as few white strokes on black, from ink on paper or from a photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from .images import Frame8, Map, darkest_channel, each_frame, opencv
+from .spec import Progress
+
+INVERT = ("auto", "on", "off")
+XDOG_SIGMAS = (0.5, 5.0)
+"""Standard deviations of the two blurs, in px."""
+
+
+def scribble(
+    image: Tensor,
+    *,
+    threshold: int = 127,
+    invert: str = "auto",
+    resolution: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: white where the drawing has ink.
+
+    Ink is where the least of R, G and B lies below `threshold` (0-255), as in ControlNet 1.0's scribble. `invert` says
+    whether the picture is inverted first: "off" for dark strokes on light paper (the reference), "on" for light strokes
+    on a dark ground, "auto" to decide for each frame by its border.
+    """
+    cv2 = opencv()
+
+    def draw(frame: Frame8) -> Map:
+        if invert == "on" or (invert == "auto" and has_dark_border(frame)):
+            frame = cv2.bitwise_not(frame)
+        red, green, blue = cv2.split(frame)
+        ink = cv2.threshold(cv2.min(cv2.min(red, green), blue), threshold - 1, 1, cv2.THRESH_BINARY_INV)[1]
+        return ink.astype(np.float32)
+
+    return each_frame(image, draw, resolution=resolution, progress=progress)
+
+
+def has_dark_border(frame: Frame8) -> bool:
+    """Whether the median brightness of the border is in the darker half. The border is a thirty-second of the short
+    side wide, so that a ruled frame around a page does not pass for its paper."""
+    cv2 = opencv()
+    width_px = max(1, min(frame.shape[:2]) // 32)
+    top, bottom, between = frame[:width_px], frame[-width_px:], frame[width_px:-width_px]
+    strips = (top, bottom, between[:, :width_px], between[:, -width_px:])
+    border = np.concatenate([np.reshape(strip, (1, -1, 3)) for strip in strips], axis=1)
+    brightness = cv2.cvtColor(border, cv2.COLOR_RGB2GRAY)
+    return 2 * int(np.count_nonzero(brightness < 128)) > brightness.size
+
+
+def xdog(image: Tensor, *, threshold: int = 32, resolution: int = 0, progress: Progress | None = None) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: white strokes along dark lines and edges of a photograph.
+
+    The difference of two Gaussians (Winnemöller, "XDoG", 2011) as the scribble ControlNets' tools use it: white where
+    2·max(0, min over RGB of blur(σ 5) − blur(σ 0.5)) exceeds `threshold` (1-64).
+    """
+    cv2 = opencv()
+
+    def draw(frame: Frame8) -> Map:
+        picture = frame.astype(np.float32)
+        fine, coarse = (cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in XDOG_SIGMAS)
+        darker = darkest_channel(cv2.subtract(coarse, fine, dst=coarse))
+        # In float: the references double this in 8 bits, where the strongest edges wrap around and turn black.
+        return cv2.threshold(darker, threshold / 2, 1, cv2.THRESH_BINARY)[1]
+
+    return each_frame(image, draw, resolution=resolution, progress=progress)

@@ -1,0 +1,166 @@
+"""ControlStackLoad: the same net that the host's loader gives, and a sentence for every file that is none."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+
+@pytest.fixture
+def put(host, tmp_path):
+    """Write a file into the host's controlnet folder, gone after the test; gives its name."""
+    import folder_paths
+
+    folder = Path(folder_paths.get_folder_paths("controlnet")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+
+    def write(name, content, metadata=None):
+        path = folder / name
+        written.append(path)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif name.endswith(".safetensors"):
+            save_file({k: v.contiguous().clone() for k, v in content.items()}, path, metadata=metadata)
+        else:
+            torch.save(content, path)
+        folder_paths.filename_list_cache.clear()
+        return name
+
+    yield write
+    for path in written:
+        path.unlink(missing_ok=True)
+
+
+def load(name):
+    from pack.nodes.load import Load
+
+    return Load.execute(name)[0]
+
+
+def weights(world, prefix=""):
+    return {prefix + key: value for key, value in world.nets[0].control_model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", ["bare.safetensors", "prefixed.safetensors", "old.pth", "folder of nets.safetensors"])
+def test_the_hosts_own_net(world, put, name):
+    import nodes
+
+    prefix = "control_model." if name in ("prefixed.safetensors", "old.pth") else ""
+    put(name, weights(world, prefix))
+    ours, theirs = load(name), nodes.ControlNetLoader().load_controlnet(name)[0]
+    assert type(ours) is type(theirs)
+    chains = [world.host([{"net": net, "image": world.hint()}]) for net in (ours, theirs)]
+    assert world.sample(*chains[0]).equal(world.sample(*chains[1]))
+    assert world.sample(*world.ours([{"net": ours, "image": world.hint()}])).equal(world.sample(*chains[1]))
+
+
+def test_what_is_loaded_names_its_file(world, put):
+    """In every sentence, also after the host's nodes copied it? Those make a new object: then its keys tell."""
+    name = put("my canny net.safetensors", weights(world), {"controlstack.hint": "canny"})
+    from pack.control.adapter import source_of
+
+    net = load(name)
+    assert source_of(net).name == name
+    assert source_of(net).identity.hint == "canny"
+    assert source_of(net.copy()).name == "ControlNet"
+    assert source_of(net.copy()).identity.unet == source_of(net).identity.unet
+
+
+@pytest.mark.parametrize(("name", "pooled"), [("a_shuffle_fp16.safetensors", True), ("reshuffled.safetensors", False)])
+def test_the_shuffle_net_is_pooled(world, put, name, pooled):
+    assert load(put(name, weights(world))).global_average_pooling is pooled
+
+
+class Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path("exploded"),))
+
+
+def lora(world):
+    return {"lora_unet_mid_block.lora_down.weight": torch.ones(2, 2)}
+
+
+def missing(world):
+    return {key: value for i, (key, value) in enumerate(weights(world).items()) if i != 40}
+
+
+def reshaped(world):
+    """A weight that the host does not size the net by, of the wrong shape."""
+    return {k: torch.ones(3, 3, 1, 1) if k == "middle_block_out.0.weight" else v for k, v in weights(world).items()}
+
+
+def truncated(world, put):
+    import folder_paths
+
+    path = Path(folder_paths.get_full_path_or_raise("controlnet", put("whole.safetensors", weights(world))))
+    return path.read_bytes()[:-1000]
+
+
+FILES = {
+    "lora.safetensors": (lora, "is a LoRA, not a ControlNet. It belongs in loras"),
+    "sd15.safetensors": (
+        lambda w: {"model.diffusion_model.input_blocks.0.0.weight": torch.ones(1)},
+        "is a whole checkpoint, not a ControlNet. It belongs in checkpoints",
+    ),
+    "style.pt": (lambda w: {"string_to_param": {"*": torch.ones(1, 8)}}, "is an embedding"),
+    "ip.safetensors": (lambda w: {"image_proj.proj.weight": torch.ones(1)}, "is an IP-Adapter"),
+    "odd.safetensors": (lambda w: {"some.key": torch.ones(1)}, "is no ControlNet that is known here.*some.key"),
+    "empty.pth": (lambda w: {}, "is no ControlNet that is known here.*no keys at all"),
+    "list.pth": (lambda w: [torch.ones(1)], "holds no table of weights"),
+    "missing.safetensors": (missing, "lacks 1 of its weights, the first is"),
+    "reshaped.safetensors": (reshaped, "has the keys of a ControlNet .* but not its shapes"),
+    "difference.safetensors": (
+        lambda w: {**weights(w, "control_model."), "difference": torch.ones(1)},
+        "holds only the difference",
+    ),
+    "bomb.pth": (lambda w: pickle.dumps({"state_dict": Bomb()}), "could run code"),
+    "bomb.ckpt": (lambda w: {"state_dict": Bomb()}, "could run code"),
+    "damaged.pth": (lambda w: b"PK\x03\x04" + bytes(64), "is damaged or cut short"),
+    "text.pth": (lambda w: b"<!doctype html><html>", "could run code|is damaged or cut short"),
+    "nothing.pth": (lambda w: b"", "is damaged or cut short"),
+    "nothing.safetensors": (lambda w: b"", "the file is empty"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_no_controlnet_gets_a_sentence(world, put, name):
+    make, sentence = FILES[name]
+    put(name, make(world))
+    with pytest.raises(ValueError, match=sentence) as caught:
+        load(name)
+    assert name in str(caught.value)
+    assert not Path("exploded").exists()
+
+
+def test_a_truncated_file(world, put):
+    put("cut.safetensors", truncated(world, put))
+    with pytest.raises(ValueError, match=r"cut.safetensors is cut short: its header promises"):
+        load("cut.safetensors")
+
+
+def test_a_model_patch_is_listed_and_refused_for_now(host):
+    import folder_paths
+
+    from pack.nodes.load import names
+
+    folder = Path(folder_paths.get_folder_paths("model_patches")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "zimage.safetensors").write_bytes(b"")
+    folder_paths.filename_list_cache.clear()
+    try:
+        assert "model_patches/zimage.safetensors" in names()
+        with pytest.raises(ValueError, match="ModelPatchLoader"):
+            load("model_patches/zimage.safetensors")
+    finally:
+        (folder / "zimage.safetensors").unlink()
+
+
+@pytest.mark.parametrize("name", ["../secret.safetensors", "absent.safetensors", "/etc/passwd"])
+def test_names_do_not_leave_the_folder(host, name):
+    with pytest.raises((FileNotFoundError, ValueError)):
+        load(name)

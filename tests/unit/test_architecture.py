@@ -1,0 +1,113 @@
+"""The house rules that a linter cannot hold: which room may import which, and how large things may grow."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACK = ("preprocessors", "control", "nodes", "training")
+ROOMS = (*PACK, "workbench", "tests", "demo", "benchmarks")
+HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
+MAY_IMPORT_HOST = ("nodes/", "training/", "control/adapter.py")
+MAY_IMPORT_ROOMS = {"preprocessors": {"preprocessors"}, "control": {"control"}}  # the others: all but nodes
+LAZY = {"cv2", "transformers", "huggingface_hub"}
+FUNCTION_LINES, FILE_LINES = 30, 700
+
+
+def sources(*rooms: str) -> list[Path]:
+    return [ROOT / "__init__.py", *(p for room in rooms for p in sorted((ROOT / room).rglob("*.py")))]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+def every(paths: list[Path]):
+    return pytest.mark.parametrize("path", paths, ids=name)
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path, tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """("room", name) for each of our folders that the file imports from, ("outside", name) for each other module."""
+    folder = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (("outside", alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield "outside", (node.module or "").partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            above = folder[: len(folder) - node.level + 1]
+            named = (node.module or "").split(".") if node.module else []
+            for alias in node.names:
+                whole = (*above, *named, alias.name)
+                yield "room", whole[0]
+
+
+@every(sources(*PACK))
+def test_rooms_import_only_what_lies_below_them(path):
+    seen = set(imports(path, parsed(path)))
+    rooms = {found for kind, found in seen if kind == "room" and found in ROOMS}
+    allowed = {path.stem} if path.parent == ROOT else MAY_IMPORT_ROOMS.get(room_of(path), set(PACK) - {"nodes"})
+    assert rooms - {room_of(path)} <= allowed | ({"nodes"} if path.parent == ROOT else set())
+    outside = {found for kind, found in seen if kind == "outside"}
+    assert not outside & set(ROOMS) - HOST, "a room of ours is imported relatively; by name it is another project's"
+    assert not outside & {"torchvision", "onnxruntime", "mediapipe", "timm", "matplotlib"}
+    if not name(path).startswith(MAY_IMPORT_HOST):
+        assert not outside & HOST
+
+
+@every(sources(*PACK))
+def test_heavy_libraries_are_imported_where_they_are_used(path):
+    module = parsed(path)
+    at_import = [node for node in module.body if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    top = {found for node in at_import if not isinstance(node, ast.ClassDef) for _, found in imports(path, node)}
+    assert not top & LAZY
+
+
+@every(sources(*ROOMS))
+def test_no_wildcard_no_bare_except_no_giant_file(path):
+    for node in ast.walk(parsed(path)):
+        assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*"), f"line {node.lineno}"
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"line {node.lineno}"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES
+
+
+def test_functions_are_short():
+    lengths = {
+        f"{name(path)}:{node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for path in sources(*PACK, "workbench")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    long = {function: lines for function, lines in lengths.items() if lines > FUNCTION_LINES}
+    assert len(long) <= 0.1 * len(lengths), f"more than a tenth are over {FUNCTION_LINES} lines: {long}"
+
+
+def test_the_root_is_not_on_the_path():
+    assert ROOT not in {Path(entry or ".").resolve() for entry in sys.path}, "our nodes/ would shadow the host's nodes"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from ..control import stack", ("room", "control")),
+        ("from .. import control", ("room", "control")),
+        ("from . import runtime", ("room", "nodes")),
+        ("import comfy.utils", ("outside", "comfy")),
+        ("def f():\n    from comfy.utils import load", ("outside", "comfy")),
+    ],
+)
+def test_this_walk_sees_imports(source, expected):
+    assert expected in set(imports(ROOT / "nodes" / "preprocess.py", ast.parse(source)))

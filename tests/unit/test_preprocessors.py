@@ -1,0 +1,388 @@
+"""Every preprocessor keeps one contract; each equals the reference that its ControlNets were trained on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import types
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pack.preprocessors import CATALOGUE, Param, Preprocessor, catalogue, edges, images, lines, scribble
+from skimage import data
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOGRAPHS = {"astronaut": data.astronaut(), "chelsea": data.chelsea(), "coffee": data.coffee()}
+SIZES = [(64, 64), (37, 53), (1, 1), (1, 50), (50, 1), (2, 3)]
+
+photograph = pytest.mark.parametrize("photo", PHOTOGRAPHS.values(), ids=PHOTOGRAPHS)
+every_row = pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.key)
+
+
+def tensor(*frames: np.ndarray) -> torch.Tensor:
+    """8-bit frames (H,W,C) → (B,H,W,C) in [0,1]."""
+    return torch.from_numpy(np.stack(frames).astype(np.float32) / 255)
+
+
+def levels(hint: torch.Tensor) -> np.ndarray:
+    """The first hint as (H,W) in 0..255, float; its channels must be equal."""
+    first = hint[0].numpy() * 255
+    assert (first == first[..., :1]).all()
+    return first[..., 0]
+
+
+def noise(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.rand(*shape).to(dtype)
+
+
+# The contract
+
+
+@every_row
+@pytest.mark.parametrize("frames", [1, 5])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_any_picture_gives_a_float_hint_of_its_size(row: Preprocessor, frames, size, channels):
+    hint = row(noise(frames, *size, channels))
+    assert hint.shape == (frames, *size, 3)
+    assert hint.dtype == torch.float32
+    assert hint.is_contiguous()
+    assert hint.isfinite().all()
+    assert hint.min() >= 0
+    assert hint.max() <= 1
+
+
+@every_row
+def test_a_long_thin_picture(row: Preprocessor):
+    assert row(noise(1, 7, 5000, 3)).shape == (1, 7, 5000, 3)
+
+
+@every_row
+def test_a_batch_is_its_frames(row: Preprocessor):
+    batch = noise(5, 40, 30, 3)
+    assert row(batch).equal(torch.cat([row(frame[None]) for frame in batch]))
+
+
+@every_row
+def test_twice_the_same_and_the_picture_untouched(row: Preprocessor):
+    picture = tensor(PHOTOGRAPHS["coffee"])
+    before = picture.clone()
+    assert row(picture).equal(row(picture))
+    assert picture.equal(before)
+
+
+@every_row
+def test_views_and_gradients_are_pictures_too(row: Preprocessor):
+    picture = noise(1, 40, 30, 3)
+    expected = row(picture)
+    assert row(picture.movedim(-1, 1).contiguous().movedim(1, -1)).equal(expected)
+    assert row(picture.expand(3, -1, -1, -1)).equal(expected.expand(3, -1, -1, -1))
+    assert row(picture.clone().requires_grad_()).equal(expected)
+
+
+@every_row
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions(row: Preprocessor, dtype):
+    picture = noise(2, 40, 30, 3, dtype=dtype)
+    assert row(picture).equal(row(picture.float()))
+
+
+@every_row
+def test_grey_is_three_equal_channels(row: Preprocessor):
+    grey = noise(1, 40, 30, 1)
+    assert row(grey).equal(row(grey.expand(-1, -1, -1, 3)))
+
+
+@every_row
+def test_transparency_is_laid_over_white(row: Preprocessor):
+    colour, alpha = noise(1, 40, 30, 3), noise(1, 40, 30, 1)
+    flat = colour * alpha + (1 - alpha)
+    assert row(torch.cat([colour, alpha], dim=-1)).equal(row(flat))
+
+
+@every_row
+def test_not_a_number_is_black_and_the_rest_is_clamped(row: Preprocessor):
+    picture = noise(1, 40, 30, 3)
+    wild, tame = picture.clone(), picture.clone()
+    for at, (value, means) in enumerate(
+        [(float("nan"), 0), (float("inf"), 1), (-float("inf"), 0), (1.5, 1), (-0.5, 0), (3e38, 1), (-3e38, 0)]
+    ):
+        wild[0, 3 * at : 3 * at + 2, 5:9] = value
+        tame[0, 3 * at : 3 * at + 2, 5:9] = means
+    assert row(wild).equal(row(tame))
+
+
+@every_row
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_nothing_to_draw(row: Preprocessor, value):
+    hint = row(torch.full((1, 40, 30, 3), value))
+    assert hint.unique().numel() == 1
+    # Black, up to the rounding of a blur in float; a scribble has no paper to tell from ink.
+    assert row.key == "scribble" or hint.max() < 1e-6
+
+
+@every_row
+@pytest.mark.parametrize(
+    ("size", "resolution", "expected"),
+    [
+        ((60, 90), 30, (30, 45)),
+        ((60, 90), 61, (61, 92)),
+        ((90, 60), 120, (180, 120)),
+        ((7, 5000), 1, (1, 714)),
+        ((500, 700), 500, (500, 700)),
+        ((1, 1), 64, (64, 64)),
+    ],
+)
+def test_resolution_is_the_short_side(row: Preprocessor, size, resolution, expected):
+    assert row(noise(2, *size, 3), resolution=resolution).shape == (2, *expected, 3)
+
+
+@every_row
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (torch.zeros(0, 8, 8, 3), "batch of pictures is empty"),
+        (torch.zeros(1, 0, 8, 3), "8x0 pixels"),
+        (torch.zeros(1, 8, 0, 3), "0x8 pixels"),
+        (torch.zeros(8, 8, 3), r"found torch.float32 of \(8, 8, 3\)"),
+        (torch.zeros(1, 8, 8, 2), "1, 3 or 4 channels"),
+        (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), "float picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_a_sentence(row: Preprocessor, picture, words):
+    with pytest.raises(ValueError, match=words):
+        row(picture)
+
+
+@every_row
+def test_an_absurd_size_is_refused_before_any_work(row: Preprocessor):
+    with pytest.raises(ValueError, match="would turn this picture of 5000x7 pixels into 5851429x8192"):
+        row(noise(1, 7, 5000, 3), resolution=8192)
+    with pytest.raises(ValueError, match="resolution is -1"):
+        row(noise(1, 8, 8, 3), resolution=-1)
+
+
+@every_row
+def test_progress_counts_every_frame(row: Preprocessor):
+    seen = []
+    row(noise(7, 20, 20, 3), progress=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (0, 7)
+    assert seen[-1] == (7, 7)
+    assert seen == sorted(seen)
+
+
+@every_row
+def test_stopping_in_the_middle(row: Preprocessor):
+    class Stopped(Exception): ...
+
+    begun = []
+
+    def stop_at_two(done: int, total: int) -> None:
+        begun.append(done)
+        if done >= 2:
+            raise Stopped
+
+    threads = threading.active_count()
+    with pytest.raises(Stopped):
+        row(noise(400, 48, 48, 3), progress=stop_at_two)
+    assert begun[-1] < 200  # what the other cores ended while this one did two, on a busy machine
+    assert threading.active_count() == threads
+    assert row(noise(3, 8, 8, 3)).shape == (3, 8, 8, 3)
+
+
+@every_row
+def test_parameters_are_checked(row: Preprocessor):
+    with pytest.raises(ValueError, match=f"{row.title} has no parameter colour"):
+        row(noise(1, 8, 8, 3), colour=1)
+    for param in row.params:
+        assert param.checked(param.default) == param.default
+        with pytest.raises(ValueError, match=f"{param.name} is"):
+            row(noise(1, 8, 8, 3), **{param.name: "purple" if param.choices else param.maximum + 1})
+    with pytest.raises(ValueError, match="number from 0 to 255"):
+        Param("level", 1, "").checked(float("nan"))
+
+
+def test_an_error_in_a_frame_is_the_error_of_the_batch():
+    begun = []
+
+    def draw(frame):
+        begun.append(1)
+        raise IndexError("in the middle of a frame")
+
+    with pytest.raises(IndexError, match="in the middle of a frame"):
+        images.each_frame(noise(200, 8, 8, 3), draw)
+    assert len(begun) < 200
+
+
+def test_keys_are_unique_and_unknown_ones_are_refused():
+    assert len({row.key for row in CATALOGUE}) == len(CATALOGUE)
+    with pytest.raises(ValueError, match="no preprocessor 'hough': choose one of canny, scribble"):
+        catalogue("hough")
+
+
+# The doors
+
+
+def test_all_8_bit_levels_survive_the_doors():
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    assert (images.to_rgb8(tensor(ramp)[0].numpy()) == ramp).all()
+    hint = images.each_frame(tensor(ramp), lambda frame: frame[..., 0])
+    assert hint.equal(tensor(ramp))
+
+
+def test_between_levels_the_nearest_wins():
+    between = torch.tensor([0.49, 0.51, 126.49, 126.51, 254.49, 254.51])[None, None, :, None] / 255
+    assert images.to_rgb8(between[0].numpy())[0, :, 0].tolist() == [0, 1, 126, 127, 254, 255]
+
+
+def test_transparent_is_white_and_opaque_is_itself():
+    clear, solid = np.zeros((2, 2, 4), np.float32), np.full((2, 2, 4), [0.2, 0.4, 0.6, 1], np.float32)
+    assert (images.to_rgb8(clear) == 255).all()
+    assert (images.to_rgb8(solid) == [51, 102, 153]).all()
+
+
+# The references
+
+
+@photograph
+@pytest.mark.parametrize("thresholds", [(100, 200), (0, 0), (0, 255), (255, 255), (50, 40), (1, 2)], ids=str)
+def test_canny_is_opencvs_byte_for_byte(photo, thresholds):
+    low, high = thresholds
+    hint = edges.canny(tensor(photo), low_threshold=low, high_threshold=high)
+    assert (levels(hint) == cv2.Canny(photo, low, high)).all()
+
+
+@photograph
+@pytest.mark.parametrize(("resolution", "interpolation"), [(200, cv2.INTER_AREA), (600, cv2.INTER_CUBIC)])
+def test_canny_at_another_resolution(photo, resolution, interpolation):
+    height, width = images.fitted(*photo.shape[:2], resolution)
+    smaller = cv2.resize(photo, (width, height), interpolation=interpolation)
+    assert (levels(edges.canny(tensor(photo), resolution=resolution)) == cv2.Canny(smaller, 100, 200)).all()
+
+
+@photograph
+@pytest.mark.parametrize("threshold", [0, 1, 127, 255])
+def test_scribble_is_controlnets(photo, threshold):
+    reference = np.where(photo.min(axis=2) < threshold, 255, 0)
+    assert (levels(scribble.scribble(tensor(photo), threshold=threshold, invert="off")) == reference).all()
+    inverted = np.where((255 - photo).min(axis=2) < threshold, 255, 0)
+    assert (levels(scribble.scribble(tensor(photo), threshold=threshold, invert="on")) == inverted).all()
+
+
+def page(paper: int, ink: int) -> np.ndarray:
+    """A square drawn on a page that has a thin ruled frame of the ink's colour at its very edge."""
+    drawn = np.full((128, 128, 3), paper, np.uint8)
+    cv2.rectangle(drawn, (0, 0), (127, 127), (ink,) * 3, 1)
+    cv2.rectangle(drawn, (40, 40), (80, 80), (ink,) * 3, 3)
+    return drawn
+
+
+def test_auto_draws_the_ink_in_white_for_each_frame():
+    light, dark = page(paper=240, ink=10), page(paper=20, ink=250)
+    hints = scribble.scribble(tensor(light, dark), invert="auto")
+    assert hints[0].equal(hints[1])
+    assert hints[0].equal(scribble.scribble(tensor(light), invert="off")[0])
+    assert hints[0, 40, 60].tolist() == [1, 1, 1]
+    assert hints[0, 60, 60].tolist() == [0, 0, 0]
+
+
+def reference_xdog(photo: np.ndarray, threshold: float) -> np.ndarray:
+    """The ControlNet tools' formula in exact arithmetic: without their 8-bit wrap-around."""
+    picture = photo.astype(np.float32)
+    difference = cv2.GaussianBlur(picture, (0, 0), 5.0) - cv2.GaussianBlur(picture, (0, 0), 0.5)
+    return np.where(2 * np.maximum(0, difference.min(axis=2)) > threshold, 255, 0)
+
+
+@photograph
+@pytest.mark.parametrize("threshold", [1, 32, 33, 64])
+def test_xdog_is_the_difference_of_gaussians(photo, threshold):
+    assert (levels(scribble.xdog(tensor(photo), threshold=threshold)) == reference_xdog(photo, threshold)).all()
+
+
+def test_xdog_keeps_the_strongest_edges():
+    """A black line on white differs by more than 127 levels, which the references' 8 bits cannot double."""
+    line = np.full((64, 64, 3), 255, np.uint8)
+    line[:, 32] = 0
+    assert levels(scribble.xdog(tensor(line)))[:, 32].min() == 255
+
+
+@pytest.fixture(scope="module")
+def lineart_reference():
+    """controlnet_aux's LineartStandardDetector, without its package's own imports (they need torchvision)."""
+    from importlib.util import find_spec
+
+    found = find_spec("controlnet_aux")
+    if found is None:
+        pytest.fail("controlnet-aux is not installed: it is part of the test environment (workbench/environment.py)")
+    before = {name for name in sys.modules if name.startswith("controlnet_aux")}
+    hollow = types.ModuleType("controlnet_aux")
+    hollow.__path__ = list(found.submodule_search_locations or ())
+    sys.modules["controlnet_aux"] = hollow
+    from controlnet_aux.lineart_standard import LineartStandardDetector
+
+    yield LineartStandardDetector()
+    for name in [name for name in sys.modules if name.startswith("controlnet_aux") and name not in before]:
+        del sys.modules[name]
+
+
+@photograph
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the reference takes the median of nothing at threshold 255
+@pytest.mark.parametrize(("sigma", "threshold"), [(6.0, 8), (2.0, 3), (6.0, 255)])
+def test_standard_lineart_is_the_tools_within_a_level(lineart_reference, photo, sigma, threshold):
+    square = cv2.resize(photo, (512, 512), interpolation=cv2.INTER_AREA)  # the reference's own resizing does nothing
+    expected = lineart_reference(square, guassian_sigma=sigma, intensity_threshold=threshold, output_type="np")
+    hint = lines.lineart(tensor(square), gaussian_sigma=sigma, intensity_threshold=threshold)
+    difference = levels(hint) - expected[..., 0].astype(np.float64)
+    assert np.abs(difference).max() <= 1
+    assert (np.floor(levels(hint) + 1e-4) == expected[..., 0]).mean() > 0.999  # it truncates, ours is float
+
+
+def test_an_unknown_lineart_engine_is_refused():
+    with pytest.raises(ValueError, match="no lineart engine 'realistic'"):
+        lines.lineart(noise(1, 8, 8, 3), engine="realistic")
+
+
+# Without OpenCV
+
+
+def in_a_fresh_python(program: str) -> str:
+    """What `program` prints, run with the pack loaded as `pack`."""
+    load = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import conftest; sys.path.pop(0)\n"
+    done = subprocess.run([sys.executable, "-c", load + program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_pack_loads_nothing_heavy():
+    loaded = in_a_fresh_python(
+        "import pack.preprocessors; print([m for m in ('cv2', 'transformers') if m in sys.modules])"
+    )
+    assert loaded.strip() == "[]"
+
+
+def test_without_opencv_the_sentence_says_what_to_install(monkeypatch):
+    class Absent:
+        def find_spec(self, name, path=None, target=None):
+            if name == "cv2":
+                raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
+
+    monkeypatch.delitem(sys.modules, "cv2")
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+    with pytest.raises(RuntimeError, match="pip install opencv-python`"):
+        edges.canny(noise(1, 8, 8, 3))
+
+
+def test_without_a_screens_libraries_the_sentence_names_the_headless_wheel(monkeypatch):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "cv2":
+                raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.delitem(sys.modules, "cv2")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(RuntimeError, match=r"libGL\.so\.1.*opencv-python-headless"):
+        scribble.xdog(noise(1, 8, 8, 3))
