@@ -11,9 +11,10 @@ const { chromium } = await import(pathToFileURL(join(ask.playwright, "node_modul
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync"];
 
-async function set(name, value) {
-  const answer = await fetch(`${ask.address}/api/settings/${name}`, { method: "POST", body: JSON.stringify(value) });
-  if (!answer.ok) throw new Error(`the host refused the setting ${name}: ${answer.status}`);
+async function post(path, value) {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch(ask.address + path, { method: "POST", headers, body: JSON.stringify(value) });
+  if (!answer.ok) throw new Error(`the host answered ${path} with ${answer.status}`);
 }
 
 async function openPage(browser, query = "") {
@@ -54,7 +55,11 @@ const run = (page) => page.evaluate(() => new Promise((done, fail) => {
 // The graph on the screen, in CSS pixels. The image of random weights says nothing: its node is shown empty.
 const portrait = (page) => page.evaluate(() => {
   const { graph, canvas } = window.app;
-  for (const node of graph.nodes.filter((node) => node.type === "SaveImage")) node.imgs = node.images = undefined;
+  for (const node of graph.nodes.filter((node) => node.type === "SaveImage")) {
+    window.app.nodeOutputs = Object.fromEntries(
+      Object.entries(window.app.nodeOutputs).filter(([id]) => id !== String(node.id)));
+    node.imgs = node.images = undefined;
+  }
   const boxes = [...graph.groups, ...graph.nodes].map((item) => [...(item.getBounding?.() ?? item.boundingRect)]);
   const margin = 20;
   const left = Math.min(...boxes.map((b) => b[0])) - margin, top = Math.min(...boxes.map((b) => b[1])) - margin;
@@ -78,13 +83,16 @@ async function picture(page, name) {
 const browser = await chromium.launch({ executablePath: ask.chromium, headless: true, args: FLAGS });
 const found = {};
 try {
-  await set("Comfy.TutorialCompleted", true);
-  await set("Comfy.VueNodes.Enabled", ask.vue);
+  await post("/api/settings/Comfy.TutorialCompleted", true);
+  await post("/api/settings/Comfy.VueNodes.Enabled", ask.vue);
   const { page, errors } = await openPage(browser);
   for (const [name, workflow] of Object.entries(ask.workflows)) {
     await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
     await page.waitForTimeout(1000);
-    if (ask.portrait) await run(page);
+    if (ask.portrait) {
+      await post("/free", { unload_models: true, free_memory: true }); // a cached node shows no hint
+      await run(page);
+    }
     found[name] = { ...(await look(page)), errors: errors.splice(0) };
     await picture(page, name);
   }
