@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -29,20 +29,34 @@ def test_headless_writes_both_hints_and_the_image(host, tmp_path):
     assert "KSampler: 20 of 20" in ended.stdout
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the way of telling what still runs is Linux's")
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("waits_for", ["starting ComfyUI", "ComfyUI answers", "KSampler: 2 of"])
-def test_ending_it_leaves_nothing_running(host, tmp_path, ending, waits_for):
-    with subprocess.Popen(words(tmp_path, "--headless"), stdout=subprocess.PIPE, text=True) as demo:
-        for line in demo.stdout:
-            if waits_for in line:
-                break
+ENDINGS = {
+    "interrupted at the start": ("--headless", "starting ComfyUI", signal.SIGINT, 130),
+    "interrupted while sampling": ("--headless", "KSampler: 2 of", signal.SIGINT, 130),
+    "terminated while sampling": ("--headless", "KSampler: 2 of", signal.SIGTERM, 143),
+    "interrupted with the page open": ("--no-browser", "press Run", signal.SIGINT, 0),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the way of telling what still runs is Linux's")
+@pytest.mark.parametrize(("how", "when", "sent", "returns"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_ending_it_leaves_nothing_running(host, tmp_path, how, when, sent, returns):
+    with subprocess.Popen(words(tmp_path, how), stdout=subprocess.PIPE, text=True) as demo:
+        assert any(when in line for line in demo.stdout), f"the demo never said {when!r}"
         time.sleep(0.3)
-        assert demo.poll() is None, "it ended before it was told to"
-        demo.send_signal(ending)
+        assert running_on(tmp_path), "the demo ended before it was told to"
+        demo.send_signal(sent)
         demo.communicate(timeout=30)
-    assert demo.returncode == 128 + ending
-    assert not running_on(tmp_path)
+    assert demo.returncode == returns
+    assert running_on(tmp_path) == []
+
+
+def test_page_mode_prints_an_address_that_answers(host, tmp_path):
+    with subprocess.Popen(words(tmp_path, "--no-browser"), stdout=subprocess.PIPE, text=True) as demo:
+        try:
+            address = next(line.split()[-1] for line in demo.stdout if "the example workflow:" in line)
+            assert b"ComfyUI" in urllib.request.urlopen(address, timeout=30).read()
+        finally:
+            demo.terminate()
 
 
 def running_on(base: Path) -> list[str]:
