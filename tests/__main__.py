@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -86,13 +85,14 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
     yield Group("pyright", (python, "-m", "pyright", "--pythonpath", python), "check")
     yield Group("unit tests", _pytest("unit", quick), "pytest")
     scripts = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests" / "js").glob("*.test.mjs"))
-    if scripts and shutil.which("node"):
+    if scripts:
         yield Group("JavaScript tests", ("node", "--test", "--test-reporter=tap", *scripts), "node")
     for host in found[:1] if quick else found:
         yield Group(f"host tests in process, ComfyUI {host.version}", _pytest("host", quick), "pytest", host)
     for host in [] if quick else found:
         yield Group(f"host tests over HTTP, ComfyUI {host.version}", _pytest("http", quick), "pytest", host)
     for host in [] if quick else found[:1]:
+        yield Group(f"the demo, ComfyUI {host.version}", _pytest("demo", quick), "pytest", host)
         yield Group(f"tests in the page, ComfyUI {host.version}", _pytest("browser", quick), "pytest", host)
 
 
@@ -160,11 +160,11 @@ def summary(groups: list[Group], counts: list[Count], found: list[hosts.Host], s
         total.add(count)
         print(f"{'FAILED' if count.failed else 'ok':6} {group.name}: {count}")
     for host in found:
-        ran = sum(c.passed + c.failed for g, c in zip(groups, counts, strict=True) if g.host == host)
-        print(f"ComfyUI {host.version}: {ran} host tests ran ({host.path})")
+        ran = [c.passed + c.failed for g, c in zip(groups, counts, strict=True) if g.host == host]
+        print(f"ComfyUI {host.version}: {f'{sum(ran)} host tests ran' if ran else 'left out by --quick'} ({host.path})")
     if not found:
         print("!!! NO ComfyUI WAS FOUND: no host test ran. Set COMFYUI_DIR, or install one with comfy-cli.")
-    for reason in sorted(set(total.reasons)):
+    for reason in total.reasons:
         print(f"!!! SKIPPED: {reason}")
     print(f"{seconds:.0f} s")
     print(total)
