@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import environment
 from .hosts import ROOT, Host
 
 FLAGS = (
@@ -183,9 +184,10 @@ def _flags(host: Host, base: Path, port: int, *, cpu: bool) -> list[str]:
 
 
 def _surroundings() -> dict[str, str]:
-    """No network, and bytecode out of the host's folder: it is never modified."""
+    """No network, no bytecode into the host's folder, and threads that sleep while they wait for each other."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    ours = {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    return environment.PATIENT_THREADS | kept | ours
 
 
 def _free_port() -> int:

@@ -1,0 +1,175 @@
+"""`python3 tests`: sets everything up, runs all tests, and says what ran on which host. The last line counts them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from workbench import environment, hosts  # noqa: E402
+
+sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
+
+ABOUT = """\
+Makes a Python environment (once), then runs ruff, pyright, the unit tests, the JavaScript tests, and, on every ComfyUI
+found (COMFYUI_DIR, else comfy-cli's workspace and its siblings ComfyUI-*), the host tests in process and over HTTP; on
+the newest one also the tests in its page, where Chromium and node are here."""
+
+
+@dataclass
+class Count:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, other: Count) -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.reasons += [reason for reason in other.reasons if reason not in self.reasons]
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One command. `kind` says how it is counted: a check is one test, pytest and node tell their own counts."""
+
+    name: str
+    words: tuple[str, ...]
+    kind: str
+    host: hosts.Host | None = None
+
+
+def main() -> int:
+    options = _options()
+    environment.enter("tests", tests=True)
+    found = hosts.find()
+    began = time.monotonic()
+    groups = list(plan(found, quick=options.quick))
+    counts = []
+    for number, group in enumerate(groups, 1):
+        print(f"\n=== [{number}/{len(groups)}] {group.name}", flush=True)
+        counts.append(run(group))
+        print(f"=== {group.name}: {counts[-1]}", flush=True)
+    total = summary(groups, counts, found, time.monotonic() - began)
+    return 1 if total.failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python3 tests", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="under two minutes: no slow test, one host, no HTTP, no page"
+    )
+    return parser.parse_args()
+
+
+def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
+    python = sys.executable
+    yield Group("ruff check", (python, "-m", "ruff", "check", "."), "check")
+    yield Group("ruff format", (python, "-m", "ruff", "format", "--check", "."), "check")
+    yield Group("pyright", (python, "-m", "pyright", "--pythonpath", python), "check")
+    yield Group("unit tests", _pytest("unit", quick), "pytest")
+    scripts = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests" / "js").glob("*.test.mjs"))
+    if scripts:
+        yield Group("JavaScript tests", ("node", "--test", "--test-reporter=tap", *scripts), "node")
+    for host in found[:1] if quick else found:
+        yield Group(f"host tests in process, ComfyUI {host.version}", _pytest("host", quick), "pytest", host)
+    for host in [] if quick else found:
+        yield Group(f"host tests over HTTP, ComfyUI {host.version}", _pytest("http", quick), "pytest", host)
+    for host in [] if quick else found[:1]:
+        yield Group(f"the demo, ComfyUI {host.version}", _pytest("demo", quick), "pytest", host)
+        yield Group(f"tests in the page, ComfyUI {host.version}", _pytest("browser", quick), "pytest", host)
+
+
+def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
+    marks = ("-m", "not slow") if quick else ()
+    return (sys.executable, "-m", "pytest", f"tests/{folder}", *marks, "-ra", "--durations=5")
+
+
+def run(group: Group) -> Count:
+    surroundings = {**environment.PATIENT_THREADS, **os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    if group.host:
+        surroundings["COMFYUI_DIR"] = str(group.host.path)
+    return COUNTERS[group.kind](group, surroundings)
+
+
+def _check(group: Group, surroundings: Mapping[str, str]) -> Count:
+    ended = subprocess.run(group.words, cwd=ROOT, env=surroundings)
+    return Count(failed=1) if ended.returncode else Count(passed=1)
+
+
+def _node(group: Group, surroundings: Mapping[str, str]) -> Count:
+    ended = subprocess.run(group.words, cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, text=True)
+    print(ended.stdout, end="")
+    said = {word: int(number) for word, number in re.findall(r"^# (pass|fail|skipped) (\d+)", ended.stdout, re.M)}
+    count = Count(said.get("pass", 0), said.get("fail", 0), said.get("skipped", 0))
+    return _honest(count, ended.returncode)
+
+
+def _tests(group: Group, surroundings: Mapping[str, str]) -> Count:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        ended = subprocess.run((*group.words, f"--junitxml={report}"), cwd=ROOT, env=surroundings)
+        count = _read(report) if report.exists() else Count()
+    return _honest(count, ended.returncode)
+
+
+COUNTERS = {"check": _check, "node": _node, "pytest": _tests}
+
+
+def _read(report: Path) -> Count:
+    """Counts of a junit report; errors at setup and collection are failures."""
+    count = Count()
+    for case in ElementTree.parse(report).iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            count.failed += 1
+        elif (skipped := case.find("skipped")) is not None:
+            count.skipped += 1
+            count.reasons.append(skipped.get("message", "no reason given"))
+        else:
+            count.passed += 1
+    return count
+
+
+def _honest(count: Count, returncode: int) -> Count:
+    """A command that ended badly has failed, even where it counted no failure (nothing collected, a crash)."""
+    if returncode and not count.failed:
+        count.failed = 1
+    return count
+
+
+def summary(groups: list[Group], counts: list[Count], found: list[hosts.Host], seconds: float) -> Count:
+    total = Count()
+    print("\n=== summary")
+    for group, count in zip(groups, counts, strict=True):
+        total.add(count)
+        print(f"{'FAILED' if count.failed else 'ok':6} {group.name}: {count}")
+    for host in found:
+        ran = [c.passed + c.failed for g, c in zip(groups, counts, strict=True) if g.host == host]
+        print(f"ComfyUI {host.version}: {f'{sum(ran)} host tests ran' if ran else 'left out by --quick'} ({host.path})")
+    if not found:
+        print("!!! NO ComfyUI WAS FOUND: no host test ran. Set COMFYUI_DIR, or install one with comfy-cli.")
+    for reason in total.reasons:
+        print(f"!!! SKIPPED: {reason}")
+    print(f"{seconds:.0f} s")
+    print(total)
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+// Opens workflows in the host's own page, as a user would, and prints what became of them as JSON.
+// node page.mjs ASK.json, with {"playwright": DIR, "chromium": FILE, "address": URL, "vue": false,
+//   "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": NAME or "",
+//   "portrait": true to run each workflow and picture the graph alone, with its hints}
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const ask = JSON.parse(await readFile(process.argv[2], "utf8"));
+const { chromium } = await import(pathToFileURL(join(ask.playwright, "node_modules/playwright-core/index.mjs")));
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync"];
+
+async function post(path, value) {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch(ask.address + path, { method: "POST", headers, body: JSON.stringify(value) });
+  if (!answer.ok) throw new Error(`the host answered ${path} with ${answer.status}`);
+}
+
+async function openPage(browser, query = "") {
+  const page = await browser.newPage({ viewport: { width: 2000, height: 1400 } });
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  await page.goto(ask.address + query);
+  await page.waitForFunction(() => window.app?.extensionManager && window.app?.graph
+    && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100, null, { timeout: 90_000 });
+  return { page, errors };
+}
+
+// What the page made of the workflow that is open: types it lacks, the prompt it would queue, the file it would save.
+const look = (page) => page.evaluate(async () => {
+  const nodes = window.app.graph.nodes ?? window.app.graph._nodes;
+  const lacking = (node) => !(node.type in window.LiteGraph.registered_node_types);
+  return {
+    missing: nodes.filter((node) => lacking(node) && !node.isVirtualNode).map((node) => node.type),
+    vue: Boolean(window.LiteGraph.vueNodesMode),
+    prompt: (await window.app.graphToPrompt()).output,
+    saved: window.app.graph.serialize(),
+    overlaps: nodes.flatMap((a, i) => nodes.slice(i + 1).filter((b) => {
+      const [ax, ay, aw, ah] = a.getBounding(), [bx, by, bw, bh] = b.getBounding();
+      return ax < bx + bw && bx < ax + aw && ay < by + bh && by < ay + ah;
+    }).map((b) => [a.title, b.title])),
+  };
+});
+
+const fit = (page) => page.evaluate(() => window.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
+
+const run = (page) => page.evaluate(() => new Promise((done, fail) => {
+  const say = (event) => fail(new Error(JSON.stringify(event.detail)));
+  window.app.api.addEventListener("execution_success", () => done(true), { once: true });
+  window.app.api.addEventListener("execution_error", say, { once: true });
+  window.app.queuePrompt(0, 1).then((queued) => queued || fail(new Error("the page did not queue the workflow")), fail);
+}));
+
+// The graph on the screen, in CSS pixels. The image of random weights says nothing: its node is shown empty.
+const portrait = (page) => page.evaluate(() => {
+  const { graph, canvas } = window.app;
+  for (const node of graph.nodes.filter((node) => node.type === "SaveImage")) {
+    window.app.nodeOutputs = Object.fromEntries(
+      Object.entries(window.app.nodeOutputs).filter(([id]) => id !== String(node.id)));
+    node.imgs = node.images = undefined;
+  }
+  const boxes = [...graph.groups, ...graph.nodes].map((item) => [...(item.getBounding?.() ?? item.boundingRect)]);
+  const margin = 20;
+  const left = Math.min(...boxes.map((b) => b[0])) - margin, top = Math.min(...boxes.map((b) => b[1])) - margin;
+  const right = Math.max(...boxes.map((b) => b[0] + b[2])) + margin;
+  const bottom = Math.max(...boxes.map((b) => b[1] + b[3])) + margin;
+  const { scale, offset } = canvas.ds, frame = canvas.canvas.getBoundingClientRect();
+  canvas.setDirty(true, true);
+  return { x: frame.x + (left + offset[0]) * scale, y: frame.y + (top + offset[1]) * scale,
+    width: (right - left) * scale, height: (bottom - top) * scale };
+});
+
+async function picture(page, name) {
+  await fit(page);
+  await page.waitForTimeout(1500); // the view glides, previews load
+  const clip = ask.portrait ? await portrait(page) : undefined;
+  if (clip) await page.waitForTimeout(500);
+  const renderer = ask.vue ? "nodes2" : "classic";
+  await page.screenshot({ path: join(ask.pictures, `${name}-${renderer}.png`), clip });
+}
+
+const browser = await chromium.launch({ executablePath: ask.chromium, headless: true, args: FLAGS });
+const found = {};
+try {
+  await post("/api/settings/Comfy.TutorialCompleted", true);
+  await post("/api/settings/Comfy.VueNodes.Enabled", ask.vue);
+  const { page, errors } = await openPage(browser);
+  for (const [name, workflow] of Object.entries(ask.workflows)) {
+    await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
+    await page.waitForTimeout(1000);
+    if (ask.portrait) {
+      await post("/free", { unload_models: true, free_memory: true }); // a cached node shows no hint
+      await run(page);
+    }
+    found[name] = { ...(await look(page)), errors: errors.splice(0) };
+    await picture(page, name);
+  }
+  await page.close();
+  if (ask.template) {
+    const { page } = await openPage(browser, `/?template=${ask.template}&source=controlstack`);
+    await page.waitForFunction(() => JSON.stringify(window.app.graph.serialize()).includes("ControlStackApply"), null,
+      { timeout: 20_000 }).catch(() => {});
+    found.template = await look(page);
+    await picture(page, "template");
+  }
+} finally {
+  await browser.close();
+}
+console.log(JSON.stringify(found));

@@ -1,0 +1,77 @@
+"""`python demo` as a user runs it, on the newest host found."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from workbench import hosts
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hosts.find(), reason="no ComfyUI was found: set COMFYUI_DIR"),
+]
+
+
+def words(to: Path, *more: str) -> list[str]:
+    return [sys.executable, str(ROOT / "demo"), "--to", str(to), *more]
+
+
+def test_headless_writes_both_hints_and_the_image(tmp_path):
+    ended = subprocess.run(words(tmp_path, "--headless"), capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    written = {file.stem: Image.open(file).size for file in (tmp_path / "output").iterdir()}
+    assert written == dict.fromkeys(("canny-edge", "user-scribble", "save-image"), (512, 512))
+    assert "] KSampler" in ended.stdout
+    assert "KSampler: 20 of 20" in ended.stdout
+
+
+ENDINGS = {
+    "interrupted at the start": ("--headless", "starting ComfyUI", signal.SIGINT, 130),
+    "interrupted while sampling": ("--headless", "KSampler: 2 of", signal.SIGINT, 130),
+    "terminated while sampling": ("--headless", "KSampler: 2 of", signal.SIGTERM, 143),
+    "interrupted with the page open": ("--no-browser", "press Run", signal.SIGINT, 0),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the way of telling what still runs is Linux's")
+@pytest.mark.parametrize(("how", "when", "sent", "returns"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_ending_it_leaves_nothing_running(tmp_path, how, when, sent, returns):
+    with subprocess.Popen(words(tmp_path, how), stdout=subprocess.PIPE, text=True) as demo:
+        assert any(when in line for line in demo.stdout), f"the demo never said {when!r}"
+        time.sleep(0.3)
+        assert running_on(tmp_path), "the demo ended before it was told to"
+        demo.send_signal(sent)
+        demo.communicate(timeout=30)
+    assert demo.returncode == returns
+    assert running_on(tmp_path) == []
+
+
+def test_page_mode_prints_an_address_that_answers(tmp_path):
+    with subprocess.Popen(words(tmp_path, "--no-browser"), stdout=subprocess.PIPE, text=True) as demo:
+        try:
+            address = next(line.split()[-1] for line in demo.stdout if "the example workflow:" in line)
+            assert b"ComfyUI" in urllib.request.urlopen(address, timeout=30).read()
+        finally:
+            demo.terminate()
+
+
+def running_on(base: Path) -> list[str]:
+    """Command lines of this machine that mention `base`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it ended while we looked
+        if str(base) in command:
+            found.append(command)
+    return found

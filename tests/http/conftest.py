@@ -1,0 +1,52 @@
+"""One host for all HTTP tests: the newest found, or the one that COMFYUI_DIR names."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from workbench import hosts, server, workflow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-surface", action="store_true", help="pin the nodes' surface as it is now")
+
+
+@pytest.fixture(scope="session")
+def host() -> hosts.Host:
+    if not (found := hosts.find()):
+        pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def running(host, tmp_path_factory):
+    base = tmp_path_factory.mktemp("base")
+    runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](base / "input" / "example.png")
+    with server.running(host, base) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_info(running):
+    return running.ask("/object_info")
+
+
+@pytest.fixture
+def example(object_info):
+    """The API form of an example workflow, made small: 256 x 256 and few steps."""
+
+    def read(name: str, *, steps: int = 4) -> dict:
+        file = ROOT / "example_workflows" / f"{name}.json"
+        prompt = workflow.to_prompt(json.loads(file.read_text(encoding="utf-8")), object_info)
+        for node in prompt.values():
+            small = {"width": 256, "height": 256, "steps": steps}
+            node["inputs"] |= {key: value for key, value in small.items() if key in node["inputs"]}
+        return prompt
+
+    return read

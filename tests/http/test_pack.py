@@ -1,0 +1,44 @@
+"""What the host tells its page about the pack."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+PINNED = ROOT / "tests" / "node_surface.json"
+EXAMPLES = sorted(file.stem for file in (ROOT / "example_workflows").glob("*.json"))
+
+_spec = importlib.util.spec_from_file_location("surface", Path(__file__).with_name("surface.py"))
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+surface = _module.surface
+
+
+def test_surface_is_what_saved_workflows_rely_on(object_info, pytestconfig):
+    found = surface(object_info)
+    if pytestconfig.getoption("--write-surface", default=False):
+        PINNED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    assert found == json.loads(PINNED.read_text(encoding="utf-8"))
+
+
+def test_every_node_has_a_help_page(running, object_info):
+    for node in surface(object_info):
+        page = running.ask(f"/extensions/controlstack/docs/{node}.md").decode()
+        assert object_info[node]["display_name"] in page, f"{node}.md does not name its node"
+
+
+def test_templates_are_offered(running):
+    assert sorted(running.ask("/api/workflow_templates")["controlstack"]) == EXAMPLES
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_template_has_a_picture(running, name):
+    shown = running.ask(f"/api/workflow_templates/controlstack/{name}.jpg")
+    assert len(shown) <= 200_000
+    assert min(Image.open(io.BytesIO(shown)).size) >= 400

@@ -1,0 +1,99 @@
+"""Whole graphs, queued as the page queues them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workbench import server
+
+
+def node_of(prompt: dict, kind: str) -> str:
+    return next(node for node, words in prompt.items() if words["class_type"] == kind)
+
+
+def pixels(running, result, prompt, kind="SaveImage") -> np.ndarray:
+    (record,) = result.images(node_of(prompt, kind))
+    return np.asarray(running.image(record).convert("RGB"))
+
+
+@pytest.mark.parametrize("name", ["single_control", "two_control_stack"])
+def test_example_gives_an_image(running, example, name):
+    prompt = example(name)
+    image = pixels(running, running.run(prompt), prompt)
+    assert image.shape == (256, 256, 3)
+    assert image.std() > 1
+
+
+def test_hints_are_shown_in_their_nodes(running, example):
+    prompt = example("two_control_stack")
+    prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = 150  # a cached node shows nothing anew
+    prompt[node_of(prompt, "ControlStackScribble")]["inputs"]["threshold"] = 120
+    result = running.run(prompt)
+    for kind in ("ControlStackCanny", "ControlStackScribble"):
+        hint = pixels(running, result, prompt, kind)
+        assert hint.shape == (512, 512, 3)
+        assert set(np.unique(hint)) == {0, 255}
+
+
+def test_each_control_acts(running, example):
+    images = []
+    for strengths in ((0.8, 0.6), (0.0, 0.6), (0.8, 0.0)):
+        prompt = example("two_control_stack")
+        adds = [node for node in prompt.values() if node["class_type"] == "ControlStackAdd"]
+        for add, strength in zip(adds, strengths, strict=True):
+            add["inputs"]["strength"] = strength
+        images.append(pixels(running, running.run(prompt), prompt).astype(float))
+    assert np.abs(images[0] - images[1]).mean() > 1
+    assert np.abs(images[0] - images[2]).mean() > 1
+
+
+def test_equal_graph_is_cached(running, example):
+    prompt = example("two_control_stack")
+    running.run(prompt)
+    again = running.run(prompt)
+    assert set(again.cached) >= set(prompt) - {node_of(prompt, "SaveImage")}
+
+
+def test_progress_counts_the_sampler_steps(running, example):
+    prompt = example("single_control", steps=5)
+    prompt[node_of(prompt, "KSampler")]["inputs"]["seed"] = 101
+    seen = []
+    running.run(prompt, lambda p: p.node == node_of(prompt, "KSampler") and seen.append((p.value, p.maximum)))
+    assert (5, 5) in seen
+
+
+def test_interrupted_run_leaves_nothing_behind(running, example):
+    prompt = example("two_control_stack", steps=30)
+    sampler = node_of(prompt, "KSampler")
+    prompt[sampler]["inputs"]["seed"] = 102
+    fresh = pixels(running, running.run(prompt), prompt)
+    running.free()
+    stops = iter([running.interrupt])
+
+    def stop_in_the_middle(progress: server.Progress) -> None:
+        if progress.node == sampler and progress.maximum == 30 and progress.value >= 5:
+            next(stops, lambda: None)()
+
+    stopped = running.run(prompt, stop_in_the_middle)
+    assert stopped.interrupted
+    again = running.run(prompt)
+    assert sampler not in again.cached
+    assert np.array_equal(pixels(running, again, prompt), fresh)
+
+
+def test_unknown_file_is_refused_at_its_node(running, example):
+    prompt = example("single_control")
+    loader = node_of(prompt, "ControlStackLoad")
+    prompt[loader]["inputs"]["control_net_name"] = "../secrets.safetensors"
+    with pytest.raises(server.Refused) as refused:
+        running.run(prompt)
+    assert set(refused.value.node_errors) == {loader}
+
+
+def test_schedule_that_does_not_parse_fails_at_its_node(running, example):
+    prompt = example("single_control")
+    add = node_of(prompt, "ControlStackAdd")
+    prompt[add]["inputs"]["schedule"] = "0:1, tomorrow:2"
+    with pytest.raises(server.HostError, match=rf"(?s)node {add} \(ControlStackAdd\) failed: .*tomorrow"):
+        running.run(prompt)
