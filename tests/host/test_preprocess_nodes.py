@@ -179,4 +179,7 @@ def test_sixteen_frames_are_about_as_fast_as_opencv(nodes, method):
         rounds.append(timing.paired(ours, bare, repeats=21).ratio)
         if rounds[-1].median <= LIMITS[method]:
             return
+    free = timing.free_cores(bare, 2)
+    if free < 1.6:
+        pytest.skip(f"the promise is for two cores, and other work leaves {free:.1f}: run this on an idle machine")
     pytest.fail(f"{', '.join(map(str, rounds))} times what OpenCV alone takes; at most {LIMITS[method]} is promised")
