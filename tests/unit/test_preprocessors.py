@@ -274,6 +274,15 @@ def test_scribble_is_controlnets(photo, threshold):
     assert (levels(scribble.scribble(tensor(photo), threshold=threshold, invert="on")) == inverted).all()
 
 
+@pytest.mark.parametrize("size", [*SIZES, (7, 5000)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scribble_is_right_at_any_size(size, channels):
+    frames = np.random.default_rng(0).integers(0, 256, (3, *size, channels), dtype=np.uint8)
+    reference = np.where(frames.min(axis=3, keepdims=True) < 127, 1.0, 0.0)
+    hint = scribble.scribble(tensor(*frames), invert="off")
+    assert (hint.numpy() == reference).all()
+
+
 def page(paper: int, ink: int) -> np.ndarray:
     """A square drawn on a page that has a thin ruled frame of the ink's colour at its very edge."""
     drawn = np.full((128, 128, 3), paper, np.uint8)
