@@ -60,8 +60,9 @@ def host_steps() -> list[Step]:
     wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#") and not APART.match(line)]
     return [
         Step("torch", (TORCH,)),
-        Step("what the host needs", (*wanted, "requests")),
+        # Before the host's, some of whose packages would else bring a torchvision of another torch, and that torch.
         Step("torch's companions", ("--no-deps", "torchvision==0.28.0", "torchaudio==2.11.0")),
+        Step("what the host needs", (TORCH, *wanted, "requests")),
         Step("what the pack needs", tuple(pack_requirements())),
     ]
 
@@ -112,7 +113,7 @@ def make(steps: list[Step]) -> None:
         began = time.monotonic()
         say(f"installing {step.name} ...")
         _pip(step)
-        if step.name == "torch's companions":
+        if step.name == "what the host needs":
             _mend_companions()
         if step.name == "what the pack needs":
             _mend_opencv()
