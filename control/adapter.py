@@ -33,7 +33,7 @@ from .schedule import PercentOfSigma
 from .stack import Stack, Unit
 
 TAG = "controlstack_source"  # attribute of a control object that Load made: its Source
-SIGMA = "controlstack_sigma"  # entry of transformer_options: this call's sigma, read from the device once for the chain
+SIGMA = "controlstack_sigma"  # entry of transformer_options: (t, its value), read from the device once for the chain
 KEPT_HINTS = 32  # sizes and tiles of one hint that stay prepared during a run
 
 
@@ -51,6 +51,7 @@ class Run:
     """What lives for one sampling run."""
 
     started: bool = False
+    percent_to_sigma: Callable[[float], float] | None = None
     percent_of_sigma: PercentOfSigma | None = None
     hints: dict[Any, PreparedHint] = field(default_factory=dict)
     cut_hints: dict[Any, torch.Tensor] = field(default_factory=dict)
@@ -97,8 +98,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         if self.unit.is_idle:
             return
         refuse_mismatch(self.unit, model.model_config)
-        if not self.unit.schedule.is_constant_one:
-            self.run.percent_of_sigma = PercentOfSigma(percent_to_timestep_function)
+        self.run.percent_to_sigma = percent_to_timestep_function
         self.inner.pre_run(model, percent_to_timestep_function)
         self.inner.timestep_range = None  # the range is decided here, with one reading of sigma for the whole chain
         self.run.started = True
@@ -135,16 +135,20 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Strength times schedule at this step's sigma; 0 outside the range."""
         if self.unit.is_idle:
             return 0.0
-        sigma = transformer_options.get(SIGMA)
-        if sigma is None:
-            sigma = transformer_options[SIGMA] = float(t[0])
+        sigma = _sigma_of(t, transformer_options)
         if self.timestep_range is not None:
             first, last = (float(torch.tensor(bound, dtype=t.dtype)) for bound in self.timestep_range)
             if sigma > first or sigma < last:
                 return 0.0
+        return self.strength * self.factor_at(sigma)
+
+    def factor_at(self, sigma: float) -> float:
+        """The schedule's multiplier at `sigma`; the table that this needs is made once a run, on first use."""
+        if self.unit.schedule.is_constant_one or self.run.percent_to_sigma is None:
+            return 1.0
         if self.run.percent_of_sigma is None:
-            return self.strength
-        return self.strength * self.unit.schedule.at(self.run.percent_of_sigma(sigma))
+            self.run.percent_of_sigma = PercentOfSigma(self.run.percent_to_sigma)
+        return self.unit.schedule.at(self.run.percent_of_sigma(sigma))
 
     def acting_chunks(self, chunks: int, transformer_options: dict[str, Any]) -> list[int]:
         """Which conditionings of this batch are computed: all, or for mode cond_only those of the positive prompt."""
@@ -243,7 +247,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         return self.run.hints[key]
 
     def view(self) -> Any:
-        """The net as a `RememberingNet`, or None where its hint encoder cannot be remembered."""
+        """The net as `remembering` makes it, kept for the run; None where its hint's feature cannot be kept."""
         module = getattr(self.inner, "control_model", None)
         if self.run.view is None or self.run.view[0] is not module:
             self.run.view = (module, remembering(module))
@@ -280,6 +284,14 @@ def remembering(module: Any) -> Any:
     twin = copy.copy(module)
     twin._modules = {**module._modules, "input_hint_block": RememberedHint(encoder)}
     return twin
+
+
+def _sigma_of(t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
+    """The first of t, (rows,) and all equal, as a number. Reading it waits for the device: once for the whole chain."""
+    kept = transformer_options.get(SIGMA)
+    if kept is None or kept[0] is not t:
+        kept = transformer_options[SIGMA] = (t, float(t[0]))
+    return kept[1]
 
 
 def _rows_of(value: Any, rows: Sequence[int], total: int) -> Any:

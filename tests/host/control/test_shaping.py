@@ -64,6 +64,19 @@ def test_a_constant_schedule_of_one_is_none(world, residuals):
         assert a.equal(b)
 
 
+def test_a_wrapper_may_reuse_its_options_from_step_to_step(world):
+    """What the chain notes in transformer_options belongs to one call: the next one has another t."""
+    import torch
+
+    sampling = world.model.model.model_sampling
+    control = world.ours(unit(world, end_percent=0.5))[0][0][1]["control"]
+    control.pre_run(world.model.model, sampling.percent_to_sigma)
+    x, cond, options = torch.zeros(1, 4, 8, 8), {"c_crossattn": world.positive[0][0]}, {"cond_or_uncond": [0]}
+    for percent, acts in ((0.2, True), (0.8, False), (0.3, True)):
+        t = torch.tensor([sampling.percent_to_sigma(percent)])
+        assert (control.get_control(x, t, cond, 1, options) is not None) is acts
+
+
 def test_a_mask_of_ones_is_none(world):
     import torch
 
