@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 
@@ -47,6 +48,16 @@ def paired(ours: Callable[[], object], reference: Callable[[], object], repeats:
         Spread.of([theirs for _, theirs in pairs]),
         Spread.of([mine / theirs for mine, theirs in pairs]),
     )
+
+
+def free_cores(work: Callable[[], object], cores: int) -> float:
+    """How many of the cores are ours: what that many threads do of `work` in the time that one takes for its own.
+
+    `work` must release the interpreter's lock. On an idle machine the answer is close to `cores`.
+    """
+    with ThreadPoolExecutor(cores) as pool:
+        told = paired(lambda: [*pool.map(lambda _: work(), range(cores))], work, repeats=11)
+    return cores / told.ratio.median
 
 
 def milliseconds(work: Callable[[], object]) -> float:

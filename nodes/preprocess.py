@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
-from . import runtime
+from .runtime import preview, progress
 from .schema import schema
 
 _IMAGE_TIP = "One picture or a batch of frames, any size. Transparency is laid over white."
@@ -37,8 +37,8 @@ def _hint() -> io.Output:
 
 
 def _run(cls: type[io.ComfyNode], row: Preprocessor, image: Any, resolution: int, params: dict) -> io.NodeOutput:
-    hint = row(image, resolution=resolution, progress=runtime.progress(), **params)
-    return io.NodeOutput(hint, ui=runtime.preview(hint, cls, grey=row.grey))
+    hint = row(image, resolution=resolution, progress=progress(), **params)
+    return io.NodeOutput(hint, ui=preview(hint, cls, grey=row.grey))
 
 
 class _OfCatalogue(io.ComfyNode):

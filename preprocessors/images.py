@@ -25,7 +25,7 @@ Map = NDArray[np.uint8] | NDArray[np.float32]
 """(H,W), uint8 in 0..255 or float32 in [0,1]."""
 
 MAX_SIDE_PX = 16384
-_CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
+_CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 _BITS_OF_ONE = 0x3F800000
 """float32 1.0 read as an unsigned integer."""
 
@@ -140,6 +140,7 @@ def _frames(image: Tensor) -> NDArray[np.float32]:
 def _to_hint(drawn: Map, hint: FloatFrame) -> None:
     """(H,W), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into `hint`."""
     cv2 = opencv()
+    assert drawn.shape == hint.shape[:2]  # else OpenCV would leave `hint` alone and return another array
     grey = drawn if drawn.dtype == np.float32 else np.divide(drawn, np.float32(255), dtype=np.float32)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=hint)
 

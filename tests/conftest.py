@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin while other processes want the cores
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
 
 

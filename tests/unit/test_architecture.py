@@ -14,7 +14,8 @@ PACK = ("preprocessors", "control", "nodes", "training")
 ROOMS = (*PACK, "workbench", "tests", "demo", "benchmarks")
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 MAY_IMPORT_HOST = ("nodes/", "training/", "control/adapter.py")
-MAY_IMPORT_ROOMS = {"preprocessors": {"preprocessors"}, "control": {"control"}}  # the others: all but nodes
+MAY_IMPORT_ROOMS = {"__init__.py": {"nodes"}, "preprocessors": set(), "control": set()}
+BELOW_NODES = {"preprocessors", "control", "training"}
 LAZY = {"cv2", "transformers", "huggingface_hub"}
 FUNCTION_LINES, FILE_LINES = 30, 700
 
@@ -59,8 +60,7 @@ def imports(path: Path, tree: ast.AST) -> Iterator[tuple[str, str]]:
 def test_rooms_import_only_what_lies_below_them(path):
     seen = set(imports(path, parsed(path)))
     rooms = {found for kind, found in seen if kind == "room" and found in ROOMS}
-    allowed = {path.stem} if path.parent == ROOT else MAY_IMPORT_ROOMS.get(room_of(path), set(PACK) - {"nodes"})
-    assert rooms - {room_of(path)} <= allowed | ({"nodes"} if path.parent == ROOT else set())
+    assert rooms <= {room_of(path)} | MAY_IMPORT_ROOMS.get(room_of(path), BELOW_NODES)
     outside = {found for kind, found in seen if kind == "outside"}
     assert not outside & set(ROOMS) - HOST, "a room of ours is imported relatively; by name it is another project's"
     assert not outside & {"torchvision", "onnxruntime", "mediapipe", "timm", "matplotlib"}

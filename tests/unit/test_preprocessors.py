@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pack.preprocessors import CATALOGUE, Param, Preprocessor, catalogue, edges, images, lines, scribble
 from skimage import data
+
+from pack.preprocessors import CATALOGUE, Param, Preprocessor, catalogue, edges, images, lines, scribble
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = {"astronaut": data.astronaut(), "chelsea": data.chelsea(), "coffee": data.coffee()}
@@ -271,6 +272,15 @@ def test_scribble_is_controlnets(photo, threshold):
     assert (levels(scribble.scribble(tensor(photo), threshold=threshold, invert="off")) == reference).all()
     inverted = np.where((255 - photo).min(axis=2) < threshold, 255, 0)
     assert (levels(scribble.scribble(tensor(photo), threshold=threshold, invert="on")) == inverted).all()
+
+
+@pytest.mark.parametrize("size", [*SIZES, (7, 5000)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scribble_is_right_at_any_size(size, channels):
+    frames = np.random.default_rng(0).integers(0, 256, (3, *size, channels), dtype=np.uint8)
+    reference = np.where(frames.min(axis=3, keepdims=True) < 127, 1.0, 0.0)
+    hint = scribble.scribble(tensor(*frames), invert="off")
+    assert (hint.numpy() == reference).all()
 
 
 def page(paper: int, ink: int) -> np.ndarray:

@@ -1,0 +1,157 @@
+"""Sampler steps: our stack against the host's chain of ControlNetApplyAdvanced, on the same nets, prompts and hints.
+
+Balanced gives the host's own image. For cond_only the host has two rivals: its balanced chain, which users run today,
+and control on the positive prompt alone, which gives cond_only's image. Counts are of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import re
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import timing
+
+STEPS = {"tiny": 8, "full": 3}
+LATENT = {"tiny": (16, 16), "full": (16, 16)}
+NAMES = {"tiny": "tiny family", "full": "SD1.5 shapes"}
+_PEAK_KB = re.compile(r"VmHWM:\s+(\d+)")
+ALONE = "cond_only / positive only"
+HEAD = ("model, nets, mode", "host ms/step", "ours ms/step", "ratio", "same image", "hints", "unet", "memory MB")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One model with its nets and prompts, and how a chain on them is sampled."""
+
+    size: str
+    model: Any
+    nets: list[Any]
+    positive: list[Any]
+    negative: list[Any]
+
+    def hints(self) -> list[torch.Tensor]:
+        height, width = (8 * side for side in LATENT[self.size])
+        return [torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+
+    def host_chain(self, nets: int, *, positive_only: bool = False) -> tuple[list[Any], list[Any]]:
+        import nodes
+
+        positive, negative = self.positive, [] if positive_only else self.negative
+        for net, hint in zip(self.nets[:nets], self.hints(), strict=False):
+            apply = nodes.ControlNetApplyAdvanced().apply_controlnet
+            positive, negative = apply(positive, negative, net, hint, 0.8, 0.0, 1.0)
+        return positive, self.negative if positive_only else negative
+
+    def our_chain(self, nets: int, mode: str) -> tuple[list[Any], list[Any]]:
+        from pack.nodes.stack import Add, Apply
+
+        stack = None
+        for net, hint in zip(self.nets[:nets], self.hints(), strict=False):
+            stack = Add.execute(net, hint, 0.8, 0.0, 1.0, mode, "crop", "", "", stack)[0]
+        out = Apply.execute(self.positive, stack, self.negative)
+        return out[0], out[1]
+
+    def sample(self, chain: tuple[list[Any], list[Any]]) -> torch.Tensor:
+        import nodes
+
+        latent = {"samples": torch.zeros(1, 4, *LATENT[self.size])}
+        steps = STEPS[self.size]
+        return nodes.common_ksampler(self.model, 7, steps, 7.0, "euler", "normal", *chain, latent)[0]["samples"]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the tables; `args.quick` leaves out the full size and most repetitions."""
+    import comfy.utils
+
+    comfy.utils.PROGRESS_BAR_ENABLED = False
+    for size, repeats in {"tiny": 5 if args.quick else 15, **({} if args.quick else {"full": 5})}.items():
+        bench = _bench(size)
+        rows = [row for nets in (1, 2, 3) for row in _rows(bench, nets, repeats, args.device)]
+        print(timing.table(HEAD, rows), flush=True)
+        del bench
+        gc.collect()
+
+
+def _bench(size: str) -> Bench:
+    from workbench import tiny
+
+    patcher, net = {
+        "tiny": (tiny.model_patcher, tiny.control_net),
+        "full": (tiny.full_model_patcher, tiny.full_control_net),
+    }[size]
+    prompts = [tiny.conditioning(seed, size=size) for seed in (1, 2)]
+    return Bench(size, patcher(), [net(10 + i) for i in range(3)], *prompts)
+
+
+def _rows(bench: Bench, nets: int, repeats: int, device: str) -> list[tuple[Any, ...]]:
+    """Balanced and cond_only against the host's chain, and cond_only against the host's way to the same image."""
+    host, alone = bench.host_chain(nets), bench.host_chain(nets, positive_only=True)
+    balanced, cond_only = (bench.our_chain(nets, mode) for mode in ("balanced", "cond_only"))
+    rivals = {
+        "balanced": (balanced, host, host),
+        "cond_only": (cond_only, host, alone),
+        ALONE: (cond_only, alone, alone),
+    }
+    return [
+        _row(bench, f"{NAMES[bench.size]}, {nets}, {name}", *chains, repeats, device) for name, chains in rivals.items()
+    ]
+
+
+def _row(
+    bench: Bench, name: str, ours: Any, theirs: Any, same_image: Any, repeats: int, device: str
+) -> tuple[Any, ...]:
+    """`same_image` is the host's chain whose image ours must give; its largest difference is printed."""
+    took = timing.paired(partial(bench.sample, ours), partial(bench.sample, theirs), repeats, warm_up=1)
+    steps = STEPS[bench.size]
+    mine, host = (_counted(bench, chain, device) for chain in (ours, theirs))
+    difference = (bench.sample(ours) - bench.sample(same_image)).abs().max().item()
+    return (
+        name,
+        f"{took.reference_ms.median / steps:.1f}",
+        f"{took.ours_ms.median / steps:.1f}",
+        took.ratio,
+        f"{difference:.1g}",
+        *(f"{a}/{b}" for a, b in zip(mine, host, strict=True)),
+    )
+
+
+def _counted(bench: Bench, chain: Any, device: str) -> tuple[int, int, str]:
+    """Hint encodings, UNet calls and peak memory in MB of one run."""
+    calls = {"hint": 0, "unet": 0}
+
+    def count(kind: str, *_: Any) -> None:
+        calls[kind] += 1
+
+    encoders = [net.control_model.input_hint_block[0] for net in bench.nets]
+    hooks = [encoder.register_forward_pre_hook(partial(count, "hint")) for encoder in encoders]
+    hooks.append(bench.model.model.diffusion_model.register_forward_pre_hook(partial(count, "unet")))
+    with peak_memory_mb(device) as peak:
+        bench.sample(chain)
+    for hook in hooks:
+        hook.remove()
+    return calls["hint"], calls["unet"], peak()
+
+
+@contextmanager
+def peak_memory_mb(device: str):
+    """Yields a function for the peak since entry: of the GPU's allocator, or of the whole process where Linux tells."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        yield lambda: f"{torch.cuda.max_memory_allocated() / 2**20:.0f}"
+        return
+    reset: Callable[[], object] = partial(Path("/proc/self/clear_refs").write_text, "5")
+    try:
+        reset()
+    except OSError:
+        yield lambda: "?"
+        return
+    yield lambda: f"{int(_PEAK_KB.findall(Path('/proc/self/status').read_text())[0]) / 1024:.0f}"
