@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ class Count:
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
-        self.reasons += [reason for reason in other.reasons if reason not in self.reasons]
+        self.reasons += other.reasons
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
@@ -164,8 +165,8 @@ def summary(groups: list[Group], counts: list[Count], found: list[hosts.Host], s
         print(f"ComfyUI {host.version}: {f'{sum(ran)} host tests ran' if ran else 'left out by --quick'} ({host.path})")
     if not found:
         print("!!! NO ComfyUI WAS FOUND: no host test ran. Set COMFYUI_DIR, or install one with comfy-cli.")
-    for reason in total.reasons:
-        print(f"!!! SKIPPED: {reason}")
+    for reason, tests in Counter(total.reasons).items():
+        print(f"!!! SKIPPED {tests}: {reason}")
     print(f"{seconds:.0f} s")
     print(total)
     return total

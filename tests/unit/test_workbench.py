@@ -162,10 +162,10 @@ def test_the_runner_believes_the_exit_status(runner):
 
 def test_the_last_line_is_the_count(runner, capsys):
     group = runner.Group("unit tests", ("pytest",), "pytest")
-    runner.summary([group], [runner.Count(2, 0, 1, ["no Chromium"])], [], 1.0)
+    runner.summary([group], [runner.Count(2, 0, 2, ["no Chromium", "no Chromium"])], [], 1.0)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "2 passed, 0 failed, 1 skipped"
-    assert "!!! SKIPPED: no Chromium" in lines
+    assert lines[-1] == "2 passed, 0 failed, 2 skipped"
+    assert "!!! SKIPPED 2: no Chromium" in lines
     assert any(line.startswith("!!! NO ComfyUI WAS FOUND") for line in lines)
 
 
