@@ -25,6 +25,7 @@ ABOUT = """\
 Makes a Python environment (once), then runs ruff, pyright, the unit tests, the JavaScript tests, and, on every ComfyUI
 found (COMFYUI_DIR, else comfy-cli's workspace and its siblings ComfyUI-*), the host tests in process and over HTTP; on
 the newest one also the tests in its page, where Chromium and node are here."""
+PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
 
 
 @dataclass
@@ -98,12 +99,15 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
 
 
 def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
-    marks = ("-m", "not slow") if quick else ()
-    return (sys.executable, "-m", "pytest", f"tests/{folder}", *marks, "-ra", "--durations=5")
+    # In parallel only where nothing is timed: every timed test is marked slow.
+    more = ("-m", "not slow", *PARALLEL) if quick and folder == "host" else ("-m", "not slow") if quick else ()
+    return (sys.executable, "-m", "pytest", f"tests/{folder}", *more, "-ra", "--durations=5")
 
 
 def run(group: Group) -> Count:
     surroundings = {**environment.PATIENT_THREADS, **os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    if PARALLEL[0] in group.words:
+        surroundings["OMP_NUM_THREADS"] = "1"  # the workers share the cores already
     if group.host:
         surroundings["COMFYUI_DIR"] = str(group.host.path)
     return COUNTERS[group.kind](group, surroundings)
