@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ ABOUT = """\
 Makes a Python environment (once), then runs ruff, pyright, the unit tests, the JavaScript tests, and, on every ComfyUI
 found (COMFYUI_DIR, else comfy-cli's workspace and its siblings ComfyUI-*), the host tests in process and over HTTP; on
 the newest one also the tests in its page, where Chromium and node are here."""
+PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Count:
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
-        self.reasons += [reason for reason in other.reasons if reason not in self.reasons]
+        self.reasons += other.reasons
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
@@ -97,12 +99,15 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
 
 
 def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
-    marks = ("-m", "not slow") if quick else ()
-    return (sys.executable, "-m", "pytest", f"tests/{folder}", *marks, "-ra", "--durations=5")
+    # In parallel only where nothing is timed: every timed test is marked slow.
+    more = ("-m", "not slow", *PARALLEL) if quick and folder == "host" else ("-m", "not slow") if quick else ()
+    return (sys.executable, "-m", "pytest", f"tests/{folder}", *more, "-ra", "--durations=5")
 
 
 def run(group: Group) -> Count:
     surroundings = {**environment.PATIENT_THREADS, **os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    if PARALLEL[0] in group.words:
+        surroundings["OMP_NUM_THREADS"] = "1"  # the workers share the cores already
     if group.host:
         surroundings["COMFYUI_DIR"] = str(group.host.path)
     return COUNTERS[group.kind](group, surroundings)
@@ -164,8 +169,8 @@ def summary(groups: list[Group], counts: list[Count], found: list[hosts.Host], s
         print(f"ComfyUI {host.version}: {f'{sum(ran)} host tests ran' if ran else 'left out by --quick'} ({host.path})")
     if not found:
         print("!!! NO ComfyUI WAS FOUND: no host test ran. Set COMFYUI_DIR, or install one with comfy-cli.")
-    for reason in total.reasons:
-        print(f"!!! SKIPPED: {reason}")
+    for reason, tests in Counter(total.reasons).items():
+        print(f"!!! SKIPPED {tests}: {reason}")
     print(f"{seconds:.0f} s")
     print(total)
     return total

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -60,7 +61,7 @@ def host_steps() -> list[Step]:
     wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#") and not APART.match(line)]
     return [
         Step("torch", (TORCH,)),
-        # Before the host's, some of whose packages would else bring a torchvision of another torch, and that torch.
+        # Before the packages of the host: some ask for any torchvision, and the newest would bring a torch of its own.
         Step("torch's companions", ("--no-deps", "torchvision==0.28.0", "torchaudio==2.11.0")),
         Step("what the host needs", (TORCH, *wanted, "requests")),
         Step("what the pack needs", tuple(pack_requirements())),
@@ -108,17 +109,26 @@ def make(steps: list[Step]) -> None:
     """Create the environment and run every step that it has not had."""
     if not python_of(HOME).exists():
         say(f"making a Python environment in {HOME}")
-        venv.create(HOME, with_pip=True)
+        _create()
     for step in _missing(steps):
         began = time.monotonic()
         say(f"installing {step.name} ...")
         _pip(step)
-        if step.name == "what the host needs":
-            _mend_companions()
-        if step.name == "what the pack needs":
-            _mend_opencv()
+        for mend in MENDS.get(step.name, ()):
+            mend()
         _stamp_file(step).write_text(step.stamp)
         say(f"installed {step.name} in {time.monotonic() - began:.0f} s")
+
+
+def _create() -> None:
+    try:
+        venv.create(HOME, with_pip=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        shutil.rmtree(HOME, ignore_errors=True)
+        sys.exit(
+            f"could not make a Python environment in {HOME} ({error}): expected Python 3.10 or newer with its venv and "
+            "ensurepip modules. On Debian and Ubuntu: apt-get install python3-venv"
+        )
 
 
 def say(line: str) -> None:
@@ -207,3 +217,7 @@ def _mend_opencv() -> None:
     if _imports("cv2"):
         say("opencv-python needs libraries of a screen that are not here: taking the headless wheel")
         _pip(Step("opencv headless", ("--force-reinstall", "--no-deps", "opencv-python-headless")))
+
+
+# What is put right after which step: importing torchvision needs packages of the host.
+MENDS = {"what the host needs": (_mend_companions,), "what the pack needs": (_mend_opencv,)}

@@ -38,6 +38,7 @@ MODEL_FOLDERS = ("checkpoints", "controlnet", "model_patches")
 NOT_COPIED = shutil.ignore_patterns(
     ".*", "__pycache__", "node_modules", "demo", "tests", "benchmarks", "workbench", "output"
 )
+COPY_MARK = "copied-by-controlstack"
 # By the name that each has among the host's packs, whatever its folder is called here.
 PACKS = {"controlstack": ROOT, "tiny_family": ROOT / "workbench" / "tiny_family"}
 
@@ -125,17 +126,25 @@ _no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def place(pack: Path, custom_nodes: Path, name: str) -> Path:
-    """Put a pack among a base directory's packs: a link, or a copy where links are not allowed (Windows)."""
+    """Put a pack among a base directory's packs: a link, or a copy where links are not allowed (Windows).
+
+    Raises HostError where something that we did not put there has its place.
+    """
     spot = custom_nodes / name
     custom_nodes.mkdir(parents=True, exist_ok=True)
     if spot.is_symlink():
         spot.unlink()
-    elif spot.exists():
+    elif (spot / COPY_MARK).exists():
         shutil.rmtree(spot)
+    elif spot.exists():
+        raise HostError(
+            f"{spot} is in the way: expected nothing or a link there. Move it away, or choose another folder"
+        )
     try:
         spot.symlink_to(pack.resolve(), target_is_directory=True)
     except OSError:
         shutil.copytree(pack, spot, ignore=NOT_COPIED)
+        (spot / COPY_MARK).touch()
     return spot
 
 

@@ -61,7 +61,7 @@ def running(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["classic", "nodes2"])
-def seen(request, running, chromium, playwright, tmp_path_factory) -> dict:
+def seen(request, chromium, playwright, running, tmp_path_factory) -> dict:
     """What the page made of each example, and of the link that the demo opens."""
     PICTURES.mkdir(exist_ok=True)
     ask = {
@@ -116,7 +116,7 @@ def test_link_of_the_demo_opens_the_example(seen):
     assert seen["template"]["prompt"] == seen["two_control_stack"]["prompt"]
 
 
-def test_pictures_of_the_templates(running, chromium, playwright, tmp_path, pytestconfig):
+def test_pictures_of_the_templates(chromium, playwright, running, tmp_path, pytestconfig):
     """With --write-pictures, takes the pictures that the template browser shows; else looks whether they are there."""
     if pytestconfig.getoption("--write-pictures", default=False):
         ask = {"playwright": str(playwright), "chromium": chromium, "address": running.address, "vue": False}

@@ -109,12 +109,17 @@ def test_a_pack_is_copied_where_links_are_not_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "symlink_to", refuse)
     for _ in range(2):
         spot = server.place(pack, tmp_path / "custom_nodes", "controlstack")
-        assert sorted(str(file.relative_to(spot)) for file in spot.rglob("*.py")) == [
-            "__init__.py",
-            "nodes/__init__.py",
-        ]
-        assert not list(spot.rglob("huge"))
-        assert not list(spot.rglob("endless"))
+        copied = sorted(file.relative_to(spot).as_posix() for file in spot.rglob("*") if file.is_file())
+        assert copied == ["__init__.py", server.COPY_MARK, "nodes/__init__.py"]
+
+
+def test_a_folder_that_is_not_ours_is_never_removed(tmp_path):
+    theirs = tmp_path / "custom_nodes" / "controlstack" / "precious.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    with pytest.raises(server.HostError, match="is in the way"):
+        server.place(tmp_path, tmp_path / "custom_nodes", "controlstack")
+    assert theirs.exists()
 
 
 def test_messages_of_a_run_are_understood():
@@ -162,10 +167,10 @@ def test_the_runner_believes_the_exit_status(runner):
 
 def test_the_last_line_is_the_count(runner, capsys):
     group = runner.Group("unit tests", ("pytest",), "pytest")
-    runner.summary([group], [runner.Count(2, 0, 1, ["no Chromium"])], [], 1.0)
+    runner.summary([group], [runner.Count(2, 0, 2, ["no Chromium", "no Chromium"])], [], 1.0)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "2 passed, 0 failed, 1 skipped"
-    assert "!!! SKIPPED: no Chromium" in lines
+    assert lines[-1] == "2 passed, 0 failed, 2 skipped"
+    assert "!!! SKIPPED 2: no Chromium" in lines
     assert any(line.startswith("!!! NO ComfyUI WAS FOUND") for line in lines)
 
 
