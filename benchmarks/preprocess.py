@@ -1,13 +1,16 @@
 """Preprocessing nodes against OpenCV alone.
 
-Ours is the whole node: float tensor in, contiguous float tensor out, preview written. Bare is what it computes, written
+Ours takes a float tensor and gives a contiguous float tensor: as the whole node, with its preview written, and as the
+map alone. Bare is what it computes, written
 with OpenCV in the fastest way we know: a loop on one thread over ready 8-bit frames that gives one channel a frame.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import product
 
 import cv2
 import numpy as np
@@ -44,8 +47,6 @@ def darkest(picture: np.ndarray) -> np.ndarray:
 
 
 BARE = {"canny": bare_canny, "scribble": bare_scribble, "xdog": bare_xdog, "lineart": bare_lineart}
-BARE_SETTINGS = {"scribble": {"invert": "off"}}
-"""Where bare is less than the node does by default: it looks at no border. The node is timed with its defaults."""
 
 
 def photographs(count: int) -> list[np.ndarray]:
@@ -56,37 +57,65 @@ def photographs(count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(np.roll(photo, 17 * index, axis=0)) for index in range(count)]
 
 
-def rivals(node: type, method: str, frames: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The node and bare OpenCV over the same frames, after a look that both give the same map."""
+def whole_node(method: str) -> Callable[..., torch.Tensor]:
+    """The node of that method: tensor in, tensor out, its preview written on the way."""
+    from pack.nodes import preprocess
+
+    node = next(node for node in preprocess.NODES if getattr(node, "key", "") == method)
+    return lambda image, **settings: node.execute(image=image, **settings).result[0]
+
+
+def map_alone(method: str) -> Callable[..., torch.Tensor]:
+    """What the node computes, tensor in, tensor out, without its preview."""
+    from pack.preprocessors import catalogue
+
+    return catalogue(method)
+
+
+FORMS = {"node": whole_node, "map": map_alone}
+
+
+def drawing(picture: np.ndarray) -> np.ndarray:
+    """Ink on paper: what people scribble."""
+    return cv2.cvtColor(255 - cv2.Canny(picture, 100, 200), cv2.COLOR_GRAY2RGB)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV on one thread; afterwards on as many as before, and those started again."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+        cv2.Canny(np.zeros((256, 256), np.uint8), 100, 200)
+
+
+def rivals(form: str, method: str, frames: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Ours in that form and bare OpenCV over the same frames, after a look that both give the same map."""
     pictures = photographs(frames)
+    if method == "scribble":
+        pictures = [drawing(picture) for picture in pictures]
     image = torch.from_numpy(np.stack(pictures).astype(np.float32) / 255)
-    draw = BARE[method]
+    draw, draw_ours = BARE[method], FORMS[form](method)
 
     def ours() -> torch.Tensor:
-        return node.execute(image=image).result[0]
+        return draw_ours(image)
 
     def bare() -> list[np.ndarray]:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            return [draw(picture) for picture in pictures]
-        finally:
-            cv2.setNumThreads(threads)
+        return [draw(picture) for picture in pictures]
 
-    same = node.execute(image=image, **BARE_SETTINGS.get(method, {})).result[0]
+    same = draw_ours(image)
     difference = same[..., 0].numpy() * 255 - np.stack(bare())
     assert np.abs(difference).max() < 1, f"{method} is not what bare OpenCV computes"
     return ours, bare
 
 
 def run(args: argparse.Namespace) -> None:
-    from pack.nodes import preprocess
-
-    nodes = {node.key: node for node in preprocess.NODES if hasattr(node, "key")}
     rows = []
-    for frames in (1, 16):
-        for method in BARE:
-            ours, bare = rivals(nodes[method], method, frames)
-            told = timing.paired(ours, bare, repeats=7 if args.quick else 41)
-            rows.append((f"{method}, {frames} x {SIDE_PX}²", told.ours_ms, told.reference_ms, told.ratio))
-    print(timing.table(("node against bare OpenCV", "node, ms", "bare, one thread, ms", "node / bare"), rows))
+    for frames, method, form in product((1, 16), BARE, FORMS):
+        ours, bare = rivals(form, method, frames)
+        told = timing.paired(ours, bare, repeats=7 if args.quick else 41, reference_under=one_thread)
+        rows.append((f"{method}, {frames} x {SIDE_PX}², {form}", told.ours_ms, told.reference_ms, told.ratio))
+    print(timing.table(("against bare OpenCV", "ours, ms", "bare, one thread, ms", "ours / bare"), rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .images import Frame8, Map, darkest_channel, each_frame, opencv
@@ -30,25 +31,29 @@ def scribble(
     cv2 = opencv()
 
     def draw(frame: Frame8) -> Map:
-        if invert == "on" or (invert == "auto" and has_dark_border(frame)):
-            frame = cv2.bitwise_not(frame)
-        red, green, blue = cv2.split(frame)
-        ink = cv2.threshold(cv2.min(cv2.min(red, green), blue), threshold - 1, 1, cv2.THRESH_BINARY_INV)[1]
-        return ink.astype(np.float32)
+        least = least_channel(cv2.bitwise_not(frame) if invert == "on" else frame)
+        if invert == "auto" and has_dark_border(least):
+            least = least_channel(cv2.bitwise_not(frame))
+        return cv2.threshold(least, threshold - 1, 1, cv2.THRESH_BINARY_INV)[1].astype(np.float32)
 
     return each_frame(image, draw, resolution=resolution, progress=progress)
 
 
-def has_dark_border(frame: Frame8) -> bool:
+def least_channel(frame: Frame8) -> NDArray[np.uint8]:
+    """(H,W,3) → (H,W): what the reference takes for a pixel's brightness."""
+    cv2 = opencv()
+    red, green, blue = cv2.split(frame)
+    return cv2.min(cv2.min(red, green), blue)
+
+
+def has_dark_border(brightness: NDArray[np.uint8]) -> bool:
     """Whether the median brightness of the border is in the darker half. The border is a thirty-second of the short
     side wide, so that a ruled frame around a page does not pass for its paper."""
-    cv2 = opencv()
-    width_px = max(1, min(frame.shape[:2]) // 32)
-    top, bottom, between = frame[:width_px], frame[-width_px:], frame[width_px:-width_px]
+    width_px = max(1, min(brightness.shape) // 32)
+    top, bottom, between = brightness[:width_px], brightness[-width_px:], brightness[width_px:-width_px]
     strips = (top, bottom, between[:, :width_px], between[:, -width_px:])
-    border = np.concatenate([np.reshape(strip, (1, -1, 3)) for strip in strips], axis=1)
-    brightness = cv2.cvtColor(border, cv2.COLOR_RGB2GRAY)
-    return 2 * int(np.count_nonzero(brightness < 128)) > brightness.size
+    dark = sum(int(np.count_nonzero(strip < 128)) for strip in strips)
+    return 2 * dark > sum(strip.size for strip in strips)
 
 
 def xdog(image: Tensor, *, threshold: int = 32, resolution: int = 0, progress: Progress | None = None) -> Tensor:
