@@ -57,6 +57,7 @@ class _OfCatalogue(io.ComfyNode):
             search_aliases=[*row.aliases, "preprocessor", "hint"],
             inputs=[_image(), *map(_input, row.params), _resolution()],
             outputs=[_hint()],
+            has_intermediate_output=True,  # the host then shows the hint again when the node itself was cached
         )
 
     @classmethod
@@ -102,6 +103,7 @@ class ControlStackPreprocess(io.ComfyNode):
                 ),
             ],
             outputs=[_hint()],
+            has_intermediate_output=True,
         )
 
     @classmethod

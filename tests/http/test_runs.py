@@ -36,6 +36,19 @@ def test_hints_are_shown_in_their_nodes(running, example):
         assert set(np.unique(hint)) == {0, 255}
 
 
+def test_hints_are_shown_again_when_their_nodes_are_cached(running, example):
+    """As after a reload of the page, or in a second workflow with equal settings."""
+    if "has_intermediate_output" not in running.ask("/object_info/ControlStackCanny")["ControlStackCanny"]:
+        pytest.skip("this host shows nothing of cached nodes (before 0.19)")
+    prompt = example("two_control_stack")
+    canny = node_of(prompt, "ControlStackCanny")
+    running.run(prompt)
+    prompt[node_of(prompt, "KSampler")]["inputs"]["seed"] = 103
+    again = running.run(prompt)
+    assert canny in again.cached
+    assert len(again.images(canny)) == 1
+
+
 def test_each_control_acts(running, example):
     images = []
     for strengths in ((0.8, 0.6), (0.0, 0.6), (0.8, 0.0)):
