@@ -105,7 +105,7 @@ def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
 
 
 def run(group: Group) -> Count:
-    surroundings = {**environment.PATIENT_THREADS, **os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    surroundings = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if PARALLEL[0] in group.words:
         surroundings["OMP_NUM_THREADS"] = "1"  # the workers share the cores already
     if group.host:

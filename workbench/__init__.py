@@ -7,6 +7,7 @@ directory of its own, driven over HTTP), tiny (a family of small models that the
 
 import os
 
-# Threads of torch that wait would spin; on few cores, with other processes at work, that costs ten times the work.
-# Read when torch is first imported, by this process and by those that it starts.
+# Torch's threads spin while they wait for each other. On a machine whose cores are busy elsewhere that makes small
+# models ten times slower; asleep they cost nothing measurable on an idle one. Read when torch is first imported, in
+# this process and in those that it starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -37,10 +37,6 @@ HOST_MODULES = (
     "comfyui_frontend_package",
 )
 
-# Torch's threads spin while they wait for each other. On a machine whose cores are busy elsewhere that makes small
-# models ten times slower; asleep they cost nothing measurable on an idle one.
-PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-
 
 @dataclass(frozen=True)
 class Step:

@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import environment
 from .hosts import ROOT, Host
 
 FLAGS = (
@@ -193,10 +192,10 @@ def _flags(host: Host, base: Path, port: int, *, cpu: bool) -> list[str]:
 
 
 def _surroundings() -> dict[str, str]:
-    """No network, no bytecode into the host's folder, and threads that sleep while they wait for each other."""
+    """No network, and no bytecode into the host's folder."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     ours = {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    return environment.PATIENT_THREADS | kept | ours
+    return kept | ours
 
 
 def _free_port() -> int:
