@@ -273,9 +273,10 @@ def remembering(module: Any) -> Any:
     """A twin of a cldm ControlNet that shares its weights but remembers the hint's feature; None where that is unsafe.
 
     The twin runs the host's own forward, whatever version it has. Its hint encoder may be remembered because it is made
-    of convolutions alone: nothing in it sees time or prompt. Where a net's encoder has more, it is left to run.
+    of convolutions alone: nothing in it sees time or prompt. Where a net's encoder has more, or where someone gave this
+    one net a forward of its own (compiled, say), which knows only the net itself, it is left to run.
     """
-    if not isinstance(module, comfy.cldm.cldm.ControlNet):
+    if not isinstance(module, comfy.cldm.cldm.ControlNet) or "forward" in vars(module):
         return None
     encoder = getattr(module, "input_hint_block", None)
     sees_more = (openaimodel.TimestepBlock, comfy.ldm.modules.attention.SpatialTransformer)

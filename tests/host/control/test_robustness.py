@@ -122,6 +122,19 @@ def test_a_net_whose_hint_encoder_sees_more_is_left_to_the_host(world):
     assert remembering(torch.nn.Identity()) is None
 
 
+def test_a_net_with_a_forward_of_its_own_is_left_to_the_host(world, counted):
+    """As one that was compiled: its forward is bound to the net itself, so a twin would run past what it remembers."""
+    module = world.nets[0].control_model
+    fresh = world.sample(*world.ours(units_of(world, 1)))
+    counted["hint"].clear()
+    module.forward = module.forward
+    try:
+        assert world.sample(*world.ours(units_of(world, 1)), steps=3).equal(fresh)
+    finally:
+        del module.forward
+    assert counted["hint"][id(module.zero_convs)] == 3
+
+
 def test_nothing_of_the_host_is_replaced(world):
     import comfy.cldm.cldm
     import comfy.controlnet
