@@ -92,15 +92,52 @@ def test_a_control_lora_is_the_hosts(world, control_lora):
     assert not image.equal(world.sample(world.positive, world.negative))
 
 
-def run(control, batched=2):
+def run(control, batched=2, **cond):
+    """Residuals of one call with a negative and a positive row."""
     import torch
 
     x = torch.randn(batched, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     context = torch.randn(batched, 77, 64, generator=torch.Generator().manual_seed(2))
-    out = control.get_control(
-        x, torch.full((batched,), 7.0), {"c_crossattn": context}, batched, {"cond_or_uncond": [1, 0]}
-    )
+    kinds = {"cond_or_uncond": [1, 0]}
+    out = control.get_control(x, torch.full((batched,), 7.0), {"c_crossattn": context, **cond}, batched, kinds)
     return out["output"] + out["middle"]
+
+
+def started(world, unit):
+    """The chain member of one unit, ready to be called; its net need not fit the tiny model."""
+    from dataclasses import replace
+
+    from pack.control.adapter import attach
+
+    control = attach(world.stack([unit]), [world.positive], with_negative=True)[0][0][1]["control"]
+    control.unit = replace(control.unit, source=None)
+    control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
+    return control
+
+
+def started_alone(world, net, strength):
+    """The host's own object on the same hint."""
+    net = net.copy().set_cond_hint(world.hint().movedim(-1, 1), strength, (0.0, 1.0))
+    net.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
+    return net
+
+
+def test_a_net_that_takes_pooled_prompts_as_sdxls_do(world):
+    """`y` has a row for each picture like the prompt: mode cond_only must pick its rows too."""
+    import comfy.controlnet
+    import comfy.model_management
+    import torch
+
+    device = comfy.model_management.get_torch_device()
+    net = comfy.controlnet.ControlNet(other(num_classes="sequential", adm_in_channels=16), load_device=device)
+    unit = {"net": net, "image": world.hint(), "strength": 0.7}
+    y = torch.randn(2, 16, generator=torch.Generator().manual_seed(3))
+    theirs = run(started_alone(world, net, 0.7), y=y)
+    for a, b in zip(theirs, run(started(world, unit), y=y), strict=True):
+        assert a.equal(b)
+    for a, b in zip(theirs, run(started(world, {**unit, "mode": "cond_only"}), y=y), strict=True):
+        assert not b[0].any()
+        assert b[1].allclose(a[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("union_type", ["auto", "depth", "hed/pidi/scribble/ted"])
@@ -108,20 +145,13 @@ def test_a_union_net_with_one_type_is_the_hosts(world, union, union_type):
     """Union nets keep their hint's feature too: their fusion runs each step, their convolutions once."""
     from comfy.cldm.control_types import UNION_CONTROLNET_TYPES
 
-    from pack.control.adapter import attach
-
-    model = world.model.model
     net = union.copy()
     if union_type != "auto":
         net.set_extra_arg("control_type", [UNION_CONTROLNET_TYPES[union_type]])
-    net.set_cond_hint(world.hint().movedim(-1, 1), 0.7, (0.0, 1.0))
-    net.pre_run(model, model.model_sampling.percent_to_sigma)
-    stack = world.stack([{"net": union, "image": world.hint(), "strength": 0.7, "union_type": union_type}])
-    control = attach(stack, [world.positive], with_negative=True)[0][0][1]["control"]
-    control.unit = control.unit.__class__(**{**vars(control.unit), "source": None})  # it does not fit the tiny model
-    control.pre_run(model, model.model_sampling.percent_to_sigma)
+    theirs = started_alone(world, net, 0.7)
+    ours = started(world, {"net": union, "image": world.hint(), "strength": 0.7, "union_type": union_type})
     for _ in range(2):
-        for a, b in zip(run(net), run(control), strict=True):
+        for a, b in zip(run(theirs), run(ours), strict=True):
             assert a.equal(b)
 
 
