@@ -7,7 +7,8 @@ directory of its own, driven over HTTP), tiny (a family of small models that the
 
 import os
 
-# Torch's threads spin while they wait for each other. On a machine whose cores are busy elsewhere that makes small
-# models ten times slower; asleep they cost nothing measurable on an idle one. Read when torch is first imported, in
-# this process and in those that it starts.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Torch's threads spin while they wait for each other. Long spinning makes small models many times slower where other
+# work holds the cores; sleeping at once (OMP_WAIT_POLICY=PASSIVE) makes them two to three times slower where none does.
+# This many turns, some tens of microseconds, do well in both. Read when torch is first imported, in this process and in
+# those that it starts.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
