@@ -10,13 +10,13 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class EffectMask:
-    """`values`: (B,H,W) in [0,1], 1 where control acts; entry b is for batch entry b, repeated when fewer."""
+    """`values`: (B,H,W) in [0,1], 1 where control acts; entry b is for batch entry b, repeated when fewer.
+
+    `is_zero` is asked at every step, so it is told once, when the mask comes in.
+    """
 
     values: torch.Tensor
-
-    @property
-    def is_zero(self) -> bool:
-        return not bool(self.values.any())
+    is_zero: bool
 
     def sized(self, rows: int, chunks: int, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
         """(rows, 1, *size) for a batch of `chunks` conditionings with rows // chunks entries each.
@@ -49,7 +49,7 @@ def effect_mask(mask: torch.Tensor) -> EffectMask | None:
     if not bool(torch.isfinite(values).all()):
         raise ValueError("effect_mask: expected numbers from 0 to 1, found values that are not finite")
     values = values.clamp(0.0, 1.0)
-    return None if bool((values == 1.0).all()) else EffectMask(values)
+    return None if bool((values == 1.0).all()) else EffectMask(values, is_zero=not bool(values.any()))
 
 
 def _centre_crop(values: torch.Tensor, height: int, width: int) -> torch.Tensor:
