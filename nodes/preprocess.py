@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
-from .runtime import preview, progress
+from ..preprocessors.spec import Port
+from .runtime import networks, preview, progress
 from .schema import schema
 
 _IMAGE_TIP = "One picture or a batch of frames, any size. Transparency is laid over white."
@@ -24,6 +25,15 @@ def _input(param: Param) -> io.Input:
     return kind.Input(param.name, default=param.default, tooltip=param.tooltip, **bounds)
 
 
+def _port(port: Port) -> io.Input:
+    """The host's optional socket for an extra input."""
+    return io.Custom(port.kind).Input(port.name, optional=True, tooltip=port.tooltip)
+
+
+def _output(port: Port) -> io.Output:
+    return io.Custom(port.kind).Output(port.name, display_name=port.name, tooltip=port.tooltip)
+
+
 def _image() -> io.Input:
     return io.Image.Input("image", tooltip=_IMAGE_TIP)
 
@@ -36,9 +46,12 @@ def _hint() -> io.Output:
     return io.Image.Output("hint", display_name="hint", tooltip=_HINT_TIP)
 
 
-def _run(cls: type[io.ComfyNode], row: Preprocessor, image: Any, resolution: int, params: dict) -> io.NodeOutput:
-    hint = row(image, resolution=resolution, progress=progress(), **params)
-    return io.NodeOutput(hint, ui=preview(hint, cls, grey=row.grey))
+def _run(
+    cls: type[io.ComfyNode], row: Preprocessor, image: Any, resolution: int, params: dict, *, outputs: bool = False
+) -> io.NodeOutput:
+    """The row's hint, and with `outputs` what else it gives."""
+    made = row.full(image, resolution=resolution, progress=progress(), networks=networks, **params)
+    return io.NodeOutput(*(made if outputs else made[:1]), ui=preview(made[0], cls, grey=row.grey))
 
 
 class _OfCatalogue(io.ComfyNode):
@@ -55,14 +68,14 @@ class _OfCatalogue(io.ComfyNode):
             display_name=row.title,
             description=row.summary,
             search_aliases=[*row.aliases, "preprocessor", "hint"],
-            inputs=[_image(), *map(_input, row.params), _resolution()],
-            outputs=[_hint()],
+            inputs=[_image(), *map(_input, row.params), _resolution(), *map(_port, row.inputs)],
+            outputs=[_hint(), *map(_output, row.outputs)],
             has_intermediate_output=True,  # the host then shows the hint again when the node itself was cached
         )
 
     @classmethod
     def execute(cls, image, resolution: int = 0, **params) -> io.NodeOutput:
-        return _run(cls, catalogue(cls.key), image, resolution, params)
+        return _run(cls, catalogue(cls.key), image, resolution, params, outputs=True)
 
 
 class ControlStackCanny(_OfCatalogue):

@@ -9,6 +9,9 @@ import comfy.utils
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+networks = None
+"""What runs networks: none yet, so an engine that needs weights says so."""
+
 PREVIEW_FRAMES = 1
 """Frames of a batch that a node shows. Writing a PNG takes longer than drawing a scribble, so not all of them."""
 

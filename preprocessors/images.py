@@ -13,10 +13,11 @@ from types import ModuleType
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .spec import Progress
+from .spec import Forward, Networks, Outputs, Progress, Weights
 
 Frame8 = NDArray[np.uint8]
 """(H,W,3) RGB in 0..255, C-contiguous."""
@@ -69,6 +70,64 @@ def each_frame(
 
     _side_by_side(work, count, progress)
     return torch.from_numpy(hints).to(image.device)  # pyright: ignore[reportUnknownMemberType]
+
+
+def through(
+    image: Tensor,
+    networks: Networks | None,
+    weights: Weights,
+    forward: Forward,
+    *,
+    multiple: int = 1,
+    resolution: int = 0,
+    progress: Progress | None = None,
+) -> Outputs:
+    """(B,H,W,C) in [0,1] → what `forward(net, frames)` gives, frames being (b,3,h,w) RGB in [0,1] in the net's dtype.
+
+    Frames are fitted to `resolution` and padded at the right and the bottom, by their last row and column, to sides
+    divisible by `multiple`; outputs (b,c,h,w) of the padded size are cropped back, others stay as they are. All of it
+    runs on the net's device, chunk by chunk. Raises ValueError as `each_frame`, and where there are no `networks`.
+    """
+    if networks is None:
+        raise ValueError(f"this engine needs the weights {weights.file}, and nothing here can load them")
+    frames = _checked(image)
+    height, width = fitted(frames.shape[1], frames.shape[2], resolution)
+    padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
+
+    def cropped(output: Tensor) -> Tensor:
+        return output[..., :height, :width] if output.ndim == 4 and output.shape[-2:] == padded else output
+
+    def work(net: torch.nn.Module, chunk: Tensor) -> Outputs:
+        fit = F.pad(sized(to_rgb(chunk), height, width), (0, padded[1] - width, 0, padded[0] - height), "replicate")
+        made = forward(net, fit.to(next(net.parameters()).dtype))
+        return tuple(map(cropped, made)) if isinstance(made, tuple) else cropped(made)
+
+    return networks.run(weights, frames, work, px_per_frame=padded[0] * padded[1], progress=progress)
+
+
+def to_hint(maps: Tensor) -> Tensor:
+    """(B,1,H,W) or (B,3,H,W) in [0,1] → (B,H,W,3), contiguous."""
+    return maps.expand(-1, 3, -1, -1).movedim(1, 3).contiguous()
+
+
+def to_rgb(frames: Tensor) -> Tensor:
+    """(B,H,W,C), C of 1, 3 or 4 → (B,3,H,W) in [0,1]: NaN is 0, the rest is clamped, alpha laid over white."""
+    clean = frames.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
+    if clean.shape[3] == 4:
+        alpha = clean[..., 3:]
+        clean = clean[..., :3] * alpha + (1 - alpha)
+    return clean.movedim(3, 1).expand(-1, 3, -1, -1)
+
+
+def sized(frames: Tensor, height_px: int, width_px: int) -> Tensor:
+    """(B,C,H,W) in [0,1] → (B,C,height_px,width_px): cubic when it grows, area when it shrinks, in [0,1] still."""
+    if frames.shape[-2:] == (height_px, width_px):
+        return frames
+    grows = height_px * width_px > frames.shape[-2] * frames.shape[-1]
+    size = (height_px, width_px)
+    return (
+        F.interpolate(frames, size, mode="bicubic").clamp(0, 1) if grows else F.interpolate(frames, size, mode="area")
+    )
 
 
 def to_rgb8(frame: NDArray[np.float32]) -> Frame8:
@@ -125,6 +184,11 @@ def darkest_channel(frame: FloatFrame) -> FloatFrame:
 
 def _frames(image: Tensor) -> NDArray[np.float32]:
     """The batch as float32 on the CPU, not copied where it is that already. Nothing below writes to it."""
+    return _checked(image).to("cpu", torch.float32).numpy()
+
+
+def _checked(image: Tensor) -> Tensor:
+    """`image` itself, detached; raises ValueError where it is no batch of pictures."""
     if image.ndim != 4 or image.shape[3] not in _CHANNELS or not image.is_floating_point():
         raise ValueError(
             f"expected a float picture of (batch, height, width, channels) with 1, 3 or 4 channels, "
@@ -134,7 +198,7 @@ def _frames(image: Tensor) -> NDArray[np.float32]:
         raise ValueError("the batch of pictures is empty: connect at least one picture")
     if 0 in image.shape:
         raise ValueError(f"the picture is {image.shape[2]}x{image.shape[1]} pixels: each side needs at least one")
-    return image.detach().to("cpu", torch.float32).numpy()
+    return image.detach()
 
 
 def _to_hint(drawn: Map, hint: FloatFrame) -> None:
