@@ -49,16 +49,19 @@ def joined(parts: list[Outputs]) -> Outputs:
     return whole if isinstance(parts[0], tuple) else whole[0]
 
 
-def filled(net: Module, state: StateDict, what: str) -> Module:
-    """`net` with the weights of `state`, in eval mode and without gradients.
+def filled(weights: Weights, state: StateDict) -> Module:
+    """The network of `weights` with the tensors of its file, in eval mode and without gradients.
 
-    Raises ValueError that names `what` and the first key that lacks, exceeds or has another shape.
+    Raises ValueError that names the file and the first key that lacks, exceeds or has another shape.
     """
+    state = weights.renamed(state) if weights.renamed else state
+    net = weights.module()
     own = net.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
     if missing or unknown or wrong:
         found = f"{len(missing)} weights missing, {len(unknown)} unknown, {len(wrong)} of another shape"
-        raise ValueError(f"these are not the weights of {what}: {found} (first: {[*missing, *unknown, *wrong][0]})")
+        first = [*missing, *unknown, *wrong][0]
+        raise ValueError(f"{weights.file} does not hold the network that this engine needs: {found} (first: {first})")
     net.load_state_dict(dict(state))
     return net.eval().requires_grad_(False)

@@ -51,8 +51,8 @@ class Weights:
     """Its name in our folder of the host's models."""
     repo: str
     """`owner/name` on the hub."""
-    build: Callable[[StateDict], Module]
-    """The network, in eval mode, filled strictly; raises ValueError where keys or shapes are another network's."""
+    module: Callable[[], Module]
+    """The network with fresh weights, of the file's own architecture."""
     licence: str
     restricted: bool = False
     """Whether the licence restricts use, so that it is shown before the download."""
@@ -67,6 +67,8 @@ class Weights:
     """Working memory for one pixel of one frame in float32, an upper bound; it decides how large a chunk is."""
     half: bool = True
     """Whether fp16 and bf16 stay within one 8-bit level of float32."""
+    renamed: Callable[[StateDict], StateDict] | None = None
+    """From the file's keys to the network's, where they differ; raises ValueError where they are another network's."""
 
 
 class Networks(Protocol):
