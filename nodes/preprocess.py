@@ -94,6 +94,18 @@ class ControlStackLineart(_OfCatalogue):
     key = "lineart"
 
 
+class ControlStackHED(_OfCatalogue):
+    key = "hed"
+
+
+class ControlStackSoftEdge(_OfCatalogue):
+    key = "softedge"
+
+
+class ControlStackFakeScribble(_OfCatalogue):
+    key = "fake_scribble"
+
+
 class ControlStackPreprocess(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -130,4 +142,13 @@ class ControlStackPreprocess(io.ComfyNode):
         return _run(cls, catalogue(method["method"]), image, resolution, params)
 
 
-NODES = [ControlStackCanny, ControlStackScribble, ControlStackXDoG, ControlStackLineart, ControlStackPreprocess]
+NODES = [
+    ControlStackCanny,
+    ControlStackScribble,
+    ControlStackXDoG,
+    ControlStackLineart,
+    ControlStackHED,
+    ControlStackSoftEdge,
+    ControlStackFakeScribble,
+    ControlStackPreprocess,
+]

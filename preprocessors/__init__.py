@@ -6,8 +6,10 @@ Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, *
 
 from __future__ import annotations
 
-from . import edges, lines, scribble
+from . import edges, lines, scribble, softedges
 from .spec import Param, Preprocessor
+
+_SAFE = Param("safe", False, "Leave three levels only, so that no picture can hide in the map.")
 
 CATALOGUE: tuple[Preprocessor, ...] = (
     Preprocessor(
@@ -68,6 +70,59 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             ),
         ),
         aliases=("lineart", "line drawing", "lineart_standard"),
+    ),
+    Preprocessor(
+        key="hed",
+        title="HED Boundary",
+        summary="Soft white edges on black, for hed and softedge ControlNets.",
+        run=softedges.soft_edge,
+        params=(
+            Param(
+                "engine",
+                "hed",
+                "hed: the network that the ControlNets were trained with. dog: gradients, needs no weights.",
+                choices=softedges.HED_ENGINES,
+            ),
+            _SAFE,
+        ),
+        aliases=("hed", "softedge", "soft edge", "boundary"),
+        weights=softedges.weights_of(softedges.HED_ENGINES),
+    ),
+    Preprocessor(
+        key="softedge",
+        title="Soft Edge",
+        summary="Soft white edges on black, for softedge ControlNets.",
+        run=softedges.soft_edge,
+        params=(
+            Param(
+                "engine",
+                "teed",
+                "teed: tiny and free. pidinet: for research only. hed: the first one. dog: gradients, needs no "
+                "weights.",
+                choices=softedges.SOFT_EDGE_ENGINES,
+            ),
+            _SAFE,
+        ),
+        aliases=("softedge", "soft edge", "teed", "pidinet", "pidi", "hed"),
+        weights=softedges.weights_of(softedges.SOFT_EDGE_ENGINES),
+    ),
+    Preprocessor(
+        key="fake_scribble",
+        title="Fake Scribble",
+        summary="A photograph as broad white strokes on black, for scribble ControlNets.",
+        run=softedges.fake_scribble,
+        params=(
+            Param(
+                "engine",
+                "hed",
+                "What finds the edges. hed, teed, pidinet: networks (pidinet for research only). dog: gradients, xdog: "
+                "ink strokes, neither needs weights.",
+                choices=softedges.SCRIBBLE_ENGINES,
+            ),
+            _SAFE,
+        ),
+        aliases=("fake scribble", "scribble", "scribble_hed", "scribble_pidinet"),
+        weights=softedges.weights_of(softedges.SCRIBBLE_ENGINES),
     ),
 )
 
