@@ -56,7 +56,12 @@ CATALOGUE: tuple[Preprocessor, ...] = (
         summary="A picture as soft bright lines on black, for lineart ControlNets.",
         run=lines.lineart,
         params=(
-            Param("engine", "standard", "standard: classical, needs no weights.", choices=lines.ENGINES),
+            Param(
+                "engine",
+                "standard",
+                "standard: classical, needs no weights. realistic, coarse: a network (17 MB), fine or rough lines.",
+                choices=lines.LINEART_ENGINES,
+            ),
             Param(
                 "gaussian_sigma",
                 6.0,
@@ -69,7 +74,72 @@ CATALOGUE: tuple[Preprocessor, ...] = (
                 "intensity_threshold", 8, "Differences above this level (0-255) count as lines when brightness is set."
             ),
         ),
-        aliases=("lineart", "line drawing", "lineart_standard"),
+        aliases=("lineart", "line drawing", "lineart_standard", "lineart_realistic", "lineart_coarse"),
+        weights={"realistic": lines.REALISTIC, "coarse": lines.COARSE},
+    ),
+    Preprocessor(
+        key="mlsd",
+        title="M-LSD Lines",
+        summary="The straight lines of rooms and buildings, white on black, for mlsd ControlNets.",
+        run=lines.straight_lines,
+        params=(
+            Param(
+                "engine",
+                "mlsd",
+                "mlsd: a network (6 MB). lsd: OpenCV's line segment detector, needs no weights.",
+                choices=lines.MLSD_ENGINES,
+            ),
+            Param(
+                "score_threshold",
+                0.1,
+                "Lines of which the network is less sure are dropped (0-1). Not for lsd.",
+                0,
+                1,
+                0.01,
+            ),
+            Param(
+                "distance_threshold",
+                0.1,
+                "Shorter lines are dropped. In pixels of the network's map, which has half the hint's size.",
+                0,
+                256,
+                0.1,
+            ),
+            Param(
+                "max_lines",
+                0,
+                "At most so many lines a frame, the best or (lsd) the longest; 0: all. The original tool keeps 200.",
+                0,
+                10000,
+                is_appended=True,
+            ),
+        ),
+        aliases=("mlsd", "m-lsd", "straight lines", "hough", "lsd", "architecture"),
+        weights={"mlsd": lines.MLSD},
+    ),
+    Preprocessor(
+        key="lineart_anime",
+        title="Anime Line Drawing",
+        summary="An anime picture as white lines on black, for lineart_anime ControlNets.",
+        run=lines.lineart_anime,
+        params=(
+            Param(
+                "engine",
+                "anime2sketch",
+                "anime2sketch: a network (218 MB). standard: classical, needs no weights.",
+                choices=lines.ANIME_ENGINES,
+            ),
+            Param(
+                "sizing",
+                "padded",
+                "The network needs sides divisible by 256. padded: its border is repeated up to there and cut off. "
+                "stretched: resized there and back, as the original tool does.",
+                choices=lines.SIZINGS,
+                is_appended=True,
+            ),
+        ),
+        aliases=("lineart_anime", "anime", "anime2sketch", "manga", "sketch"),
+        weights={"anime2sketch": lines.ANIME},
     ),
     Preprocessor(
         key="hed",
