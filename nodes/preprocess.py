@@ -94,6 +94,14 @@ class ControlStackLineart(_OfCatalogue):
     key = "lineart"
 
 
+class ControlStackDepth(_OfCatalogue):
+    key = "depth"
+
+
+class ControlStackNormal(_OfCatalogue):
+    key = "normal"
+
+
 class ControlStackPreprocess(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -130,4 +138,12 @@ class ControlStackPreprocess(io.ComfyNode):
         return _run(cls, catalogue(method["method"]), image, resolution, params)
 
 
-NODES = [ControlStackCanny, ControlStackScribble, ControlStackXDoG, ControlStackLineart, ControlStackPreprocess]
+NODES = [
+    ControlStackCanny,
+    ControlStackScribble,
+    ControlStackXDoG,
+    ControlStackLineart,
+    ControlStackDepth,
+    ControlStackNormal,
+    ControlStackPreprocess,
+]

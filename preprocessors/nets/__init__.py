@@ -1,0 +1,1 @@
+"""Networks, one a file, with the state-dict keys of the files that their authors published."""
