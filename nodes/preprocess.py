@@ -122,6 +122,14 @@ class ControlStackLineartAnime(_OfCatalogue):
     key = "lineart_anime"
 
 
+class ControlStackDepth(_OfCatalogue):
+    key = "depth"
+
+
+class ControlStackNormal(_OfCatalogue):
+    key = "normal"
+
+
 class ControlStackPreprocess(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -168,5 +176,7 @@ NODES = [
     ControlStackFakeScribble,
     ControlStackMLSD,
     ControlStackLineartAnime,
+    ControlStackDepth,
+    ControlStackNormal,
     ControlStackPreprocess,
 ]

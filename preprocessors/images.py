@@ -205,6 +205,12 @@ def fitted(height_px: int, width_px: int, resolution: int) -> tuple[int, int]:
     return height, width
 
 
+def size_of(image: Tensor, resolution: int) -> tuple[int, int]:
+    """(height, width) of the hints of (B,H,W,C); raises ValueError as `each_frame`."""
+    _, height_px, width_px, _ = _checked(image).shape
+    return fitted(height_px, width_px, resolution)
+
+
 def resized(frame: Frame8, height_px: int, width_px: int) -> Frame8:
     """(H,W,3) → (height_px,width_px,3): cubic when it grows, area when it shrinks, as the references do."""
     if frame.shape[:2] == (height_px, width_px):
