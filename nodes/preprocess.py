@@ -110,6 +110,10 @@ class ControlStackLineartAnime(_OfCatalogue):
     key = "lineart_anime"
 
 
+class ControlStackSegmentation(_OfCatalogue):
+    key = "segmentation"
+
+
 class ControlStackPreprocess(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -153,5 +157,6 @@ NODES = [
     ControlStackLineart,
     ControlStackMLSD,
     ControlStackLineartAnime,
+    ControlStackSegmentation,
     ControlStackPreprocess,
 ]

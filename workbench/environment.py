@@ -69,6 +69,8 @@ def test_steps() -> list[Step]:
     return [
         Step("what the tests need", tuple(lines)),
         Step("the reference preprocessors", ("--no-deps", "controlnet-aux==0.0.10")),
+        # Never imported: their sources hold the palettes of COCO and ADE20K as published.
+        Step("the published palettes", ("--no-deps", "mmdet==3.3.0", "mmsegmentation==1.2.2")),
     ]
 
 
