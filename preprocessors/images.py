@@ -129,6 +129,12 @@ def tensor_of(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
 
 
+def size_of(image: Tensor, resolution: int = 0) -> tuple[int, int]:
+    """(height, width) of the hints of that picture. Raises ValueError as `each_frame`."""
+    height_px, width_px = _checked(image).shape[1:3]
+    return fitted(height_px, width_px, resolution)
+
+
 def only(outputs: Outputs) -> Tensor:
     """The one output of a network that gives one."""
     assert isinstance(outputs, Tensor)
