@@ -9,11 +9,18 @@ import io
 import pickle
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
+
+from workbench import weights as some_weights
+
+GOLDEN = Path(__file__).resolve().parents[1] / "unit" / "golden" / "hed_chelsea.png"
+"""Made by controlnet_aux: unit/test_softedges.py says how."""
 
 
 class Tiny(nn.Module):
@@ -223,6 +230,20 @@ def test_nodes_share_a_model(runtime, folder, frames, monkeypatch):
     node.EXECUTE_NORMALIZED(image=frames, resolution=0, method=method)
     assert len(count) == 1
     assert [type(model.model).__name__ for model in loaded_models()].count("TEED") == 1
+
+
+def test_the_node_gives_what_the_reference_gave_with_the_same_trained_weights(runtime, folder, monkeypatch):
+    from skimage import data
+
+    from pack.nodes import preprocess
+
+    save_file(some_weights.hed(), folder / "ControlNetHED.safetensors")
+    monkeypatch.setattr(preprocess, "networks", runtime.HostNetworks())
+    photo = cv2.resize(np.ascontiguousarray(data.chelsea()[:300, :300]), (256, 256), interpolation=cv2.INTER_AREA)
+    image = torch.from_numpy(photo[None].astype(np.float32) / 255)
+    hint = preprocess.ControlStackHED.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(image=image).result[0]
+    golden = cv2.imread(str(GOLDEN), cv2.IMREAD_GRAYSCALE).astype(np.float64)
+    assert np.abs(hint[0, ..., 0].double().numpy() * 255 - golden).max() <= 2
 
 
 def test_a_replaced_file_is_read_again(networks, folder, weights, published, frames):
