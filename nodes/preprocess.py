@@ -102,6 +102,18 @@ class ControlStackLineart(_OfCatalogue):
     key = "lineart"
 
 
+class ControlStackHED(_OfCatalogue):
+    key = "hed"
+
+
+class ControlStackSoftEdge(_OfCatalogue):
+    key = "softedge"
+
+
+class ControlStackFakeScribble(_OfCatalogue):
+    key = "fake_scribble"
+
+
 class ControlStackMLSD(_OfCatalogue):
     key = "mlsd"
 
@@ -136,6 +148,14 @@ class ControlStackBrightness(_OfCatalogue):
 
 class ControlStackInpaintHint(_OfCatalogue):
     key = "inpaint_hint"
+
+
+class ControlStackDepth(_OfCatalogue):
+    key = "depth"
+
+
+class ControlStackNormal(_OfCatalogue):
+    key = "normal"
 
 
 class ControlStackPreprocess(io.ComfyNode):
@@ -179,6 +199,9 @@ NODES = [
     ControlStackScribble,
     ControlStackXDoG,
     ControlStackLineart,
+    ControlStackHED,
+    ControlStackSoftEdge,
+    ControlStackFakeScribble,
     ControlStackMLSD,
     ControlStackLineartAnime,
     ControlStackSegmentation,
@@ -188,5 +211,7 @@ NODES = [
     ControlStackRecolor,
     ControlStackBrightness,
     ControlStackInpaintHint,
+    ControlStackDepth,
+    ControlStackNormal,
     ControlStackPreprocess,
 ]

@@ -73,6 +73,22 @@ def each_frame(
     return tensor_of(hints).to(image.device)
 
 
+def each_map(maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progress | None = None) -> Tensor:
+    """(B,1,H,W) in [0,1] on the CPU → (B,H,W,3) float32 in [0,1], contiguous: what `draw` makes of each (H,W).
+
+    For what follows a network: `progress` is told that all is done at every frame, so that it can still stop the work.
+    """
+    count, _, height_px, width_px = maps.shape
+    hints = np.empty((count, height_px, width_px, 3), np.float32)
+    frames = maps.numpy()
+
+    def work(index: int) -> None:
+        _to_hint(draw(frames[index, 0]), hints[index])
+
+    _side_by_side(work, count, progress and (lambda _, total: progress(total, total)))
+    return torch.from_numpy(hints)  # pyright: ignore[reportUnknownMemberType]
+
+
 def through(
     image: Tensor,
     networks: Networks | None,
@@ -100,7 +116,9 @@ def through(
 
     def work(net: torch.nn.Module, chunk: Tensor) -> Outputs:
         fit = F.pad(sized(to_rgb(chunk), height, width), (0, padded[1] - width, 0, padded[0] - height), "replicate")
-        made = forward(net, fit.to(next(net.parameters()).dtype))
+        # One layout in memory, whatever the picture's: the same sums, and the layout that convolutions are fastest in.
+        fit = fit.to(next(net.parameters()).dtype).contiguous(memory_format=torch.channels_last)
+        made = forward(net, fit)
         return tuple(map(cropped, made)) if isinstance(made, tuple) else cropped(made)
 
     return networks.run(weights, frames, work, px_per_frame=padded[0] * padded[1], progress=progress)
