@@ -43,7 +43,7 @@ class PreparedHint:
 
     sources: tuple[Any, Any]
     hint: torch.Tensor | None = None
-    feature: torch.Tensor | None = None
+    feature: Any = None
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Run:
     percent_to_sigma: Callable[[float], float] | None = None
     percent_of_sigma: PercentOfSigma | None = None
     hints: dict[Any, PreparedHint] = field(default_factory=dict)
-    cut_hints: dict[Any, torch.Tensor] = field(default_factory=dict)
+    cut_hints: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
     masks: dict[Any, torch.Tensor] = field(default_factory=dict)
     view: tuple[Any, Any] | None = None
 
@@ -206,12 +206,10 @@ class StackedControl(comfy.controlnet.ControlBase):
         original = self.hint_for(x, chunks)
         if self.inner.cond_hint_original is not original:  # a tiler put its part of the hint here
             self.inner.cond_hint_original, self.inner.cond_hint = original, None
+        prepared = self.prepared_hint(x, chunks)
         view = self.view()
         if view is None:
-            if self.cond_hint is not None:
-                self.inner.cond_hint = self.cond_hint
-            return self.inner.get_control(x, t, cond, chunks, options)
-        prepared = self.prepared_hint(x, chunks)
+            return self.call_whole(prepared, x, t, cond, chunks, options)
         module, self.inner.control_model = self.inner.control_model, view
         self.inner.cond_hint = prepared.hint
         view.input_hint_block.prepared = prepared
@@ -220,6 +218,22 @@ class StackedControl(comfy.controlnet.ControlBase):
         finally:
             prepared.hint = self.inner.cond_hint
             self.inner.control_model = module
+
+    def call_whole(
+        self, prepared: PreparedHint, x: torch.Tensor, t: torch.Tensor, cond: dict[str, Any], chunks: int, options: Any
+    ) -> residuals.Residuals | None:
+        """A net that runs as it is. What the host's objects make of a hint, latents or features, is kept by size."""
+        inner = self.inner
+        if not type(inner).__module__.startswith("comfy."):  # another pack's: it keeps what it likes, where it likes
+            inner.cond_hint = inner.cond_hint if self.cond_hint is None else self.cond_hint
+            return inner.get_control(x, t, cond, chunks, options)
+        inner.cond_hint = prepared.hint
+        if hasattr(inner, "control_input"):  # a T2I-Adapter's features, which do not change with the step
+            inner.control_input = prepared.feature
+        try:
+            return inner.get_control(x, t, cond, chunks, options)
+        finally:
+            prepared.hint, prepared.feature = inner.cond_hint, getattr(inner, "control_input", None)
 
     def hint_for(self, x: torch.Tensor, chunks: int) -> Any:
         """The current hint, with no more entries than a conditioning has.
@@ -232,8 +246,11 @@ class StackedControl(comfy.controlnet.ControlBase):
             return original
         key = (id(original), entries)
         if key not in self.run.cut_hints:
-            self.run.cut_hints[key] = original[:entries]
-        return self.run.cut_hints[key]
+            self.run.cut_hints[key] = (
+                original,
+                original[:entries],
+            )  # the original is held so that its id stays its own
+        return self.run.cut_hints[key][1]
 
     def prepared_hint(self, x: torch.Tensor, chunks: int) -> PreparedHint:
         """What is kept for the hint at this size; tilers exchange the hint, so its identity is part of the key."""
@@ -351,10 +368,10 @@ def _refuse_unfit_unit(unit: Unit, vae: Any) -> None:
     net, said = unit.net, describe(unit)
     if net.latent_format is not None and vae is None:
         raise ValueError(f"{said} takes its hint as latents: connect the model's VAE to Apply Control Stack")
-    if unit.shapes_residuals and not _is_cldm(net):
+    if (unit.layers.kind or unit.effect_mask is not None) and not _is_cldm(net):
         raise ValueError(
-            f"{said}: mode {unit.mode!r}, layers and effect_mask are built for ControlNets of SD1.5, SD2 and SDXL "
-            "only. Use mode 'balanced' and leave layers and effect_mask empty, or choose such a net."
+            f"{said}: layers and effect_mask are built for ControlNets of SD1.5, SD2 and SDXL only. "
+            "Leave them empty, or choose such a net."
         )
     if unit.union_type != "auto":
         _refuse_union_type(unit, said)

@@ -55,7 +55,7 @@ def test_a_t2i_adapter_is_the_hosts(world, adapter):
     assert not image.equal(world.sample(*world.host(units[1:])))
 
 
-@pytest.mark.parametrize("more", [{"mode": "cond_only"}, {"layers": "soft 0.8"}, {"effect_mask": 1}])
+@pytest.mark.parametrize("more", [{"layers": "soft 0.8"}, {"effect_mask": 1}])
 def test_what_is_built_for_unets_alone_is_refused(world, adapter, more):
     import torch
 
