@@ -29,6 +29,8 @@ import torch
 
 from . import families, residuals
 from .families import Source
+from .journal import Journal
+from .report import Member
 from .schedule import PercentOfSigma
 from .stack import Stack, Unit
 
@@ -68,19 +70,23 @@ class StackedControl(comfy.controlnet.ControlBase):
         self.unit = unit
         self.inner = inner
         self.run = Run()
+        self.journal = Journal()
 
     # -- what the host asks before sampling ----------------------------------------------------------------------
 
     def copy(self) -> StackedControl:
-        twin = StackedControl(self.unit, self.inner.copy())
-        self.copy_to(twin)
-        return twin
+        return self._twin(self.inner.copy())
 
     def deepclone_multigpu(self, load_device: Any, autoregister: bool = False) -> StackedControl:
-        twin = StackedControl(self.unit, self.inner.deepclone_multigpu(load_device))
-        self.copy_to(twin)
+        twin = self._twin(self.inner.deepclone_multigpu(load_device))
         if autoregister:
             self.multigpu_clones[load_device] = twin
+        return twin
+
+    def _twin(self, inner: Any) -> StackedControl:
+        twin = StackedControl(self.unit, inner)
+        self.copy_to(twin)
+        twin.journal = self.journal
         return twin
 
     def get_models(self) -> list[Any]:
@@ -95,6 +101,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Start afresh, as an interrupted run was never cleaned up. Raises ValueError where the net does not fit."""
         super().pre_run(model, percent_to_timestep_function)
         self.run = Run()
+        self.journal.start()
         if self.unit.is_idle:
             return
         refuse_mismatch(self.unit, model.model_config)
@@ -126,10 +133,16 @@ class StackedControl(comfy.controlnet.ControlBase):
         strength = self.strength_at(t, transformer_options)
         chunks = self.acting_chunks(batched_number, transformer_options)
         if strength == 0.0 or not chunks:
+            if not self.unit.is_idle:
+                self.journal.off.append(_sigma_of(t, transformer_options))
             return previous
         self.inner.strength = strength
+        sigma = _sigma_of(t, transformer_options)
+        call = self.journal.begin(sigma, strength, x_noisy, batched_number, chunks)
         own = self.evaluate(x_noisy, t, cond, batched_number, chunks, transformer_options)
-        return previous if own is None else residuals.merge(previous, own)
+        merged = previous if own is None else residuals.merge(previous, own)
+        self.journal.end(call, own, merged, transformer_options)
+        return merged
 
     def strength_at(self, t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
         """Strength times schedule at this step's sigma; 0 outside the range."""
@@ -261,6 +274,7 @@ class StackedControl(comfy.controlnet.ControlBase):
                 del self.run.hints[next(iter(self.run.hints))]
             # `sources` are held so that their ids stay theirs; a hint that a tiler prepared itself is used as it is.
             self.run.hints[key] = PreparedHint(sources, hint=self.cond_hint)
+            self.journal.encoded += 1
         return self.run.hints[key]
 
     def view(self) -> Any:
@@ -404,6 +418,31 @@ def source_of(net: Any) -> Source | None:
     weights = module.state_dict() if module is not None else getattr(net, "control_weights", {})  # a Control-LoRA's
     identity = families.identify({key: tuple(value.shape) for key, value in weights.items()})
     return Source(type(net).__name__, identity) if identity is not None and identity.is_control else None
+
+
+def members_of(conditioning: list[Any]) -> tuple[list[Member], list[str]]:
+    """What the entries of a CONDITIONING carry: members that keep a journal, first of a chain first, and the others."""
+    members: dict[int, Member] = {}
+    foreign: dict[int, str] = {}
+    for _, options in conditioning:
+        chain: list[Any] = []
+        control = options.get("control")
+        while control is not None:
+            chain.insert(0, control)
+            control = getattr(control, "previous_controlnet", None)
+        for control in chain:
+            if isinstance(control, StackedControl):
+                members.setdefault(id(control.journal), _member(control))
+            else:
+                foreign.setdefault(id(control), type(control).__name__)
+    return list(members.values()), list(foreign.values())
+
+
+def _member(control: StackedControl) -> Member:
+    unit, source = control.unit, control.unit.source
+    name = source.name if source else type(unit.net).__name__
+    family = str(source.identity) if source else "a net that is not known here"
+    return Member(name, family, unit.strength, control.journal, "never acts: not loaded" if unit.is_idle else "")
 
 
 def describe(unit: Unit) -> str:
