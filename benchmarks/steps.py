@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
     for size in ("tiny",) if args.quick else ("tiny", "full"):
-        bench, rows = _bench(size), []
+        bench, rows = bench_of(size), []
         for nets in (1, 2, 3):
             print(f"... {NAMES[size]}, {nets} of 3 nets", file=sys.stderr, flush=True)
             rows += _rows(bench, nets, 5 if args.quick else REPEATS[size], args.device)
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         gc.collect()
 
 
-def _bench(size: str) -> Bench:
+def bench_of(size: str) -> Bench:
     from workbench import tiny
 
     patcher, net = {

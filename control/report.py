@@ -275,10 +275,10 @@ def _unit(net: NetReport) -> str:
 
 def _legend(found: Report) -> list[str]:
     lines = [
-        "size: Euclidean norm of what a net adds, relative to the block that it is added to, over the rows that it "
-        "computed; 'all' is the root mean square. (feat: a T2I-Adapter's, relative to the block with it added.)",
-        "ran, off: calls of the net, and calls that its range, schedule or mode left out. hints: made is fitted and "
-        "encoded, kept is taken from before. rows: pictures of both prompts that it computed. ms: of one call.",
+        "size: Euclidean norm of what a net adds over that of the block that it is added to, in the rows that it computed.",
+        "all: root mean square. (feat: of a T2I-Adapter, over the block with it added.)",
+        "ran, off: calls of the net, and calls that its range, schedule or mode left out. rows: pictures of both prompts.",
+        "hints: made is fitted and encoded, kept is taken from before. ms: of one call.",
     ]
     if found.foreign:
         lines.append("Not measured, since other nodes put them on: " + ", ".join(found.foreign))
