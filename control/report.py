@@ -275,9 +275,9 @@ def _unit(net: NetReport) -> str:
 
 def _legend(found: Report) -> list[str]:
     lines = [
-        "size: Euclidean norm of what a net adds over that of the block that it is added to, in the rows that it computed.",
+        "size: norm of what a net adds over the norm of the block that it is added to, in the rows that it computed.",
         "all: root mean square. (feat: of a T2I-Adapter, over the block with it added.)",
-        "ran, off: calls of the net, and calls that its range, schedule or mode left out. rows: pictures of both prompts.",
+        "ran, off: calls of the net, and calls that range, schedule or mode left out. rows: pictures of both prompts.",
         "hints: made is fitted and encoded, kept is taken from before. ms: of one call.",
     ]
     if found.foreign:
