@@ -157,7 +157,7 @@ class StackedControl(comfy.controlnet.ControlBase):
             return previous
         self.inner.strength = strength
         sigma = _sigma_of(t, transformer_options)
-        call = self.journal.begin(sigma, strength, x_noisy, batched_number, list(rows.chunks))
+        call = self.journal.begin(sigma, strength, x_noisy, rows.indices)
         own = self.evaluate(x_noisy, t, cond, rows, transformer_options)
         merged = previous if own is None else residuals.merge(previous, own)
         self.journal.end(call, own, merged, transformer_options)
@@ -217,7 +217,10 @@ class StackedControl(comfy.controlnet.ControlBase):
             own = self.call_inner(x, t, cond, rows, transformer_options)
             return None if own is None else self.shaped(own, x, rows)
         picked = {key: _rows_of(value, rows) for key, value in cond.items()}
-        own = self.call_inner(x[rows.selection], t[rows.selection], picked, rows, transformer_options)
+        options = transformer_options
+        if (kinds := options.get("cond_or_uncond")) is not None:  # other packs' nets weigh rows by their prompt
+            options = {**options, "cond_or_uncond": [kinds[chunk] for chunk in rows.chunks]}
+        own = self.call_inner(x[rows.selection], t[rows.selection], picked, rows, options)
         return None if own is None else residuals.spread_rows(self.shaped(own, x, rows), rows.selection, rows.total)
 
     def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:
@@ -340,7 +343,9 @@ class StackedControl(comfy.controlnet.ControlBase):
         module = getattr(self.inner, "control_model", None)
         if self.run.view is None or self.run.view[0] is not module:
             several = len(self.types) > 1 and module is not None
-            self.run.view = (module, FusedUnion(module, self.types) if several else remembering(module))
+            known = type(self.inner).__module__.startswith("comfy.")  # other packs' change their hint between steps
+            twin = FusedUnion(module, self.types) if several else remembering(module) if known else None
+            self.run.view = (module, twin)
         return self.run.view[1]
 
 

@@ -8,7 +8,7 @@ its middle, Qwen-Image its blocks; other transformers show none.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,14 +37,12 @@ class Blocks:
 class Call:
     """One call of a member: a step of sampling for one batch of conditionings.
 
-    `rows` of the batch are `chunks` conditionings, of which those `computed` had residuals. `norms`: of each residual
-    as it was added, (rows,), or (1,) where it is the same for every row.
+    `computed`: the rows of the batch that the net ran for. `norms`: of each residual as it was added, (rows,), or (1,)
+    where it is the same for every row.
     """
 
     sigma: float
     strength: float
-    rows: int
-    chunks: int
     computed: tuple[int, ...]
     began: Mark
     ended: Mark = None
@@ -70,8 +68,8 @@ class Journal:
             self.runs += 1
             self.calls, self.off, self.encoded = [], [], 0
 
-    def begin(self, sigma: float, strength: float, x: Tensor, chunks: int, computed: list[int]) -> Call:
-        return Call(sigma, strength, x.shape[0], chunks, tuple(computed), now(x.device))
+    def begin(self, sigma: float, strength: float, x: Tensor, computed: Sequence[int]) -> Call:
+        return Call(sigma, strength, tuple(computed), now(x.device))
 
     def end(self, call: Call, own: Residuals | None, merged: Residuals | None, options: dict[str, Any]) -> None:
         """Note what a call gave: its own residuals, and the sum with those of the members before it."""

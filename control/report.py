@@ -146,7 +146,7 @@ def _net(member: Member, sigmas: tuple[float, ...], norms: dict[int, list[float]
         sizes,
         is_relative,
         ms=sum(milliseconds(call.began, call.ended) for call in calls) / len(calls) if calls else 0.0,
-        rows=sum(len(_computed_rows(call)) for call in calls),
+        rows=sum(len(call.computed) for call in calls),
         ran=len(calls),
         off=len(member.journal.off),
         encoded=member.journal.encoded,
@@ -156,11 +156,6 @@ def _net(member: Member, sigmas: tuple[float, ...], norms: dict[int, list[float]
 def _squares(norms: Sequence[float], rows: Sequence[int]) -> float:
     """Of some rows; one norm alone stands for all of them."""
     return sum(norms[row if len(norms) > 1 else 0] ** 2 for row in rows)
-
-
-def _computed_rows(call: Call) -> list[int]:
-    entries = call.rows // call.chunks
-    return [chunk * entries + entry for chunk in call.computed for entry in range(entries)]
 
 
 def _beside(call: Call, block: Block) -> Tensor | None:
@@ -182,10 +177,9 @@ def _size(calls: Sequence[Call], block: Block, is_relative: bool, norms: dict[in
         residual, beside = call.norms.get(block), _beside(call, block)
         if residual is None or (is_relative and beside is None):
             continue
-        computed = _computed_rows(call)
-        own += _squares(norms[id(residual)], computed)
-        base += _squares(norms[id(beside)], computed) if beside is not None else 0.0
-        rows += len(computed)
+        own += _squares(norms[id(residual)], call.computed)
+        base += _squares(norms[id(beside)], call.computed) if beside is not None else 0.0
+        rows += len(call.computed)
     if not rows:
         return None
     return math.sqrt(own / rows) if not is_relative else math.sqrt(own / base) if base > 0.0 else None

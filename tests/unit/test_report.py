@@ -13,8 +13,8 @@ from pack.control import journal, plot, report
 NET = {"name": "canny.safetensors", "family": "ControlNet for SD1.5", "strength": 0.8}
 
 
-def call(sigma, norms, blocks=None, rows=2, chunks=2, computed=(0, 1), began=0.0, took=0.01):
-    made = journal.Call(sigma, 1.0, rows, chunks, computed, began, began + took)
+def call(sigma, norms, blocks=None, computed=(0, 1), began=0.0, took=0.01):
+    made = journal.Call(sigma, 1.0, computed, began, began + took)
     made.norms = {block: torch.tensor(values) for block, values in norms.items()}
     made.blocks.norms = {block: torch.tensor(values) for block, values in (blocks or {}).items()}
     return made
@@ -58,9 +58,9 @@ def test_calls_of_one_step_are_one_cell_and_steps_fall():
     """Two batches of one step: sqrt(1 + 4) / sqrt(4 + 16)."""
     block = ("middle", 0)
     calls = [
-        call(3.0, {block: [8.0]}, {block: [1.0]}, 1, 1, (0,)),
-        call(7.0, {block: [1.0]}, {block: [2.0]}, 1, 1, (0,)),
-        call(7.0, {block: [2.0]}, {block: [4.0]}, 1, 1, (0,)),
+        call(3.0, {block: [8.0]}, {block: [1.0]}, (0,)),
+        call(7.0, {block: [1.0]}, {block: [2.0]}, (0,)),
+        call(7.0, {block: [2.0]}, {block: [4.0]}, (0,)),
     ]
     found = report.report([member(*calls, off=[1.0])])
     assert found.sigmas == (7.0, 3.0, 1.0)

@@ -22,6 +22,8 @@ def advanced(world):
 
         def _get_control(self, x, t, cond, batched_number, transformer_options):
             self.batched_number, self.kinds = batched_number, transformer_options.get("cond_or_uncond")
+            if "ad_params" in transformer_options:
+                self.cond_hint = self.cond_hint_original[transformer_options["ad_params"]["sub_idxs"]]
             if float(t[0]) != self.previous_t:
                 self.previous_t = float(t[0])
                 self.seen.append(self.previous_t)
@@ -68,17 +70,17 @@ def test_a_hint_that_it_cuts_by_itself_is_not_kept(world, advanced):
     """With sliding windows such objects prepare another part of the hint each call: a kept feature would be stale."""
     import torch
 
-    chain = world.ours([{"net": advanced, "image": world.hint()}])
+    chain = world.ours([{"net": advanced, "image": world.hint(0, 2)}])
     control = chain[0][0][1]["control"]
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
 
-    def residuals(hint):
-        control.inner.cond_hint = torch.full((1, 3, 64, 64), hint)
+    def residuals(frame):
+        options = {"cond_or_uncond": [0], "ad_params": {"sub_idxs": [frame]}}
         x, t = torch.zeros(1, 4, 8, 8), torch.tensor([7.0])
-        out = control.get_control(x, t, {"c_crossattn": world.positive[0][0]}, 1, {"cond_or_uncond": [0]})
+        out = control.get_control(x, t, {"c_crossattn": world.positive[0][0]}, 1, options)
         return out["middle"][0]
 
-    assert not residuals(0.0).equal(residuals(1.0))
+    assert not residuals(0).equal(residuals(1))
 
 
 def tiles(chain, crop):
