@@ -18,6 +18,7 @@ ROOT = HERE.parent
 SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
+    "report": "what noting for Control Report costs, of a sampler step",
 }
 
 ABOUT = """\
