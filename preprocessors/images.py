@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def each_frame(
         _to_hint(draw(resized(to_rgb8(frames[index]), *size)), hints[index])
 
     _side_by_side(work, count, progress)
-    return torch.from_numpy(hints).to(image.device)  # pyright: ignore[reportUnknownMemberType]
+    return tensor_of(hints).to(image.device)
 
 
 def each_map(maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progress | None = None) -> Tensor:
@@ -121,6 +122,30 @@ def through(
         return tuple(map(cropped, made)) if isinstance(made, tuple) else cropped(made)
 
     return networks.run(weights, frames, work, px_per_frame=padded[0] * padded[1], progress=progress)
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """The array as a tensor that shares its memory."""
+    return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
+
+
+def size_of(image: Tensor, resolution: int = 0) -> tuple[int, int]:
+    """(height, width) of the hints of that picture. Raises ValueError as `each_frame`."""
+    height_px, width_px = _checked(image).shape[1:3]
+    return fitted(height_px, width_px, resolution)
+
+
+def only(outputs: Outputs) -> Tensor:
+    """The one output of a network that gives one."""
+    assert isinstance(outputs, Tensor)
+    return outputs
+
+
+def rgb8(image: Tensor, resolution: int = 0) -> list[Frame8]:
+    """(B,H,W,C) in [0,1] → what `each_frame` shows to `draw`: each frame in 8 bits, fitted. Raises as that does."""
+    frames = _frames(image)
+    size = fitted(frames.shape[1], frames.shape[2], resolution)
+    return [resized(to_rgb8(frame), *size) for frame in frames]
 
 
 def to_hint(maps: Tensor) -> Tensor:

@@ -49,6 +49,8 @@ def noise(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 
 NETWORKS = InMemory(weights.Random(CATALOGUE))
+CONNECTED = {("normal", "depth"): {"depth": torch.linspace(0, 1, 32 * 24).reshape(1, 32, 24, 1).expand(-1, -1, -1, 3)}}
+"""What is connected to the optional inputs of engines that work from them alone."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Case:
 
     def __call__(self, image: torch.Tensor, **given) -> torch.Tensor:
         engine = {"engine": self.engine} if self.engine else {}
-        return self.row(image, networks=NETWORKS, **engine, **given)
+        connected = CONNECTED.get((self.row.key, self.engine), {})
+        return self.row(image, networks=NETWORKS, **engine, **connected, **given)
 
     def __str__(self) -> str:
         return f"{self.row.key}-{self.engine}" if self.engine else self.row.key
