@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
+    "references": "hints against the reference preprocessors, called frame by frame; reloads apart",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
     "report": "what noting for Control Report costs, of a sampler step",
 }
