@@ -1,1 +1,1 @@
-"""Networks, one a file, with the state-dict keys of the files that their authors published."""
+"""One network a file, with the state-dict keys of the files that users have. Each header names its paper and source."""
