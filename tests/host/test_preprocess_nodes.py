@@ -23,11 +23,16 @@ INPUTS = {
     "ControlStackHED": ["image", "engine", "safe", "resolution"],
     "ControlStackSoftEdge": ["image", "engine", "safe", "resolution"],
     "ControlStackFakeScribble": ["image", "engine", "safe", "resolution"],
+    "ControlStackDepth": ["image", "engine", "normalization", "resolution"],
+    "ControlStackNormal": ["image", "engine", "convention", "background_threshold", "resolution", "depth"],
     "ControlStackPreprocess": ["image", "resolution", "method", "control_net"],
 }
 METHODS = {"canny": "ControlStackCanny", "scribble": "ControlStackScribble", "xdog": "ControlStackXDoG"}
 METHODS["lineart"] = "ControlStackLineart"
 METHODS |= {"hed": "ControlStackHED", "softedge": "ControlStackSoftEdge", "fake_scribble": "ControlStackFakeScribble"}
+METHODS |= {"depth": "ControlStackDepth", "normal": "ControlStackNormal"}
+OUTPUTS = {"ControlStackDepth": ["depth"], "ControlStackNormal": ["normals"]}
+"""What nodes give beside the hint, as IMAGE."""
 
 every_node = pytest.mark.parametrize("node_id", INPUTS)
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -77,7 +82,8 @@ def test_the_public_surface(nodes, node_id):
     named = [name for group in info["input_order"].values() for name in group]
     assert named == INPUTS[node_id]
     assert info["name"] == node_id
-    assert (info["output"], info["output_name"]) == (["IMAGE"], ["hint"])
+    named = ["hint", *OUTPUTS.get(node_id, [])]
+    assert (info["output"], info["output_name"]) == (["IMAGE"] * len(named), named)
     assert info["category"] == "ControlStack/Preprocess"
     declared = [spec for group in info["input"].values() for spec in group.values()]
     assert all(options.get("tooltip") for _, options in declared)
