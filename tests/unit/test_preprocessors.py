@@ -86,8 +86,6 @@ SMALL = {
 NETWORKS = InMemory(weights.Random(CATALOGUE, SMALL))
 CONNECTED = {("normal", "depth"): {"depth": torch.linspace(0, 1, 32 * 24).reshape(1, 32, 24, 1).expand(-1, -1, -1, 3)}}
 """What is connected to the optional inputs of engines that work from them alone."""
-LARGER = {"depth_anything_v2_base", "depth_anything_v2_large"}
-"""Engines whose network is another's in a larger size: minutes of work that would show nothing more."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ class Case:
 
 def engines(row: Preprocessor) -> list[Case]:
     choices = next((param.choices for param in row.params if param.name == "engine"), ("",))
-    return [Case(row, engine) for engine in choices if engine not in LARGER]
+    return [Case(row, engine) for engine in choices]
 
 
 KEEPS_TONES = {"scribble", "segmentation", "tile", "shuffle", "color_grid", "recolor", "brightness", "inpaint_hint"}
