@@ -129,6 +129,24 @@ def test_canny_on_the_host_is_opencvs(nodes, picture):
     assert (hint[0, ..., 0].numpy() * 255 == cv2.Canny(data.astronaut(), 60, 120)).all()
 
 
+def test_depth_reaches_a_16_bit_file_of_the_hosts(nodes, host):
+    """65 536 depths in, as many levels in the PNG: neither the node nor its hint has 8 bits."""
+    try:
+        from comfy_extras.nodes_images import SaveImageAdvanced
+    except ImportError:
+        pytest.skip("this host cannot write 16-bit files yet: its SaveImageAdvanced came later")
+    import folder_paths
+
+    ramp = (torch.arange(65536.0).view(1, 256, 256, 1) * 3.7 + 12).expand(-1, -1, -1, 3)
+    hint = execute(nodes["ControlStackDepth"], image=ramp, engine="image", normalization="clip").result[0]
+    form = {"format": "png", "bit_depth": "16-bit", "input_color_space": "sRGB"}
+    saved = execute(SaveImageAdvanced, images=hint, filename_prefix="depth16", format=form).ui["images"][0]
+    written = cv2.imread(str(Path(folder_paths.get_output_directory()) / saved["filename"]), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    assert (np.diff(written[..., 0].astype(int).ravel()) >= 0).all()
+    assert np.abs(written[..., 0].astype(int).ravel() - np.arange(65536)).max() <= 1
+
+
 @every_method
 def test_one_node_for_all_gives_what_each_gives(nodes, method, picture):
     alone = execute(nodes[METHODS[method]], image=picture, resolution=128).result[0]
