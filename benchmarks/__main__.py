@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
+    "depth": "depth and normal networks against controlnet-aux, frame by frame",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
 }
 
