@@ -20,10 +20,29 @@ INPUTS = {
     "ControlStackScribble": ["image", "threshold", "invert", "resolution"],
     "ControlStackXDoG": ["image", "threshold", "resolution"],
     "ControlStackLineart": ["image", "engine", "gaussian_sigma", "intensity_threshold", "resolution"],
+    "ControlStackMLSD": ["image", "engine", "score_threshold", "distance_threshold", "resolution", "max_lines"],
+    "ControlStackLineartAnime": ["image", "engine", "resolution", "sizing"],
+    "ControlStackSegmentation": ["image", "engine", "palette", "resolution", "label_map", "areas", "classes", "paint"],
+    "ControlStackTile": ["image", "pyramid_steps", "resolution"],
+    "ControlStackShuffle": ["image", "seed", "cell_px", "resolution"],
+    "ControlStackColorGrid": ["image", "cell_px", "resolution"],
+    "ControlStackRecolor": ["image", "tone", "gamma", "channel_order", "resolution"],
+    "ControlStackBrightness": ["image", "level", "threshold", "resolution"],
+    "ControlStackInpaintHint": ["image", "masked", "resolution", "mask"],
     "ControlStackPreprocess": ["image", "resolution", "method", "control_net"],
 }
+OUTPUTS = {"ControlStackSegmentation": ["labels", "mask"]}
+"""Of type MASK, after the hint."""
 METHODS = {"canny": "ControlStackCanny", "scribble": "ControlStackScribble", "xdog": "ControlStackXDoG"}
-METHODS["lineart"] = "ControlStackLineart"
+METHODS |= {"lineart": "ControlStackLineart", "tile": "ControlStackTile", "recolor": "ControlStackRecolor"}
+WITHOUT_WEIGHTS = {
+    "ControlStackMLSD": {"engine": "lsd"},
+    "ControlStackLineartAnime": {"engine": "standard"},
+    "ControlStackSegmentation": {"engine": "snap"},
+    "ControlStackInpaintHint": {"mask": torch.ones(1, 64, 64).triu()},
+    "ControlStackPreprocess": {"resolution": 0, "method": {"method": "canny"}},
+}
+"""What a node needs beside a picture to run without a network."""
 
 every_node = pytest.mark.parametrize("node_id", INPUTS)
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -47,7 +66,7 @@ def execute(node, **inputs):
 
 
 def inputs_of(node_id: str, image: torch.Tensor) -> dict:
-    return {"image": image, "resolution": 0, "method": {"method": "canny"}} if "Pre" in node_id else {"image": image}
+    return {"image": image, **WITHOUT_WEIGHTS.get(node_id, {})}
 
 
 @every_node
@@ -56,7 +75,9 @@ def test_the_public_surface(nodes, node_id):
     named = [name for group in info["input_order"].values() for name in group]
     assert named == INPUTS[node_id]
     assert info["name"] == node_id
-    assert (info["output"], info["output_name"]) == (["IMAGE"], ["hint"])
+    more = OUTPUTS.get(node_id, [])
+    assert info["output_name"] == ["hint", *more]
+    assert info["output"] == ["IMAGE", *["MASK"] * len(more)]
     assert info["category"] == "ControlStack/Preprocess"
     declared = [spec for group in info["input"].values() for spec in group.values()]
     assert all(options.get("tooltip") for _, options in declared)
@@ -71,8 +92,10 @@ def test_the_help_page_names_every_input_and_its_pictures_are_small(node_id):
 
 
 def test_the_methods_are_the_catalogue(nodes):
+    from pack.preprocessors import CATALOGUE
+
     _, options = nodes["ControlStackPreprocess"].GET_NODE_INFO_V1()["input"]["required"]["method"]
-    assert [option["key"] for option in options["options"]] == list(METHODS)
+    assert [option["key"] for option in options["options"]] == [row.key for row in CATALOGUE]
     canny = options["options"][0]["inputs"]["required"]
     assert list(canny) == ["low_threshold", "high_threshold"]
     assert canny["high_threshold"][1]["default"] == 200
@@ -94,7 +117,45 @@ def test_a_hint_and_its_preview(nodes, node_id, picture, host):
     (saved,) = shown.ui.as_dict()["images"]
     with Image.open(Path(folder_paths.get_temp_directory()) / saved["filename"]) as written:
         seen = np.asarray(written.convert("RGB"), np.float32)
-    assert np.abs(seen / 255 - hint[0].numpy()).max() < 1.01 / 255  # the host truncates to 8 bits
+    # What is below zero is shown black; the host truncates to 8 bits.
+    assert np.abs(seen / 255 - hint[0].clamp(min=0).numpy()).max() < 1.01 / 255
+
+
+def test_labels_survive_the_hosts_own_save_and_load(nodes, host):
+    """Mask to picture, saved as PNG, loaded as a mask: every class is what it was."""
+    import folder_paths
+    from comfy_extras.nodes_mask import MaskToImage
+
+    import nodes as host_nodes
+
+    labels = torch.arange(256.0).reshape(1, 16, 16)
+    labels[labels >= 150] = 255
+    label_map, blank = labels / 255, torch.zeros(1, 16, 16, 3)
+    first = execute(nodes["ControlStackSegmentation"], image=blank, label_map=label_map).result
+    convert = getattr(MaskToImage, "execute", None) or MaskToImage().mask_to_image
+    made = convert(first[1])
+    picture = made.result[0] if hasattr(made, "result") else made[0]
+    saved = host_nodes.SaveImage().save_images(picture, "labels")["ui"]["images"][0]
+    written = Path(folder_paths.get_output_directory()) / saved["subfolder"] / saved["filename"]
+    written.rename(Path(folder_paths.get_input_directory()) / "labels.png")
+    loader = host_nodes.LoadImageMask()
+    loaded = getattr(loader, loader.FUNCTION)("labels.png", "red")[0]
+    again = execute(nodes["ControlStackSegmentation"], image=blank, label_map=loaded).result
+    assert again[1].equal(label_map)
+    assert again[0].equal(first[0])
+
+
+def test_a_hint_below_zero_reaches_the_control(nodes, picture):
+    """The inpaint hint's -1 is in the node's output as it is, and the stack takes it."""
+    from pack.nodes.stack import hint_of
+
+    mask = torch.zeros(1, 512, 512)
+    mask[:, 100:200, 100:200] = 1
+    shown = execute(nodes["ControlStackInpaintHint"], image=picture, mask=mask)
+    hint = shown.result[0]
+    assert (hint[mask > 0] == -1).all()
+    assert hint[mask == 0].equal(picture[mask == 0])
+    assert hint_of(hint).movedim(1, -1).equal(hint)
 
 
 def test_canny_on_the_host_is_opencvs(nodes, picture):
