@@ -136,12 +136,6 @@ def as_masks(mask: Tensor, name: str) -> Tensor:
     return mask.detach().cpu().float().reshape(-1, *mask.shape[-2:])
 
 
-def size_of(image: Tensor, resolution: int = 0) -> tuple[int, int]:
-    """(height, width) of the hints of that picture. Raises ValueError as `each_frame`."""
-    height_px, width_px = _checked(image).shape[1:3]
-    return fitted(height_px, width_px, resolution)
-
-
 def only(outputs: Outputs) -> Tensor:
     """The one output of a network that gives one."""
     assert isinstance(outputs, Tensor)
@@ -216,6 +210,12 @@ def fitted(height_px: int, width_px: int, resolution: int) -> tuple[int, int]:
             f"the longest side may have {MAX_SIDE_PX}, so lower the resolution or crop the picture"
         )
     return height, width
+
+
+def size_of(image: Tensor, resolution: int = 0) -> tuple[int, int]:
+    """(height, width) of the hints of (B,H,W,C); raises ValueError as `each_frame`."""
+    _, height_px, width_px, _ = _checked(image).shape
+    return fitted(height_px, width_px, resolution)
 
 
 def resized(frame: Frame8, height_px: int, width_px: int) -> Frame8:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from skimage import data
 
-from workbench import inprocess
+from workbench import inprocess, weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,18 +29,22 @@ INPUTS = {
     "ControlStackRecolor": ["image", "tone", "gamma", "channel_order", "resolution"],
     "ControlStackBrightness": ["image", "level", "threshold", "resolution"],
     "ControlStackInpaintHint": ["image", "masked", "resolution", "mask"],
+    "ControlStackHED": ["image", "engine", "safe", "resolution"],
+    "ControlStackSoftEdge": ["image", "engine", "safe", "resolution"],
+    "ControlStackFakeScribble": ["image", "engine", "safe", "resolution"],
     "ControlStackPreprocess": ["image", "resolution", "method", "control_net"],
 }
 OUTPUTS = {"ControlStackSegmentation": ["labels", "mask"]}
 """Of type MASK, after the hint."""
 METHODS = {"canny": "ControlStackCanny", "scribble": "ControlStackScribble", "xdog": "ControlStackXDoG"}
+METHODS |= {"hed": "ControlStackHED", "softedge": "ControlStackSoftEdge", "fake_scribble": "ControlStackFakeScribble"}
 METHODS |= {"lineart": "ControlStackLineart", "tile": "ControlStackTile", "recolor": "ControlStackRecolor"}
 WITHOUT_WEIGHTS = {
     "ControlStackMLSD": {"engine": "lsd"},
     "ControlStackLineartAnime": {"engine": "standard"},
     "ControlStackSegmentation": {"engine": "snap"},
     "ControlStackInpaintHint": {"mask": torch.ones(1, 64, 64).triu()},
-    "ControlStackPreprocess": {"resolution": 0, "method": {"method": "canny"}},
+    "ControlStackPreprocess": {"method": {"method": "canny"}},
 }
 """What a node needs beside a picture to run without a network."""
 
@@ -60,13 +64,29 @@ def picture() -> torch.Tensor:
     return torch.from_numpy(data.astronaut()[None].astype(np.float32) / 255)
 
 
+@pytest.fixture(scope="module")
+def random_modules() -> dict:
+    from pack.preprocessors import CATALOGUE
+
+    return weights.Random(CATALOGUE)
+
+
+@pytest.fixture(autouse=True)
+def random_networks(random_modules, monkeypatch):
+    """Networks with random weights: these tests look at the nodes. test_networks.py looks at what runs them."""
+    from pack.nodes import preprocess
+    from pack.preprocessors.networks import InMemory
+
+    monkeypatch.setattr(preprocess, "networks", InMemory(random_modules))
+
+
 def execute(node, **inputs):
     """Run a node as the host's executor does: on a clone of its class."""
     return node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**inputs)
 
 
 def inputs_of(node_id: str, image: torch.Tensor) -> dict:
-    return {"image": image, **WITHOUT_WEIGHTS.get(node_id, {})}
+    return {"image": image, "resolution": 128, **WITHOUT_WEIGHTS.get(node_id, {})}
 
 
 @every_node
@@ -113,7 +133,7 @@ def test_a_hint_and_its_preview(nodes, node_id, picture, host):
 
     shown = execute(nodes[node_id], **inputs_of(node_id, picture))
     hint = shown.result[0]
-    assert hint.shape == picture.shape
+    assert hint.shape == (1, 128, 128, 3)
     (saved,) = shown.ui.as_dict()["images"]
     with Image.open(Path(folder_paths.get_temp_directory()) / saved["filename"]) as written:
         seen = np.asarray(written.convert("RGB"), np.float32)

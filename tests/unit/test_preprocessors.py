@@ -18,9 +18,22 @@ import pytest
 import torch
 from skimage import data
 
-from pack.preprocessors import CATALOGUE, Param, Preprocessor, catalogue, edges, images, lines, scribble, segmentation
-from pack.preprocessors.nets import segmenters
+from pack.preprocessors import (
+    CATALOGUE,
+    Param,
+    Preprocessor,
+    catalogue,
+    depth,
+    edges,
+    images,
+    lines,
+    normals,
+    scribble,
+    segmentation,
+)
+from pack.preprocessors.nets import depth_anything, dpt_hybrid, normalbae, segmenters
 from pack.preprocessors.networks import InMemory
+from workbench import weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = {"astronaut": data.astronaut(), "chelsea": data.chelsea(), "coffee": data.coffee()}
@@ -49,27 +62,28 @@ def noise(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 # The contract, of every engine of every row. Networks have random weights here: what they find is not looked at.
 
 
+_DEPTH = depth_anything.Sizes(48, 3, 4, (0, 1, 2, 3), (8, 16, 24, 32), 16, trained_px=56)
+_NORMAL_STAGES = zip(normalbae.Sizes().stages, (8, 8, 16, 16, 24, 24, 32), strict=True)
+_NORMAL = normalbae.Sizes(
+    16,
+    tuple(stage._replace(blocks=1, channels=channels) for stage, channels in _NORMAL_STAGES),
+    64,
+    (32, 16, 16, 8),
+    16,
+)
 SMALL = {
+    **{row.file: partial(depth_anything.DepthAnythingV2, _DEPTH) for row in depth.WEIGHTS.values()},
+    depth.WEIGHTS["midas"].file: partial(
+        dpt_hybrid.DPTHybrid, dpt_hybrid.Sizes(16, ((2, 32), (2, 64), (2, 128)), 8, 64, 4, 4, (1, 3), fusion=32)
+    ),
+    normals.BAE.file: partial(normalbae.NNET, _NORMAL),
     segmentation.UPERNET.file: partial(segmenters.upernet, widths=(8, 16, 24, 32), depths=(1, 1, 1, 1)),
     segmentation.ONEFORMER_ADE20K.file: partial(
         segmenters._oneformer, 150, 20, embed_dim=12, depths=[1, 1, 1, 1], num_heads=[1, 2, 3, 4], window_size=4
     ),
 }
 """Networks that are too large for a hundred small questions: the same classes with fewer channels and layers."""
-
-
-class RandomNetworks(dict[str, torch.nn.Module]):
-    """Each file's network with fresh weights, made once."""
-
-    def __missing__(self, file: str) -> torch.nn.Module:
-        weights = next(w for row in CATALOGUE for w in row.weights.values() if w.file == file)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self[file] = SMALL.get(file, weights.module)().eval().requires_grad_(False)
-        return self[file]
-
-
-NETWORKS = InMemory(RandomNetworks())
+NETWORKS = InMemory(weights.Random(CATALOGUE, SMALL))
 CONNECTED = {("normal", "depth"): {"depth": torch.linspace(0, 1, 32 * 24).reshape(1, 32, 24, 1).expand(-1, -1, -1, 3)}}
 """What is connected to the optional inputs of engines that work from them alone."""
 
@@ -281,12 +295,12 @@ def test_a_network_without_anything_to_load_it_is_refused(case: Case):
 
 @every_row
 def test_weights_say_what_they_are(row: Preprocessor):
-    """A file name that is safe to write, a licence to show, and a network whose own keys fill it."""
-    for weights in row.weights.values():
-        assert Path(weights.file).name == weights.file
-        assert weights.licence
-        assert weights.repo.count("/") == 1
-        assert weights.sha256 == "" or len(weights.sha256) == 64
+    """A file name that is safe to write, a licence to show, and a repository to fetch it from."""
+    for needed in row.weights.values():
+        assert Path(needed.file).name == needed.file
+        assert needed.licence
+        assert needed.repo.count("/") == 1
+        assert needed.sha256 == "" or len(needed.sha256) == 64
 
 
 @every_row
