@@ -196,9 +196,99 @@ def test_settings_of_the_method_arrive(nodes, picture):
     assert (hint[0, ..., 0].numpy() * 255 == cv2.Canny(data.astronaut(), 10, 20)).all()
 
 
-def test_a_connected_net_is_refused_until_it_can_be_used(nodes, picture):
-    with pytest.raises(ValueError, match="disconnect control_net"):
-        execute(nodes["ControlStackPreprocess"], **inputs_of("ControlStackPreprocess", picture), control_net=object())
+class Net:
+    """A control object as Load tags it: only its file's name tells what it was trained on."""
+
+    def __init__(self, name: str, **identity):
+        from pack.control.adapter import TAG
+        from pack.control.families import Identity, Source
+
+        setattr(self, TAG, Source(name, Identity("ControlNet", "controlnet", "SD1.5", **identity)))
+
+    def get_control(self): ...
+    def set_cond_hint(self): ...
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "words"),
+    [
+        (
+            "control_v11f1p_sd15_depth.pth",
+            "canny",
+            "was trained on depth, and Canny Edge makes Canny edges: choose method 'depth'",
+        ),
+        ("control_v11p_sd15_seg.pth", "lineart", "choose method 'segmentation'"),
+        ("control_sd15_normal.pth", "normal", "choose method 'normal' with convention 'cn1.0'"),
+        ("control_v11p_sd15_canny.pth", "tile", "choose method 'canny', or disconnect control_net"),
+        ("control_v11p_sd15_openpose.pth", "canny", "human poses"),
+    ],
+)
+def test_a_net_of_other_maps_is_refused_with_the_method_to_choose(nodes, picture, name, method, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        execute(
+            nodes["ControlStackPreprocess"],
+            image=picture,
+            resolution=64,
+            method={"method": method},
+            control_net=Net(name),
+        )
+
+
+@pytest.mark.parametrize(
+    ("net", "method"),
+    [
+        (("control_v11p_sd15_canny.pth", {}), "canny"),
+        (("t2iadapter_color_sd14v1.pth", {}), "color_grid"),
+        (("my_net_7.safetensors", {}), "canny"),
+        (("controlnet_union_promax.safetensors", {"union_types": 8}), "canny"),
+        (("hand_made.safetensors", {"hint": "xdog"}), "xdog"),
+    ],
+)
+def test_a_net_of_these_maps_or_of_unknown_ones_is_let_through(nodes, picture, net, method):
+    name, identity = net
+    hint = execute(
+        nodes["ControlStackPreprocess"],
+        image=picture,
+        resolution=64,
+        method={"method": method},
+        control_net=Net(name, **identity),
+    ).result[0]
+    assert hint.shape == (1, 64, 64, 3)
+
+
+def test_every_condition_has_a_method_or_is_known_to_have_none(nodes):
+    from pack.control.conditions import CONDITIONS
+    from pack.nodes.matching import MAPS
+    from pack.preprocessors import CATALOGUE
+
+    assert {row.key for row in CONDITIONS} - MAPS.keys() <= {"pose"}
+    assert {method for methods in MAPS.values() for method in methods} == {row.key for row in CATALOGUE} - {"pose"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint", "words"),
+    [
+        ("control_v11p_sd15_canny.pth", "light", "light"),
+        ("control_v11p_sd15_seg.pth", "photograph", "colours"),
+        ("control_v11p_sd15_canny.pth", "dark", ""),
+        ("control_v11p_sd15_seg.pth", "labels", ""),
+        ("my_net_7.safetensors", "light", ""),
+    ],
+)
+def test_add_says_when_a_hint_is_obviously_another_map_and_changes_nothing(nodes, picture, name, hint, words):
+    from pack.nodes.stack import Add
+
+    made = {
+        "light": 1 - execute(nodes["ControlStackCanny"], image=picture).result[0],
+        "dark": execute(nodes["ControlStackCanny"], image=picture).result[0],
+        "photograph": picture,
+        "labels": execute(nodes["ControlStackSegmentation"], image=picture, engine="snap", palette="coco").result[0],
+    }[hint]
+    given = {"control_net": Net(name), "image": made, "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    out = Add.execute(**given, mode="balanced", fit="crop", schedule="", layers="")
+    (unit,) = out.result[0].units
+    assert unit.hint.movedim(1, -1).equal(made)
+    assert (words in out.ui["text"][0]) if words else out.ui is None
 
 
 @pytest.mark.parametrize("frames", [1, 16])
