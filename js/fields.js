@@ -1,0 +1,68 @@
+// Which text inputs are drawn, and the widgets that draw them.
+
+import { chain } from "./host.js";
+import { netFile, samplerSteps } from "./lib/reading.js";
+import { layersField } from "./widgets/bars.js";
+import { scheduleField } from "./widgets/curve.js";
+
+// Node → input → the widget's type. The values stay the host's plain STRING.
+export const FIELDS = { ControlStackAdd: { schedule: "CONTROLSTACK_SCHEDULE", layers: "CONTROLSTACK_LAYERS" } };
+const OPEN = "controlstack_open"; // the node's property that remembers which fields are open
+
+export function fieldWidgets(host, nets) {
+  return {
+    CONTROLSTACK_SCHEDULE: fieldWidget(host, (services) => scheduleField(services)),
+    CONTROLSTACK_LAYERS: fieldWidget(host, (services) => layersField(services), nets),
+  };
+}
+
+function fieldWidget(host, makeField, nets) {
+  return (node, name, spec) => {
+    const fallback = spec[1]?.default ?? "";
+    try {
+      return { widget: added(host, node, name, makeField, nets, fallback) };
+    } catch (error) {
+      console.error(`ControlStack: '${name}' is shown as plain text, because its own widget failed`, error);
+      return { widget: node.addWidget("text", name, fallback, () => {}) };
+    }
+  };
+}
+
+function added(host, node, name, makeField, nets, text) {
+  let widget = null, shownHeight = 0, soon = 0;
+  const field = makeField({
+    label: name,
+    changed: () => { widget?.callback?.(field.text); host.redraw(); },
+    settled: ({ soon: isSoon = false } = {}) => {
+      clearTimeout(soon);
+      if (isSoon) soon = setTimeout(() => host.captureUndo(), 500);
+      else host.captureUndo();
+    },
+    resized: () => { host.refit(node, field.height - shownHeight); shownHeight = field.height; },
+    setOpen: (open) => remember(node, name, open),
+    forward: (element) => host.forward(element),
+    steps: () => samplerSteps(host, node),
+    blocks: () => nets?.blocks(netFile(host, node)) ?? null,
+    range: () => ["start_percent", "end_percent"].map((input, end) => {
+      const value = host.widget(node, input)?.value;
+      return typeof value === "number" ? value : end;
+    }),
+  });
+  field.setText(text);
+  shownHeight = field.height;
+  widget = host.addTextWidget(node, name, `controlstack_${name}`, field);
+  chain(node, "onConfigure", () => {
+    field.setOpen(isOpen(node, name));
+    shownHeight = field.height;
+  });
+  return widget;
+}
+
+const opened = (node) => String(node.properties?.[OPEN] ?? "").split(" ").filter(Boolean);
+
+const isOpen = (node, name) => opened(node).includes(name);
+
+function remember(node, name, open) {
+  const others = opened(node).filter((other) => other !== name);
+  node.setProperty(OPEN, [...others, ...(open ? [name] : [])].join(" "));
+}

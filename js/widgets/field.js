@@ -1,0 +1,115 @@
+// The frame of a text with a picture: a row with the text itself, a small drawing, and a body that opens below it.
+//
+// The text is the only state. A view is {body, draw(), error(text), spark(): path data}; `services` is what the host
+// offers: {label, changed(), settled(), resized(), setOpen(open), forward(element)}.
+
+import { element, svg } from "./dom.js";
+
+const ROW_PX = 22, GAP_PX = 4, ERROR_PX = 32;
+
+export class Field {
+  constructor(services, { makeView, bodyHeight }) {
+    this.services = services;
+    this.bodyHeight = bodyHeight;
+    this.text = "";
+    this.open = false;
+    const { label } = services;
+    this.disclose = element("button", {
+      type: "button", on: { click: () => this.toggle() }, attributes: { "aria-expanded": "false" },
+    });
+    this.input = element("input", {
+      type: "text", className: "controlstack-text", spellcheck: false, autocomplete: "off", placeholder: label,
+      attributes: { "aria-label": `${label}, as text` },
+      on: { input: () => this.edit(this.input.value), change: () => services.settled() },
+    });
+    this.sparkPath = svg("path", {});
+    this.error = element("p", { className: "controlstack-error", hidden: true, attributes: { role: "alert" } });
+    const row = element("div", { className: "controlstack-row" }, this.disclose, element("label", {}, label), this.input,
+      svg("svg", { class: "controlstack-spark", viewBox: "-1 -1 46 18", "aria-hidden": "true" }, this.sparkPath));
+    this.body = element("div", { className: "controlstack-body", hidden: true });
+    this.element = element("div", {
+      className: "controlstack-field", attributes: { role: "group", "aria-label": label },
+    }, row, this.error, this.body);
+    this.view = makeView(this);
+    this.body.append(...this.view.parts);
+    this.listen();
+    this.draw();
+  }
+
+  // Keys and pointers that are ours stay here: the page would delete or drag the node.
+  listen() {
+    const { element: root } = this;
+    for (const name of ["pointerdown", "pointermove", "pointerup", "mousedown", "dblclick"]) {
+      root.addEventListener(name, (event) => event.button === 1 || event.buttons === 4 || event.stopPropagation());
+    }
+    root.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.stopPropagation());
+    this.body.addEventListener("copy", (event) => this.copy(event));
+    this.body.addEventListener("paste", (event) => this.paste(event));
+    this.services.forward(root);
+  }
+
+  get height() {
+    const error = this.error.hidden ? 0 : ERROR_PX + GAP_PX;
+    return ROW_PX + error + (this.open ? this.bodyHeight + GAP_PX : 0);
+  }
+
+  // From outside: loading, undo, another script. Anything but a text becomes one.
+  setText(value) {
+    const text = typeof value === "string" ? value : value == null ? "" : String(value);
+    if (text === this.text) return;
+    this.text = text;
+    this.draw();
+  }
+
+  // From here: the workflow is told.
+  edit(text) {
+    if (text === this.text) return;
+    this.text = text;
+    this.draw();
+    this.services.changed();
+  }
+
+  setOpen(open) {
+    if (open === this.open) return;
+    this.open = open;
+    this.draw();
+  }
+
+  toggle() {
+    this.setOpen(!this.open);
+    this.services.setOpen(this.open);
+    this.services.settled();
+  }
+
+  draw() {
+    const { label } = this.services;
+    const before = this.element.style.minHeight;
+    const problem = this.view?.error(this.text) ?? "";
+    if (this.input.value !== this.text) this.input.value = this.text;
+    this.input.setAttribute("aria-invalid", String(Boolean(problem)));
+    this.error.hidden = !problem;
+    this.error.textContent = this.error.title = problem;
+    this.body.hidden = !this.open;
+    this.disclose.textContent = this.open ? "▾" : "▸";
+    this.disclose.setAttribute("aria-expanded", String(this.open));
+    this.disclose.setAttribute("aria-label", `${label}: ${this.open ? "hide" : "show"} the picture`);
+    this.sparkPath.setAttribute("d", problem ? "" : this.view?.spark() ?? "");
+    if (this.open) this.view?.draw();
+    this.element.style.minHeight = `${this.height}px`;
+    if (before && before !== this.element.style.minHeight) this.services.resized();
+  }
+
+  copy(event) {
+    event.clipboardData.setData("text/plain", this.text);
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  paste(event) {
+    if (event.target instanceof HTMLInputElement) return;
+    this.edit(event.clipboardData.getData("text/plain").trim());
+    this.services.settled();
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}
