@@ -16,13 +16,16 @@ export function fieldWidgets(host, nets) {
   };
 }
 
+const said = new Set(); // fields whose failure was told
+
 function fieldWidget(host, makeField, nets) {
   return (node, name, spec) => {
     const fallback = spec[1]?.default ?? "";
     try {
       return { widget: added(host, node, name, makeField, nets, fallback) };
     } catch (error) {
-      console.error(`ControlStack: '${name}' is shown as plain text, because its own widget failed`, error);
+      if (!said.has(name)) console.error(`ControlStack: '${name}' is shown as plain text, because its widget failed`, error);
+      said.add(name);
       return { widget: node.addWidget("text", name, fallback, () => {}) };
     }
   };
@@ -31,7 +34,7 @@ function fieldWidget(host, makeField, nets) {
 function added(host, node, name, makeField, nets, text) {
   let widget = null, shownHeight = 0, soon = 0;
   const field = makeField({
-    label: name,
+    label: () => widget?.label ?? name,
     changed: () => { widget?.callback?.(field.text); host.redraw(); },
     settled: ({ soon: isSoon = false } = {}) => {
       clearTimeout(soon);
@@ -51,6 +54,7 @@ function added(host, node, name, makeField, nets, text) {
   field.setText(text);
   shownHeight = field.height;
   widget = host.addTextWidget(node, name, `controlstack_${name}`, field);
+  queueMicrotask(() => field.draw()); // the page gives the widget its translated label only now
   chain(node, "onConfigure", () => {
     field.setOpen(isOpen(node, name));
     shownHeight = field.height;

@@ -38,16 +38,16 @@ export class Host {
 
   // The node that feeds an input, through reroutes; null where nothing does or a subgraph's border comes first.
   source(node, input) {
-    const link = linkOf(node.graph, node.inputs?.find((slot) => slot.name === input)?.link);
-    const found = link && node.graph.getNodeById(link.origin_id);
+    const slot = node.inputs?.findIndex((one) => one.name === input) ?? -1;
+    const found = slot < 0 || !node.graph ? null : node.getInputNode(slot);
     if (found && this.comfyClass(found) === "Reroute") return this.source(found, found.inputs[0].name);
     return found ?? null;
   }
 
   // Every node that a node feeds, directly.
   targets(node) {
-    const links = (node.outputs ?? []).flatMap((slot) => slot.links ?? []);
-    return links.map((id) => linkOf(node.graph, id)).map((link) => link && node.graph.getNodeById(link.target_id)).filter(Boolean);
+    if (!node.graph) return []; // on its way into a subgraph or out of the workflow
+    return (node.outputs ?? []).flatMap((_, slot) => node.getOutputNodes(slot) ?? []);
   }
 
   // A widget that is an element. `view`: {element, height, text, setText(value)}; its value is one text.
@@ -128,11 +128,6 @@ export class Host {
 }
 
 const MARGIN_PX = 5;
-
-function linkOf(graph, id) {
-  if (id === null || id === undefined || !graph) return null;
-  return graph.getLink?.(id) ?? graph.links?.get?.(id) ?? graph.links?.[id] ?? null;
-}
 
 // Calls both: what was there, then ours.
 export function chain(target, name, ours) {

@@ -35,7 +35,7 @@ class BarsView {
     this.corner = svg("text", { class: "axis", x: 2, y: 9 });
     this.plot = svg("svg", {
       class: "controlstack-plot", height: HEIGHT_PX, role: "group",
-      "aria-label": `${this.services.label}: a weight for each block, from input to middle. Arrows change it.`,
+      "aria-label": `${this.services.label()}: a weight for each block, from input to middle. Arrows change it.`,
     }, this.grid, this.bars, this.corner, this.slots);
     const paint = everyFrame((event) => this.paint(event));
     const on = {

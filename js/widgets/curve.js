@@ -34,7 +34,7 @@ class CurveView {
     this.axes = ["middle", "start"].map((anchor) => svg("text", { class: "axis", "text-anchor": anchor }));
     this.plot = svg("svg", {
       class: "controlstack-plot", height: HEIGHT_PX, role: "group",
-      "aria-label": `${this.services.label}: points of the curve. Arrows move a point, Insert adds one, Delete removes it.`,
+      "aria-label": `${this.services.label()}: points of the curve. Arrows move a point, Insert adds one, Delete removes it.`,
     }, ...Object.values(this.layers), ...this.axes, this.handles);
     const move = everyFrame((event) => this.drag(event));
     const on = {

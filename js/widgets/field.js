@@ -1,9 +1,9 @@
 // The frame of a text with a picture: a row with the text itself, a small drawing, and a body that opens below it.
 //
 // The text is the only state. A view is {body, draw(), error(text), spark(): path data}; `services` is what the host
-// offers: {label, changed(), settled(), resized(), setOpen(open), forward(element)}.
+// offers: {label(), changed(), settled(), resized(), setOpen(open), forward(element)}.
 
-import { element, svg } from "./dom.js";
+import { element, setAttributes, svg } from "./dom.js";
 
 const ROW_PX = 22, GAP_PX = 4, ERROR_PX = 32;
 
@@ -13,22 +13,21 @@ export class Field {
     this.bodyHeight = bodyHeight;
     this.text = "";
     this.open = false;
-    const { label } = services;
     this.disclose = element("button", {
       type: "button", on: { click: () => this.toggle() }, attributes: { "aria-expanded": "false" },
     });
     this.input = element("input", {
-      type: "text", className: "controlstack-text", spellcheck: false, autocomplete: "off", placeholder: label,
-      attributes: { "aria-label": `${label}, as text` },
+      type: "text", className: "controlstack-text", spellcheck: false, autocomplete: "off",
       on: { input: () => this.edit(this.input.value), change: () => services.settled() },
     });
     this.sparkPath = svg("path", {});
     this.error = element("p", { className: "controlstack-error", hidden: true, attributes: { role: "alert" } });
-    const row = element("div", { className: "controlstack-row" }, this.disclose, element("label", {}, label), this.input,
+    this.title = element("label");
+    const row = element("div", { className: "controlstack-row" }, this.disclose, this.title, this.input,
       svg("svg", { class: "controlstack-spark", viewBox: "-1 -1 46 18", "aria-hidden": "true" }, this.sparkPath));
     this.body = element("div", { className: "controlstack-body", hidden: true });
     this.element = element("div", {
-      className: "controlstack-field", attributes: { role: "group", "aria-label": label },
+      className: "controlstack-field", attributes: { role: "group" },
     }, row, this.error, this.body);
     this.view = makeView(this);
     this.body.append(...this.view.parts);
@@ -82,7 +81,7 @@ export class Field {
   }
 
   draw() {
-    const { label } = this.services;
+    this.name(this.services.label());
     const before = this.element.style.minHeight;
     const problem = this.view?.error(this.text) ?? "";
     if (this.input.value !== this.text) this.input.value = this.text;
@@ -92,11 +91,17 @@ export class Field {
     this.body.hidden = !this.open;
     this.disclose.textContent = this.open ? "▾" : "▸";
     this.disclose.setAttribute("aria-expanded", String(this.open));
-    this.disclose.setAttribute("aria-label", `${label}: ${this.open ? "hide" : "show"} the picture`);
     this.sparkPath.setAttribute("d", problem ? "" : this.view?.spark() ?? "");
     if (this.open) this.view?.draw();
     this.element.style.minHeight = `${this.height}px`;
     if (before && before !== this.element.style.minHeight) this.services.resized();
+  }
+
+  name(label) {
+    this.title.textContent = label;
+    setAttributes(this.element, { "aria-label": label });
+    setAttributes(this.input, { "aria-label": `${label}, as text`, placeholder: label });
+    setAttributes(this.disclose, { "aria-label": `${label}: ${this.open ? "hide" : "show"} the picture` });
   }
 
   copy(event) {
