@@ -383,9 +383,9 @@ def source_of(net: Any) -> Source | None:
     """What is known of a control object: what Load wrote down, else what its module's keys tell."""
     if tagged := getattr(net, TAG, None):
         return tagged
-    module = getattr(net, "control_model", None)
-    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()} if module is not None else {}
-    identity = families.identify(shapes)
+    module = getattr(net, "control_model", None) or getattr(net, "t2i_model", None)
+    weights = module.state_dict() if module is not None else getattr(net, "control_weights", {})  # a Control-LoRA's
+    identity = families.identify({key: tuple(value.shape) for key, value in weights.items()})
     return Source(type(net).__name__, identity) if identity is not None and identity.is_control else None
 
 
@@ -398,9 +398,7 @@ def refuse_mismatch(unit: Unit, model_config: Any) -> None:
     """Raise ValueError where a unit's net cannot act on the model that the host describes by `model_config`."""
     if unit.source is None:
         return
-    model = families.Model(
-        tuple(base.__name__ for base in type(model_config).__mro__),
-        families.unet_from_config(model_config.unet_config),
-    )
+    classes = tuple(base.__name__ for base in type(model_config).__mro__)
+    model = families.model_of(classes, model_config.unet_config)
     if sentence := families.mismatch(unit.source.name, unit.source.identity, model):
         raise ValueError(sentence)
