@@ -32,7 +32,7 @@ function fieldWidget(host, makeField, nets) {
 }
 
 function added(host, node, name, makeField, nets, text) {
-  let widget = null, shownHeight = 0, soon = 0;
+  let widget = null, soon = 0;
   const field = makeField({
     label: () => widget?.label ?? name,
     changed: () => { widget?.callback?.(field.text); host.redraw(); },
@@ -41,7 +41,7 @@ function added(host, node, name, makeField, nets, text) {
       if (isSoon) soon = setTimeout(() => host.captureUndo(), 500);
       else host.captureUndo();
     },
-    resized: () => { host.refit(node, field.height - shownHeight); shownHeight = field.height; },
+    resized: (byPx) => widget && host.refit(node, byPx),
     setOpen: (open) => remember(node, name, open),
     forward: (element) => host.forward(element),
     steps: () => samplerSteps(host, node),
@@ -52,13 +52,9 @@ function added(host, node, name, makeField, nets, text) {
     }),
   });
   field.setText(text);
-  shownHeight = field.height;
   widget = host.addTextWidget(node, name, `controlstack_${name}`, field);
   queueMicrotask(() => field.draw()); // the page gives the widget its translated label only now
-  chain(node, "onConfigure", () => {
-    field.setOpen(isOpen(node, name));
-    shownHeight = field.height;
-  });
+  chain(node, "onConfigure", () => field.setOpen(isOpen(node, name)));
   return widget;
 }
 

@@ -1,7 +1,7 @@
 // The frame of a text with a picture: a row with the text itself, a small drawing, and a body that opens below it.
 //
 // The text is the only state. A view is {body, draw(), error(text), spark(): path data}; `services` is what the host
-// offers: {label(), changed(), settled(), resized(), setOpen(open), forward(element)}.
+// offers: {label(), changed(), settled(), resized(byPx), setOpen(open), forward(element)}.
 
 import { element, setAttributes, svg } from "./dom.js";
 
@@ -58,31 +58,35 @@ export class Field {
     if (text === this.text) return;
     this.text = text;
     this.draw();
+    this.services.resized(0);
   }
 
   // From here: the workflow is told.
   edit(text) {
     if (text === this.text) return;
+    const before = this.height;
     this.text = text;
     this.draw();
+    if (this.height !== before) this.services.resized(this.height - before);
     this.services.changed();
   }
 
+  // From outside too: a saved node has its size already.
   setOpen(open) {
-    if (open === this.open) return;
     this.open = open;
     this.draw();
   }
 
   toggle() {
+    const before = this.height;
     this.setOpen(!this.open);
+    this.services.resized(this.height - before);
     this.services.setOpen(this.open);
     this.services.settled();
   }
 
   draw() {
     this.name(this.services.label());
-    const before = this.element.style.minHeight;
     const problem = this.view?.error(this.text) ?? "";
     if (this.input.value !== this.text) this.input.value = this.text;
     this.input.setAttribute("aria-invalid", String(Boolean(problem)));
@@ -94,7 +98,6 @@ export class Field {
     this.sparkPath.setAttribute("d", problem ? "" : this.view?.spark() ?? "");
     if (this.open) this.view?.draw();
     this.element.style.minHeight = `${this.height}px`;
-    if (before && before !== this.element.style.minHeight) this.services.resized();
   }
 
   name(label) {
