@@ -22,6 +22,7 @@ from ..control.files import FileError, Header, is_safetensors, read_header
 from ..preprocessors import CATALOGUE, Preprocessor
 from ..preprocessors.images import fitted
 from .load import PATCHES, names
+from .preprocess import NODES, OfCatalogue
 
 MOST_SOURCE_PX = 40_000_000
 MOST_HINT_PX = 2048 * 2048
@@ -49,8 +50,8 @@ class Refused(Exception):
 def hint(question: dict[str, Any]) -> bytes:
     """The hint as PNG of {"image": NAME, "method": KEY, "params": {...}, "resolution": px}; of frames, the first.
 
-    Raises Refused: 400 for what is no such question, 404 for no such picture, 413 for too many pixels, 409 for a method
-    that runs a network, which is the queue's business.
+    A method is the catalogue's key or the class of its node. Raises Refused: 400 for what is no such question, 404 for
+    no such picture, 413 for too many pixels and 422 for a network, both of which are the queue's business.
     """
     row = _row(question.get("method"))
     params = _params(row, question.get("params", {}))
@@ -68,7 +69,8 @@ def hint(question: dict[str, Any]) -> bytes:
 
 
 def _row(method: Any) -> Preprocessor:
-    found = next((row for row in CATALOGUE if row.key == method), None)
+    key = next((node.key for node in NODES if node.__name__ == method and issubclass(node, OfCatalogue)), method)
+    found = next((row for row in CATALOGUE if row.key == key), None)
     if found is None:
         raise Refused(400, f"method: expected one of {', '.join(row.key for row in CATALOGUE)}")
     return found
@@ -79,7 +81,7 @@ def _params(row: Preprocessor, params: Any) -> dict[str, Any]:
         raise Refused(400, "params: expected an object of numbers, texts and booleans")
     engine = params.get("engine", next((param.default for param in row.params if param.name == "engine"), ""))
     if engine in row.weights:
-        raise Refused(409, f"{row.title} runs a network: press Run")
+        raise Refused(422, f"{row.title} runs a network: press Run")
     return params
 
 

@@ -62,7 +62,7 @@ def _run(
     return io.NodeOutput(*(made if outputs else made[:1]), ui=preview(made[0], cls, grey=row.grey))
 
 
-class _OfCatalogue(io.ComfyNode):
+class OfCatalogue(io.ComfyNode):
     """A node for the row named `key`; its id is the class's name."""
 
     key: str
@@ -86,47 +86,47 @@ class _OfCatalogue(io.ComfyNode):
         return _run(cls, catalogue(cls.key), image, resolution, params, outputs=True)
 
 
-class ControlStackCanny(_OfCatalogue):
+class ControlStackCanny(OfCatalogue):
     key = "canny"
 
 
-class ControlStackScribble(_OfCatalogue):
+class ControlStackScribble(OfCatalogue):
     key = "scribble"
 
 
-class ControlStackXDoG(_OfCatalogue):
+class ControlStackXDoG(OfCatalogue):
     key = "xdog"
 
 
-class ControlStackLineart(_OfCatalogue):
+class ControlStackLineart(OfCatalogue):
     key = "lineart"
 
 
-class ControlStackHED(_OfCatalogue):
+class ControlStackHED(OfCatalogue):
     key = "hed"
 
 
-class ControlStackSoftEdge(_OfCatalogue):
+class ControlStackSoftEdge(OfCatalogue):
     key = "softedge"
 
 
-class ControlStackFakeScribble(_OfCatalogue):
+class ControlStackFakeScribble(OfCatalogue):
     key = "fake_scribble"
 
 
-class ControlStackMLSD(_OfCatalogue):
+class ControlStackMLSD(OfCatalogue):
     key = "mlsd"
 
 
-class ControlStackLineartAnime(_OfCatalogue):
+class ControlStackLineartAnime(OfCatalogue):
     key = "lineart_anime"
 
 
-class ControlStackDepth(_OfCatalogue):
+class ControlStackDepth(OfCatalogue):
     key = "depth"
 
 
-class ControlStackNormal(_OfCatalogue):
+class ControlStackNormal(OfCatalogue):
     key = "normal"
 
 

@@ -6,9 +6,11 @@ import json
 import os
 import runpy
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ FOLDER = environment.HOME / "browser"  # what is fetched once, beside the Python
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PLAYWRIGHT = "playwright-core@1.65.1"
 NEWEST_PAGE = "1.58.1"
+CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
+FALLBACK_CELLS = ("pinned-classic", "newest-nodes2")
 
 
 def pytest_addoption(parser):
@@ -87,7 +91,18 @@ def _running(base: Path, **more):
     if not (found := hosts.find()):
         pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
     runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](base / "input" / "example.png")
+    _write_net(base / "models" / "controlnet" / "other_family.safetensors")
     return server.running(found[0], base, **more)
+
+
+def _write_net(file: Path) -> None:
+    """A file whose header is an SDXL ControlNet's, as far as one can tell what it is; it is never loaded."""
+    shapes = {"zero_convs.0.0.weight": [1], "input_hint_block.0.weight": [1]}
+    shapes["input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"] = [1, 2048]
+    header = {key: {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]} for key, shape in shapes.items()}
+    text = json.dumps(header).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(struct.pack("<Q", len(text)) + text)
 
 
 @pytest.fixture(scope="session")
@@ -105,3 +120,36 @@ def drive(chromium, playwright, tmp_path_factory):
         return json.loads(ended.stdout)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cells(drive, running, running_newest_page) -> dict[str, dict]:
+    """What was found in each cell; the two pages are worked side by side."""
+
+    stack = json.loads((ROOT / "example_workflows" / "two_control_stack.json").read_text(encoding="utf-8"))
+    files = sorted((ROOT / "tests" / "fixtures" / "workflows").glob("*.json"))
+    saved = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+    def work(page: str, address: str) -> dict[str, dict]:
+        found = {}
+        for renderer in ("classic", "nodes2"):
+            cell = f"{page}-{renderer}"
+            ask = {"address": address, "vue": renderer == "nodes2", "cell": cell, "stack": stack, "saved": saved}
+            found[cell] = drive("widgets.mjs", {**ask, "broken": cell in FALLBACK_CELLS})
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        pages = {"pinned": running.address, "newest": running_newest_page.address}
+        return {
+            cell: seen for found in pool.map(work, *zip(*pages.items(), strict=True)) for cell, seen in found.items()
+        }
+
+
+@pytest.fixture(params=CELLS)
+def cell(request, cells) -> dict:
+    return cells[request.param]
+
+
+@pytest.fixture(params=FALLBACK_CELLS)
+def fallback_cell(request, cells) -> dict:
+    return cells[request.param]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,46 +10,15 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-STACK = json.loads((ROOT / "example_workflows" / "two_control_stack.json").read_text(encoding="utf-8"))
 SAVED = {
     file.stem: json.loads(file.read_text(encoding="utf-8"))
     for file in sorted((ROOT / "tests" / "fixtures" / "workflows").glob("*.json"))
 }
 CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
-FALLBACK_CELLS = ("pinned-classic", "newest-nodes2")
 NEW = {
     **{"strength": 1, "start_percent": 0, "end_percent": 1, "mode": "balanced", "fit": "crop"},
     **{"schedule": "", "layers": "", "union_type": "auto", "frame_strength": ""},
 }
-
-
-@pytest.fixture(scope="session")
-def cells(drive, running, running_newest_page) -> dict[str, dict]:
-    """What was found in each cell; the two pages are worked side by side."""
-
-    def work(page: str, address: str) -> dict[str, dict]:
-        found = {}
-        for renderer in ("classic", "nodes2"):
-            cell = f"{page}-{renderer}"
-            ask = {"address": address, "vue": renderer == "nodes2", "cell": cell, "stack": STACK, "saved": SAVED}
-            found[cell] = drive("widgets.mjs", {**ask, "broken": cell in FALLBACK_CELLS})
-        return found
-
-    with ThreadPoolExecutor(2) as pool:
-        pages = {"pinned": running.address, "newest": running_newest_page.address}
-        return {
-            cell: seen for found in pool.map(work, *zip(*pages.items(), strict=True)) for cell, seen in found.items()
-        }
-
-
-@pytest.fixture(params=CELLS)
-def cell(request, cells) -> dict:
-    return cells[request.param]
-
-
-@pytest.fixture(params=FALLBACK_CELLS)
-def fallback_cell(request, cells) -> dict:
-    return cells[request.param]
 
 
 def kept_still(scene: dict) -> bool:

@@ -3,6 +3,7 @@
 //   "stack": UI-form JSON of a whole workflow with ControlStackAdd, "saved": {NAME: {"workflow", "prompt"}}}
 import { join } from "node:path";
 import { ask, launch, openPage, settle } from "./drive.mjs";
+import { scenes } from "./live.mjs";
 
 const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4, last_node_id: 0, last_link_id: 0 };
 const VIEW = { width: 1300, height: 900 };
@@ -296,7 +297,7 @@ const found = {};
 try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: VIEW });
-  for (const [name, scene] of Object.entries(SCENES)) {
+  for (const [name, scene] of Object.entries({ ...SCENES, ...scenes(EMPTY) })) {
     if (ask.only && !ask.only.includes(name)) continue;
     const began = performance.now();
     found[name] = await scene(page).catch((error) => ({ failed: String(error) }));

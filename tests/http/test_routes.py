@@ -126,7 +126,10 @@ def test_only_pictures_of_the_hosts_folders(running, files, name, status):
     [
         ({"method": "rm -rf"}, 400),
         ({"method": None}, 400),
-        ({"method": "hed", "params": {}}, 409),
+        ({"method": "hed", "params": {}}, 422),
+        ({"method": "ControlStackHED", "params": {}}, 422),
+        ({"method": "ControlStackLoad"}, 400),
+        ({"method": ["canny"]}, 400),
         ({"params": {"low_threshold": 1e9}}, 400),
         ({"params": {"low_threshold": "<b>"}}, 400),
         ({"params": {"unknown": 1}}, 400),
