@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import hypot, log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .text import WHITE, TextError, number, show, split, whole
 
@@ -120,6 +120,18 @@ def parse_frames(text: str) -> Schedule:
     return _parsed("frame_strength", text, _frame_position)
 
 
+def through(points: Any, interpolation: str) -> Schedule:
+    """A schedule through (position, strength) points in any order. Raises ValueError for what is no list of points."""
+    try:
+        pairs = sorted(((float(x), float(y)) for x, y in points), key=lambda point: point[0])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"schedule: expected a text or a curve's points (x, y), found {points!r}") from error
+    within = all(0.0 <= x <= 1.0 and STRENGTHS[0] <= y <= STRENGTHS[1] for x, y in pairs)
+    if not pairs or not within:
+        raise ValueError(f"schedule: expected a curve's points with x from 0 to 1 and y from 0 to 10, found {pairs}")
+    return Schedule(tuple(Keyframe(position, "percent", strength) for position, strength in pairs), interpolation)
+
+
 def form(schedule: Schedule) -> str:
     """The text of a schedule; `parse(form(s)) == s`."""
     mark = {"step": "s"}
@@ -202,3 +214,20 @@ class PercentOfSigma:
         x0, x1 = self._log_sigmas[after - 1 : after + 1]
         p0, p1 = self._percents[after - 1 : after + 1]
         return p0 if x1 == x0 else p0 + (p1 - p0) * (x - x0) / (x1 - x0)
+
+
+class Clock:
+    """What time it is in one sampling run, for all members of a chain: the tables are made once, on first use."""
+
+    def __init__(self, percent_to_sigma: Callable[[float], float]) -> None:
+        self._percent_to_sigma = percent_to_sigma
+        self._percent_of_sigma: PercentOfSigma | None = None
+
+    def percent(self, sigma: float) -> float:
+        if self._percent_of_sigma is None:
+            self._percent_of_sigma = PercentOfSigma(self._percent_to_sigma)
+        return self._percent_of_sigma(sigma)
+
+    def placed(self, schedule: Schedule, sigmas: Sequence[float]) -> Schedule:
+        """`schedule` with its steps at the percents of `sigmas`, the sampler's own; steps after the last at the end."""
+        return schedule.placed(lambda step: self.percent(sigmas[min(step, len(sigmas) - 1)]))

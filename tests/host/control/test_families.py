@@ -1,4 +1,4 @@
-"""Every family that the host controls, tiny from its real class: the host's own image, and no control when there is none."""
+"""Every family that the host controls, tiny from its real class: the host's own image, and none of it when idle."""
 
 from __future__ import annotations
 
