@@ -22,7 +22,7 @@ from ..control.files import FileError, Header, is_safetensors, read_header
 from ..preprocessors import CATALOGUE, Preprocessor
 from ..preprocessors.images import fitted
 from .load import PATCHES, names
-from .preprocess import NODES, OfCatalogue
+from .preprocess import NODES
 
 MOST_SOURCE_PX = 40_000_000
 MOST_HINT_PX = 2048 * 2048
@@ -69,7 +69,7 @@ def hint(question: dict[str, Any]) -> bytes:
 
 
 def _row(method: Any) -> Preprocessor:
-    key = next((node.key for node in NODES if node.__name__ == method and issubclass(node, OfCatalogue)), method)
+    key = next((getattr(node, "key", method) for node in NODES if node.__name__ == method), method)
     found = next((row for row in CATALOGUE if row.key == key), None)
     if found is None:
         raise Refused(400, f"method: expected one of {', '.join(row.key for row in CATALOGUE)}")

@@ -62,7 +62,7 @@ def _run(
     return io.NodeOutput(*(made if outputs else made[:1]), ui=preview(made[0], cls, grey=row.grey))
 
 
-class OfCatalogue(io.ComfyNode):
+class _OfCatalogue(io.ComfyNode):
     """A node for the row named `key`; its id is the class's name."""
 
     key: str
@@ -86,47 +86,47 @@ class OfCatalogue(io.ComfyNode):
         return _run(cls, catalogue(cls.key), image, resolution, params, outputs=True)
 
 
-class ControlStackCanny(OfCatalogue):
+class ControlStackCanny(_OfCatalogue):
     key = "canny"
 
 
-class ControlStackScribble(OfCatalogue):
+class ControlStackScribble(_OfCatalogue):
     key = "scribble"
 
 
-class ControlStackXDoG(OfCatalogue):
+class ControlStackXDoG(_OfCatalogue):
     key = "xdog"
 
 
-class ControlStackLineart(OfCatalogue):
+class ControlStackLineart(_OfCatalogue):
     key = "lineart"
 
 
-class ControlStackHED(OfCatalogue):
+class ControlStackHED(_OfCatalogue):
     key = "hed"
 
 
-class ControlStackSoftEdge(OfCatalogue):
+class ControlStackSoftEdge(_OfCatalogue):
     key = "softedge"
 
 
-class ControlStackFakeScribble(OfCatalogue):
+class ControlStackFakeScribble(_OfCatalogue):
     key = "fake_scribble"
 
 
-class ControlStackMLSD(OfCatalogue):
+class ControlStackMLSD(_OfCatalogue):
     key = "mlsd"
 
 
-class ControlStackLineartAnime(OfCatalogue):
+class ControlStackLineartAnime(_OfCatalogue):
     key = "lineart_anime"
 
 
-class ControlStackDepth(OfCatalogue):
+class ControlStackDepth(_OfCatalogue):
     key = "depth"
 
 
-class ControlStackNormal(OfCatalogue):
+class ControlStackNormal(_OfCatalogue):
     key = "normal"
 
 
