@@ -35,8 +35,7 @@ def _node(known: Mapping[str, Any]) -> dict[str, Any]:
     inputs = {key: said for group in ("required", "optional") for key, said in _inputs(known["input"].get(group, {}))}
     tips = known.get("output_tooltips") or [None] * len(known["output"])
     outputs = {
-        str(index): _named(name, tip)
-        for index, (name, tip) in enumerate(zip(known["output_name"], tips, strict=True))
+        str(index): _named(name, tip) for index, (name, tip) in enumerate(zip(known["output_name"], tips, strict=True))
     }
     said = {"display_name": known["display_name"], "description": known["description"]}
     return {**said, "inputs": inputs, "outputs": outputs}
