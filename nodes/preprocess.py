@@ -34,8 +34,8 @@ def _inputs(row: Preprocessor) -> list[io.Input]:
 
 
 def _port(port: Port) -> io.Input:
-    """The host's optional socket for an extra input."""
-    return io.Custom(port.kind).Input(port.name, optional=True, tooltip=port.tooltip)
+    """The host's socket for an extra input."""
+    return io.Custom(port.kind).Input(port.name, optional=not port.is_required, tooltip=port.tooltip)
 
 
 def _output(port: Port) -> io.Output:
@@ -122,16 +122,40 @@ class ControlStackLineartAnime(_OfCatalogue):
     key = "lineart_anime"
 
 
+class ControlStackSegmentation(_OfCatalogue):
+    key = "segmentation"
+
+
+class ControlStackTile(_OfCatalogue):
+    key = "tile"
+
+
+class ControlStackShuffle(_OfCatalogue):
+    key = "shuffle"
+
+
+class ControlStackColorGrid(_OfCatalogue):
+    key = "color_grid"
+
+
+class ControlStackRecolor(_OfCatalogue):
+    key = "recolor"
+
+
+class ControlStackBrightness(_OfCatalogue):
+    key = "brightness"
+
+
+class ControlStackInpaintHint(_OfCatalogue):
+    key = "inpaint_hint"
+
+
 class ControlStackDepth(_OfCatalogue):
     key = "depth"
 
 
 class ControlStackNormal(_OfCatalogue):
     key = "normal"
-
-
-class ControlStackSegmentation(_OfCatalogue):
-    key = "segmentation"
 
 
 class ControlStackPreprocess(io.ComfyNode):
@@ -180,8 +204,14 @@ NODES = [
     ControlStackFakeScribble,
     ControlStackMLSD,
     ControlStackLineartAnime,
+    ControlStackSegmentation,
+    ControlStackTile,
+    ControlStackShuffle,
+    ControlStackColorGrid,
+    ControlStackRecolor,
+    ControlStackBrightness,
+    ControlStackInpaintHint,
     ControlStackDepth,
     ControlStackNormal,
-    ControlStackSegmentation,
     ControlStackPreprocess,
 ]
