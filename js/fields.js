@@ -35,7 +35,7 @@ function added(host, node, name, makeField, nets, text) {
   let widget = null, soon = 0;
   const field = makeField({
     label: () => widget?.label ?? name,
-    changed: () => { widget?.callback?.(field.text); host.redraw(); },
+    changed: () => widget?.callback?.(field.text),
     settled: ({ soon: isSoon = false } = {}) => {
       clearTimeout(soon);
       if (isSoon) soon = setTimeout(() => host.captureUndo(), 500);
