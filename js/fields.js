@@ -16,7 +16,17 @@ export function fieldWidgets(host, nets) {
   };
 }
 
+const FRESH_MS = 250; // how long what was read from the graph is taken as it was: a drag asks many times a frame
+
 const said = new Set(); // fields whose failure was told
+const shown = new Set(); // fields of nodes that are in a graph
+let redrawing = 0;
+
+// After a change of the graph, when it has come to rest: ticks and numbers of blocks follow it.
+export function redrawFields() {
+  clearTimeout(redrawing);
+  redrawing = setTimeout(() => { for (const field of shown) if (field.open) field.draw(); }, FRESH_MS + 50);
+}
 
 function fieldWidget(host, makeField, nets) {
   return (node, name, spec) => {
@@ -44,8 +54,8 @@ function added(host, node, name, makeField, nets, text) {
     resized: (byPx) => widget && host.refit(node, byPx),
     setOpen: (open) => remember(node, name, open),
     forward: (element) => host.forward(element),
-    steps: () => samplerSteps(host, node),
-    blocks: () => nets?.blocks(netFile(host, node)) ?? null,
+    steps: briefly(() => samplerSteps(host, node)),
+    blocks: briefly(() => nets?.blocks(netFile(host, node)) ?? null),
     range: () => ["start_percent", "end_percent"].map((input, end) => {
       const value = host.widget(node, input)?.value;
       return typeof value === "number" ? value : end;
@@ -54,8 +64,18 @@ function added(host, node, name, makeField, nets, text) {
   field.setText(text);
   widget = host.addTextWidget(node, name, `controlstack_${name}`, field);
   queueMicrotask(() => field.draw()); // the page gives the widget its translated label only now
+  chain(node, "onAdded", () => shown.add(field));
+  chain(node, "onRemoved", () => shown.delete(field));
   chain(node, "onConfigure", () => field.setOpen(isOpen(node, name)));
   return widget;
+}
+
+function briefly(read) {
+  let value = null, until = 0;
+  return () => {
+    if (performance.now() > until) [value, until] = [read(), performance.now() + FRESH_MS];
+    return value;
+  };
 }
 
 const opened = (node) => String(node.properties?.[OPEN] ?? "").split(" ").filter(Boolean);

@@ -95,7 +95,8 @@ export class Live {
   executed({ node: id, output }) {
     const node = this.host.nodes().find((one) => String(one.id) === String(id));
     const picture = output?.images?.[0];
-    if (node && picture && this.isOurs(node) && (this.isOn || this.compared.has(String(id)))) {
+    const isAwaited = this.running === String(id) || node?.widgets?.some((widget) => widget.name === WIDGET);
+    if (picture && isAwaited && this.isOurs(node)) {
       this.show(node, { hint: this.host.view(picture), said: "" });
     }
   }

@@ -2,13 +2,13 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { FIELDS, fieldWidgets } from "./fields.js";
+import { FIELDS, fieldWidgets, redrawFields } from "./fields.js";
 import { Host } from "./host.js";
 import { LIVE, Live } from "./live.js";
 import { FILTER, Nets } from "./nets.js";
 
 const host = new Host(app, api);
-const nets = new Nets(host);
+const nets = new Nets(host, redrawFields);
 const live = new Live(host);
 const told = new Set();
 
@@ -52,7 +52,10 @@ app.registerExtension({
     }
   }),
 
-  setup: guarded("watching the graph", () => host.onGraphChange(() => nets.soon())),
+  setup: guarded("watching the graph", () => host.onGraphChange(guarded("following the graph", () => {
+    nets.soon();
+    redrawFields();
+  }))),
   afterConfigureGraph: guarded("lists of nets", () => nets.soon()),
   nodeCreated: guarded("live hints", (node) => live.isOurs(node) && live.watch(node)),
   loadedGraphNode: guarded("comparing", (node) => live.isOurs(node) && live.restore(node)),

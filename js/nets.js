@@ -8,8 +8,10 @@ export const FILTER = "ControlStack.FilterNets";
 const QUIET_MS = 200;
 
 export class Nets {
-  constructor(host) {
+  // `learnt` is called when a table has come.
+  constructor(host, learnt) {
     this.host = host;
+    this.learnt = learnt;
     this.tables = new Map(); // the model as JSON → a promise of the server's table
     this.known = null; // the newest table, for how many blocks a net has
     this.lists = new WeakMap(); // widget → {whole, ours}
@@ -50,6 +52,7 @@ export class Nets {
       return null;
     }
     this.known = table;
+    this.learnt();
     return table;
   }
 

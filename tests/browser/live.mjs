@@ -155,6 +155,30 @@ export const scenes = (empty) => ({
     return { first, second, counts: [shown, kept, await compare(page).count()], stored: await values(page, "ControlStackCanny") };
   },
 
+  // What the curve and the bars take from the graph around them, and that they follow it.
+  async knownFromTheGraph(page) {
+    const graph = JSON.parse(JSON.stringify(ask.stack));
+    const [add, other] = graph.nodes.filter((node) => node.type === "ControlStackAdd");
+    graph.nodes.find((node) => node.type === "ControlStackLoad").widgets_values = ["other_family.safetensors"];
+    add.properties.controlstack_open = "schedule layers";
+    other.pos = [3000, 3000];
+    await page.evaluate((graph) => window.app.loadGraphData(graph), graph);
+    await page.evaluate(() => Object.assign(window.app.canvas.ds, { scale: 1, offset: [-600, -200] }) && window.app.canvas.setDirty(true, true));
+    await page.waitForFunction(() => [...document.querySelectorAll(".controlstack-plot")]
+      .some((plot) => plot.querySelectorAll("rect.slot").length === 2), null, { timeout: 10_000 }).catch(() => {});
+    const look = () => page.evaluate(() => [...document.querySelectorAll(".controlstack-plot")].filter((plot) => plot.checkVisibility())
+      .map((plot) => ({ bars: plot.querySelectorAll("rect.slot").length, said: plot.querySelector("text").textContent,
+        ticks: (plot.querySelector(".ticks")?.getAttribute("d").match(/M/g) ?? []).length })));
+    const before = await look();
+    await turn(page, "KSampler", "steps", 8);
+    await page.evaluate(() => {
+      const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
+      (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
+    });
+    await page.waitForTimeout(900);
+    return { before, after: await look() };
+  },
+
   async netLists(page) {
     const lists = () => page.evaluate(() => window.app.graph.nodes.filter((node) => node.type === "ControlStackLoad").map((node) => {
       const widget = node.widgets.find((one) => one.name === "control_net_name");

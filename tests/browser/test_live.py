@@ -62,6 +62,15 @@ def test_comparison_is_asked_for_and_ended_in_the_nodes_menu(cell):
     assert scene["stored"] == [100, 200, 0]
 
 
+def test_curve_and_bars_know_the_sampler_and_the_net(cell):
+    """The net's header has one zero convolution, so with the middle it has two blocks."""
+    scene = cell["knownFromTheGraph"]
+    curve, bars = scene["before"]
+    assert (curve["said"], curve["ticks"], bars["bars"]) == ("20 steps", 20, 2)
+    assert scene["after"][0]["said"] == "8 steps"
+    assert scene["after"][0]["ticks"] == 8
+
+
 def test_only_nets_that_fit_the_model_are_offered(cell):
     scene = cell["netLists"]
     assert [sorted(one["values"]) for one in scene["fitting"]] == [NETS, NETS]
