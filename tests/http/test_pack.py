@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,11 @@ def test_template_says_where_its_models_are(name):
             assert model["url"].startswith("https://huggingface.co/")
             assert model["url"].endswith(f"/{model['name']}")
             assert model["directory"] == ("controlnet" if node["type"] == "ControlStackLoad" else "checkpoints")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "js" / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_help_page_shows_a_picture(page):
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert shown, "no picture"
+    for name in shown:
+        assert (page.parent / name).stat().st_size <= 200_000
