@@ -34,6 +34,7 @@ def widget_names(known: Mapping[str, Any]) -> Iterator[str]:
     for group in ("required", "optional"):
         for name, declared in known["input"].get(group, {}).items():
             kind, options = declared[0], declared[1] if len(declared) > 1 else {}
+            kind = options.get("widgetType", kind)  # a text that a wire of another type may replace
             if options.get("forceInput") or not (isinstance(kind, list) or kind in PLAIN):
                 continue
             yield name
