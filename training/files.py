@@ -24,7 +24,9 @@ def inside(folder: Path, name: str, what: str) -> Path:
     """
     parts = Path(name.strip().replace("\\", "/"))
     if not name.strip() or parts.is_absolute() or ".." in parts.parts or ":" in name or not parts.stem.strip("."):
-        raise ValueError(f"{what}: expected a name, or folder/name, found {name!r}. It is written below {folder.name}/.")
+        raise ValueError(
+            f"{what}: expected a name, or folder/name, found {name!r}. It is written below {folder.name}/."
+        )
     path = folder / (parts if parts.suffix == SUFFIX else parts.with_name(parts.name + SUFFIX))
     root = folder.resolve()
     if not path.parent.resolve().is_relative_to(root) or not path.resolve().is_relative_to(root):

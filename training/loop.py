@@ -45,6 +45,10 @@ class Settings:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
 
+class NotANumberError(ValueError):
+    """The loss is infinite or no number: the training has gone wrong."""
+
+
 class Trainer:
     """A net in training. `base` and `net` are `nets.frozen_base` and `nets.trainable` on `device`.
 
@@ -74,7 +78,7 @@ class Trainer:
     # -- a step --------------------------------------------------------------------------------------------------------
 
     def advance(self) -> float:
-        """One optimizer step; gives its loss. Raises ValueError where the loss is no number; nothing has changed then.
+        """One optimizer step; gives its loss. Raises NotANumberError, and nothing has changed then.
 
         What is raised in the middle (the stop button, memory) leaves weights, moments and step as they were.
         """
@@ -87,9 +91,8 @@ class Trainer:
             losses.append(loss.detach())
         total = float(torch.stack(losses).mean())
         if not math.isfinite(total):
-            raise ValueError(
-                f"the loss is {total} at step {self.step + 1}. Lower learning_rate, or choose precision fp32; "
-                "what was learned before is kept."
+            raise NotANumberError(
+                f"the loss is {total} at step {self.step + 1}. Lower learning_rate, or choose precision fp32."
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -132,7 +135,13 @@ class Trainer:
     def _read(self, index: int) -> tuple[objective.Draw, Tensor]:
         s, latents = self.settings, self.data.latents
         draw = objective.drawn(
-            s.seed, index * s.batch_size, s.batch_size, len(latents), len(self.sigmas), latents.shape[1:], s.prompt_dropping
+            s.seed,
+            index * s.batch_size,
+            s.batch_size,
+            len(latents),
+            len(self.sigmas),
+            latents.shape[1:],
+            s.prompt_dropping,
         )
         return draw, self.data.hints(draw.rows)
 

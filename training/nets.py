@@ -102,7 +102,9 @@ def _taken(model: Any, key: str, device: torch.device) -> torch.Tensor:
         ) from None
 
 
-def frozen_base(model: Any, device: torch.device, compute: torch.dtype, *, decoder_too: bool = False) -> torch.nn.Module:
+def frozen_base(
+    model: Any, device: torch.device, compute: torch.dtype, *, decoder_too: bool = False
+) -> torch.nn.Module:
     """The base's UNet with plain weights that take no gradient; memory is shared with the host's where it can be.
 
     Matrices are in `compute`, vectors in float32, as autocast would make them at every step. With `decoder_too` the
@@ -181,7 +183,7 @@ def weights_of(net: Any, model: Any) -> dict[str, torch.Tensor]:
     if not isinstance(module, comfy.cldm.cldm.ControlNet):
         raise ValueError(f"control_net: expected a ControlNet of SD1.5, SD2 or SDXL, found {_what(net)}")
     expected = {k: v.shape for k, v in empty_net(model.model.model_config.unet_config, "meta").state_dict().items()}
-    found = _current_weights(net, module)
+    found = current_weights(net)
     wrong = [key for key in {**expected, **found} if key not in found or found[key].shape != expected.get(key)]
     if wrong:
         fault = f"{len(wrong)} of its weights do not fit, such as {wrong[0]}"
@@ -189,10 +191,16 @@ def weights_of(net: Any, model: Any) -> dict[str, torch.Tensor]:
     return {key: plain(found[key].to("cpu", torch.float32, copy=True)) for key in expected}
 
 
-def _current_weights(net: Any, module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    patcher = getattr(net, "control_model_wrapped", None)
-    backup = getattr(patcher, "backup", {})
-    return {key: backup[key].weight if key in backup else value for key, value in module.state_dict().items()}
+def current_weights(net: Any) -> dict[str, torch.Tensor]:
+    """The weights of a CONTROL_NET in the ldm layout, wherever the host keeps them now."""
+    return {key: plain(value) for key, value in net.control_model.state_dict().items()}
+
+
+def zero_convolution_norms(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """√(|w|² + |b|²) of each, by the names `zero_convs.0` to `middle_block_out`."""
+    names = list(dict.fromkeys(key.rpartition(".0.")[0] for key in weights if is_zero_convolution(key)))
+    parts = {name: [weights[f"{name}.0.{part}"].float().flatten() for part in ("weight", "bias")] for name in names}
+    return {name: float(torch.cat(both).norm()) for name, both in parts.items()}
 
 
 def _what(net: Any) -> str:
@@ -203,7 +211,9 @@ def _what(net: Any) -> str:
 def trainable(weights: Mapping[str, torch.Tensor], model: Any, device: torch.device) -> torch.nn.Module:
     """A net on `device` with float32 weights of its own that take gradients."""
     net = empty_net(model.model.model_config.unet_config, "meta")
-    net.load_state_dict({key: value.to(device, torch.float32, copy=True) for key, value in weights.items()}, assign=True)
+    net.load_state_dict(
+        {key: value.to(device, torch.float32, copy=True) for key, value in weights.items()}, assign=True
+    )
     return net.requires_grad_(True).train()
 
 

@@ -33,9 +33,7 @@ def generator(*what: Any) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
 
 
-def drawn(
-    seed: int, first: int, count: int, pairs: int, levels: int, shape: Sequence[int], dropping: float
-) -> Draw:
+def drawn(seed: int, first: int, count: int, pairs: int, levels: int, shape: Sequence[int], dropping: float) -> Draw:
     """The draw for examples `first` to `first + count` of a run; each pair comes once before any comes again."""
     random = generator(seed, "example", first)
     return Draw(
@@ -57,7 +55,7 @@ def noised(sampling: Any, latents: torch.Tensor, noise: torch.Tensor, sigmas: to
 
 
 def target(sampling: Any, latents: torch.Tensor, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-    """The model output that would denoise `x` to `latents`, all (B,C,h,w): noise, v or velocity, as the model has it."""
+    """The model output that would denoise `x` to `latents`, all (B,C,h,w): noise, v or velocity as the model has it."""
     offset = sampling.calculate_denoised(sigmas, torch.zeros_like(x), x)
     slope = sampling.calculate_denoised(sigmas, torch.ones_like(x), torch.zeros_like(x))
     return (latents - offset) / slope

@@ -16,6 +16,7 @@ PAPER, INK, GRID = (255, 255, 255), (40, 40, 48), (225, 225, 230)
 LOSS, LOSS_FAINT = (200, 70, 40), (245, 205, 190)
 SHALLOW, DEEP = (80, 190, 220), (90, 20, 120)
 Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass
@@ -126,9 +127,7 @@ def _depth_colour(index: int, count: int) -> Colour:
     return red, green, blue
 
 
-def _words(
-    draw: ImageDraw.ImageDraw, upper: Box, lower: Box, tops: Sequence[float], steps: int, curves: int
-) -> None:
+def _words(draw: ImageDraw.ImageDraw, upper: Box, lower: Box, tops: Sequence[float], steps: int, curves: int) -> None:
     title, small = ImageFont.load_default(17), ImageFont.load_default(13)
     draw.text((upper[0], 10), "Loss (thin: each step, bold: mean)", INK, title)
     draw.text((lower[0], lower[1] - 30), "Norm of each zero convolution: control being born", INK, title)
@@ -144,12 +143,10 @@ def _words(
         _legend(draw, lower, small, curves)
 
 
-def _legend(draw: ImageDraw.ImageDraw, lower: Box, font: ImageFont.FreeTypeFont, curves: int) -> None:
+def _legend(draw: ImageDraw.ImageDraw, lower: Box, font: Font, curves: int) -> None:
     y, right, each = lower[1] - 20, lower[2] - 50, 12
     left = right - curves * each
     for index in range(curves):
-        draw.rectangle(
-            (left + index * each, y - 5, left + (index + 1) * each - 2, y + 5), _depth_colour(index, curves)
-        )
+        draw.rectangle((left + index * each, y - 5, left + (index + 1) * each - 2, y + 5), _depth_colour(index, curves))
     draw.text((left - 6, y), "first block", INK, font, anchor="rm")
     draw.text((right + 4, y), "middle", INK, font, anchor="lm")

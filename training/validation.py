@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import comfy.samplers
@@ -22,12 +23,14 @@ def sample(trainer: Trainer, row: int, *, steps: int = STEPS, guidance: float = 
     """
     data, sampling = trainer.data, trainer.sampling
     sigmas = comfy.samplers.calculate_sigmas(sampling, "normal", steps).float().to(trainer.device)
-    noise = torch.randn((1, *data.latents.shape[1:]), generator=objective.generator(trainer.settings.seed, "validation"))
+    noise = torch.randn(
+        (1, *data.latents.shape[1:]), generator=objective.generator(trainer.settings.seed, "validation")
+    )
     text = together([data.texts[data.text_of[row]], data.empty])
     hints = data.hints([row]).to(trainer.device).repeat(2, 1, 1, 1)
     with torch.no_grad():
         x = sampling.noise_scaling(sigmas[:1], noise.to(trainer.device), torch.zeros_like(noise, device=trainer.device))
-        for now, then in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for now, then in pairwise(sigmas):
             level = now.repeat(2)
             said = trainer.says(x.repeat(2, 1, 1, 1), level, hints, text.context, text.y).float()
             clean = sampling.calculate_denoised(level, said, x.repeat(2, 1, 1, 1))

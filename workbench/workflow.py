@@ -37,7 +37,7 @@ def widget_names(known: Mapping[str, Any]) -> Iterator[str]:
             if options.get("forceInput") or not (isinstance(kind, list) or kind in PLAIN):
                 continue
             yield name
-            if options.get("control_after_generate") or name in ("seed", "noise_seed"):
+            if options.get("control_after_generate", name in ("seed", "noise_seed")):
                 yield f"*{name} after generating"
             if options.get("image_upload"):
                 yield f"*{name} upload"
