@@ -176,6 +176,7 @@ def checked(
     if width % MULTIPLE or height % MULTIPLE or min(width, height) < MULTIPLE:
         raise ValueError(f"width and height: expected multiples of {MULTIPLE}, found {width}×{height}")
     counts, named = Counter(faults or {}), list(examples)
+    listed = len(rows) + sum(counts.values())
     pairs, digest, sizes = [], hashlib.sha256(repr((width, height, hint_method, hint_params)).encode()), Counter()
     for done, (row, found) in enumerate(_looked_at(rows)):
         if progress:
@@ -190,7 +191,7 @@ def checked(
         pairs.append(pair)
         sizes[size] += 1
         digest.update(content)
-    _refuse(counts, named, len(rows), bool(pairs), leave_out=leave_out)
+    _refuse(counts, named, listed, bool(pairs), leave_out=leave_out)
     report = described(pairs, width, height, hint_method, sizes, counts, named)
     if progress:
         progress(len(rows), len(rows))
@@ -245,11 +246,11 @@ def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
-def _refuse(counts: Counter[str], named: Sequence[str], rows: int, any_left: bool, *, leave_out: bool) -> None:
+def _refuse(counts: Counter[str], named: Sequence[str], listed: int, any_left: bool, *, leave_out: bool) -> None:
     if counts and not (leave_out and any_left):
         first = "; ".join(named[:3])
         raise ValueError(
-            f"{sum(counts.values())} of {max(rows, sum(counts.values()))} pairs cannot be used: {_counted(counts)}. "
+            f"{sum(counts.values())} of {listed} pairs cannot be used: {_counted(counts)}. "
             f"First: {first}. Repair them" + (", or switch leave_out on." if any_left else ".")
         )
     if not any_left:

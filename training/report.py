@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -97,8 +98,10 @@ def _thinned(values: Sequence[float], most: int = WIDTH) -> list[float]:
 
 
 def _top(values: Sequence[float]) -> float:
-    finite = [value for value in values if np.isfinite(value)]
-    return max(finite, default=0.0) * 1.05 or 1e-6
+    """The least round number above them all: four times 1, 1.5, 2, 2.5, 3, 4, 5 or 8 of a decimal place."""
+    most = max((value for value in values if math.isfinite(value)), default=0.0) or 1e-6
+    place = 10.0 ** math.floor(math.log10(most / 4))
+    return next(4 * place * part for part in (1, 1.5, 2, 2.5, 3, 4, 5, 8, 10, 20) if 4 * place * part >= most)
 
 
 def _grid(draw: ImageDraw.ImageDraw, box: Box) -> None:

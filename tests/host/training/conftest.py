@@ -1,4 +1,4 @@
-"""The tiny family loaded by the host's own loader, as a graph would have it: under inference mode, with CLIP and VAE."""
+"""The tiny family from the host's own loader, as a graph would have it: under inference mode, with CLIP and VAE."""
 
 from __future__ import annotations
 
