@@ -16,7 +16,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Param:
-    """One setting. The type of `default` is its type; `choices` makes it a list of names, else the bounds count."""
+    """One setting. The type of `default` is its type; `choices` makes it a list of names; a str without them is free
+    text, and for numbers the bounds count."""
 
     name: str
     default: Value
@@ -25,12 +26,21 @@ class Param:
     maximum: float = 255
     step: float = 1
     choices: tuple[str, ...] = ()
+    is_appended: bool = False
+    """Whether nodes have it as an optional input after all others: what is added to a row that was public without."""
+
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.default, str) and not self.choices
 
     def checked(self, value: Value) -> Value:
-        """`value` itself; raises ValueError where it is no choice or lies outside the bounds."""
+        """`value` itself; raises ValueError where it is no choice, no text, or lies outside the bounds."""
         if self.choices:
             if value not in self.choices:
                 raise ValueError(f"{self.name} is {value!r}: choose one of {', '.join(self.choices)}")
+        elif self.is_text:
+            if not isinstance(value, str):
+                raise ValueError(f"{self.name} is {value!r}: give a text")
         elif isinstance(value, str) or not self.minimum <= value <= self.maximum:  # NaN is in no range
             raise ValueError(f"{self.name} is {value!r}: give a number from {self.minimum:g} to {self.maximum:g}")
         return value
