@@ -18,6 +18,7 @@ ROOT = HERE.parent
 SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
+    "training": "training steps: our loop against a plain torch loop over the host's own modules",
 }
 
 ABOUT = """\

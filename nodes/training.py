@@ -142,7 +142,8 @@ class Dataset(io.ComfyNode):
 
 
 def _hint(row: Any, params: dict[str, Any], picture: torch.Tensor) -> torch.Tensor:
-    return row(picture[None], networks=networks, **params)[0]
+    with torch.inference_mode():  # as in a node of its own
+        return row(picture[None], networks=networks, **params)[0]
 
 
 def _rows(folder: str, target: Any, hint: Any, prompts: str, *, with_method: bool) -> Any:

@@ -86,7 +86,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for part in range(parts):
-            loss = self.loss(*self._batch(self.step * parts + part))
+            loss = self.loss(*self.batch(self.step * parts + part))
             (loss / parts).backward()
             losses.append(loss.detach())
         total = float(torch.stack(losses).mean())
@@ -125,14 +125,14 @@ class Trainer:
         with torch.no_grad():
             return torch.stack([torch.cat([w.flatten(), b.flatten()]).norm() for w, b in self.zeros]).tolist()
 
-    def _batch(self, index: int) -> tuple[objective.Draw, Tensor]:
+    def batch(self, index: int) -> tuple[objective.Draw, Tensor]:
         """The batch of that number; the next one's pictures are read meanwhile."""
         ahead, self.ahead = self.ahead, None
-        found = ahead[1].result() if ahead is not None and ahead[0] == index else self._read(index)
-        self.ahead = (index + 1, self.reader.submit(self._read, index + 1))
+        found = ahead[1].result() if ahead is not None and ahead[0] == index else self.read(index)
+        self.ahead = (index + 1, self.reader.submit(self.read, index + 1))
         return found
 
-    def _read(self, index: int) -> tuple[objective.Draw, Tensor]:
+    def read(self, index: int) -> tuple[objective.Draw, Tensor]:
         s, latents = self.settings, self.data.latents
         draw = objective.drawn(
             s.seed,

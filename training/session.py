@@ -61,10 +61,10 @@ def train(inputs: Inputs) -> Result:
 
     Raises ValueError for inputs that do not belong together, RuntimeError out of memory; both say what to do.
     """
-    weights = nets.weights_of(inputs.control_net, inputs.model)
-    origin = _origin(inputs, weights)
-    state = _resumed(inputs, origin)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():  # the host runs its nodes under inference mode
+        weights = nets.weights_of(inputs.control_net, inputs.model)
+        origin = _origin(inputs, weights)
+        state = _resumed(inputs, origin)
         bar = comfy.utils.ProgressBar(1)
         data = cache.encoded(inputs.dataset, inputs.model, inputs.clip, inputs.vae, _reporting(bar))
         comfy.model_management.unload_all_models()  # the twins below need the memory

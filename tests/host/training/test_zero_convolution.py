@@ -148,7 +148,7 @@ def test_checkpointing_changes_nothing(studio, eight):
     gradients = []
     for checkpointing in (False, True):
         trainer = studio.trainer(studio.create(), eight, gradient_checkpointing=checkpointing)
-        trainer.loss(*trainer._read(0)).backward()
+        trainer.loss(*trainer.read(0)).backward()
         gradients.append({key: value.grad for key, value in trainer.named.items()})
         trainer.close()
     assert all(gradients[1][key].equal(value) for key, value in gradients[0].items())
@@ -183,7 +183,7 @@ def test_the_base_stays_locked(studio, eight):
     before = hashed(studio.model.model.diffusion_model)
     trainer = studio.trainer(studio.create(), eight)
     twin = hashed(trainer.base)
-    trainer.loss(*trainer._read(0)).backward()
+    trainer.loss(*trainer.read(0)).backward()
     assert all(value.grad is None and not value.requires_grad for value in trainer.base.parameters())
     for _ in range(3):
         trainer.advance()
