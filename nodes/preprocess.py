@@ -130,6 +130,10 @@ class ControlStackNormal(_OfCatalogue):
     key = "normal"
 
 
+class ControlStackSegmentation(_OfCatalogue):
+    key = "segmentation"
+
+
 class ControlStackPreprocess(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -178,5 +182,6 @@ NODES = [
     ControlStackLineartAnime,
     ControlStackDepth,
     ControlStackNormal,
+    ControlStackSegmentation,
     ControlStackPreprocess,
 ]

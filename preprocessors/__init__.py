@@ -6,7 +6,7 @@ Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, *
 
 from __future__ import annotations
 
-from . import depth, edges, lines, normals, scribble, softedges
+from . import depth, edges, lines, normals, scribble, segmentation, softedges
 from .spec import Param, Port, Preprocessor
 
 _SAFE = Param("safe", False, "Leave three levels only, so that no picture can hide in the map.")
@@ -275,6 +275,53 @@ CATALOGUE: tuple[Preprocessor, ...] = (
                 "The unit vectors behind the colours, from -1 to 1: x points right, y up, z at the viewer, whatever "
                 "the convention.",
             ),
+        ),
+    ),
+    Preprocessor(
+        key="segmentation",
+        title="Semantic Segmentation",
+        summary="Every pixel in the flat colour of its class (ADE20K or COCO), for seg ControlNets.",
+        run=segmentation.segmentation,
+        params=(
+            Param(
+                "engine",
+                "upernet",
+                "upernet: a network for ade20k (327 MB). oneformer: a large one, for both palettes. snap: no network; "
+                "the picture is a painted map, its colours become exact. blank: nothing, to paint on.",
+                choices=segmentation.ENGINES,
+            ),
+            Param(
+                "palette",
+                "ade20k",
+                "The classes and their colours: ade20k has 150, coco 133. seg ControlNets 1.0 know ade20k only.",
+                choices=tuple(segmentation.PALETTES),
+            ),
+            Param(
+                "classes",
+                "",
+                "Classes to make masks of, by name or number, separated by commas: 'sky, person'. One mask for each.",
+                is_appended=True,
+            ),
+            Param(
+                "paint",
+                "",
+                "Classes to paint over the map: 'sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6' with boxes (left, top, right, "
+                "bottom as fractions), or names alone, one for each mask of areas.",
+                is_appended=True,
+            ),
+        ),
+        aliases=("segmentation", "seg", "semantic", "uniformer", "oneformer", "upernet", "ade20k", "coco"),
+        grey=False,
+        weights={"upernet": segmentation.UPERNET, "oneformer": segmentation.ONEFORMER_ADE20K},
+        inputs=(
+            Port(
+                "label_map", "MASK", "Labels made before (class number / 255): they are painted, and no network runs."
+            ),
+            Port("areas", "MASK", "A batch of masks: the first is painted with the first class of paint, and so on."),
+        ),
+        outputs=(
+            Port("labels", "MASK", "The class of each pixel as number / 255; 1 is no class. An 8-bit PNG keeps it."),
+            Port("mask", "MASK", "A mask for each of the classes, all frames of the first one first."),
         ),
     ),
 )

@@ -205,7 +205,7 @@ def fitted(height_px: int, width_px: int, resolution: int) -> tuple[int, int]:
     return height, width
 
 
-def size_of(image: Tensor, resolution: int) -> tuple[int, int]:
+def size_of(image: Tensor, resolution: int = 0) -> tuple[int, int]:
     """(height, width) of the hints of (B,H,W,C); raises ValueError as `each_frame`."""
     _, height_px, width_px, _ = _checked(image).shape
     return fitted(height_px, width_px, resolution)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, Map, darkest_channel, each_frame, fitted, only, opencv, rgb8, tensor_of, through, to_hint
+from .images import Frame8, Map, darkest_channel, each_frame, only, opencv, rgb8, size_of, tensor_of, through, to_hint
 from .nets import anime2sketch, mlsd
 from .nets import lineart as generator
 from .spec import Networks, Progress, Weights
@@ -194,7 +194,7 @@ def straight_lines(
         return each_frame(image, draw, resolution=resolution, progress=progress)
     decoded = partial(_centres, limit=max_lines)
     made = through(image, networks, MLSD, decoded, multiple=mlsd.MULTIPLE, resolution=resolution, progress=progress)
-    size = fitted(image.shape[1], image.shape[2], resolution)
+    size = size_of(image, resolution)
     maps = [drawn(mlsd_segments(best, score_threshold, distance_threshold), *size) for best in only(made)]
     return to_hint(tensor_of(np.stack(maps))[:, None].float() / 255)
 

@@ -73,8 +73,8 @@ def placed(tokens: Tensor, table: Tensor, grid: tuple[int, int], *, mode: str) -
     side = round((table.shape[1] - 1) ** 0.5)
     if grid == (side, side):
         return tokens + table
-    square = table[:, 1:].mT.reshape(1, -1, side, side).float()
-    square = F.interpolate(square, grid, mode=mode, align_corners=False).to(table.dtype)
+    square = table[:, 1:].mT.reshape(1, -1, side, side)
+    square = F.interpolate(square, grid, mode=mode, align_corners=False)
     return tokens + torch.cat([table[:, :1], square.flatten(2).mT], dim=1)
 
 

@@ -165,10 +165,10 @@ class _Standardized(nn.Conv2d):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        deviation, mean = torch.std_mean(self.weight.float(), dim=(1, 2, 3), keepdim=True, correction=0)
+        deviation, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
         weight = (self.weight - mean) / (deviation.square() + 1e-8).sqrt()
         padded = same(input, self.kernel_size[0], self.stride[0])
-        return F.conv2d(padded, weight.to(input.dtype), stride=self.stride)
+        return F.conv2d(padded, weight, stride=self.stride)
 
 
 class _Stage(nn.Module):
