@@ -43,7 +43,8 @@ def _widgets(inputs: Mapping[str, Any], left: Iterator[Any], prefix: str) -> Ite
     for group in ("required", "optional"):
         for name, declared in inputs.get(group, {}).items():
             kind, options = declared[0], declared[1] if len(declared) > 1 else {}
-            if options.get("forceInput") or not (isinstance(kind, list) or kind in PLAIN | {DYNAMIC}):
+            shown_as = "COMBO" if isinstance(kind, list) else options.get("widgetType", kind)  # of several types, one
+            if options.get("forceInput") or shown_as not in PLAIN | {DYNAMIC}:
                 continue
             if (value := next(left, left)) is left:
                 return
