@@ -1,23 +1,22 @@
 """Training steps: our loop against a plain torch loop over the host's own modules, on the same net and batches.
 
 Without gradient checkpointing both do the same work; with it, ours trades time for memory. Memory is the peak of two
-steps beyond what the process had before the loop was made, each measured after both had warmed the allocator.
+steps beyond what the process had before the loop was made.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from workbench import plain_loop
+
 from . import timing
-from .steps import peak_memory_mb
 
 CASES = {  # size, side in pixels, batch, repeats
     "tiny family, 64 px, batch 8": ("tiny", 64, 8, 15),
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
         if args.quick and size == "full":
             continue
         print(f"... {name}", file=sys.stderr, flush=True)
-        rows.append((name, *_row(Rivals(size, side, batch, args.device), 3 if args.quick else repeats)))
+        rows.append((name, *_row(Rivals(size, side, batch), 3 if args.quick else repeats)))
         gc.collect()
     print(timing.table(HEAD, rows), flush=True)
 
@@ -45,13 +44,13 @@ def run(args: argparse.Namespace) -> None:
 class Rivals:
     """Makers of both loops for one case."""
 
-    def __init__(self, size: str, side: int, batch: int, device: str) -> None:
+    def __init__(self, size: str, side: int, batch: int) -> None:
         from pack.training import nets
         from pack.training.cache import Encoded, Text
         from workbench import tiny
 
         self.model = {"tiny": tiny.model_patcher, "full": tiny.full_model_patcher}[size]()
-        self.weights, self.batch, self.device = nets.created(self.model), batch, device
+        self.weights, self.batch = nets.created(self.model), batch
         generator = torch.Generator().manual_seed(2)
         latents = torch.randn(batch, 4, side // 8, side // 8, generator=generator)
         hints = torch.rand(batch, side, side, 3, generator=generator)
@@ -68,17 +67,14 @@ class Rivals:
         return loop.Trainer(base, net, self.model.get_model_object("model_sampling"), self.data, settings, device)
 
     def plain(self) -> Any:
-        from workbench.plain_loop import PlainLoop
-
-        return PlainLoop(self.model, self.weights, self.ours())
+        return plain_loop.PlainLoop(self.model, self.weights, self.ours())
 
 
 def _row(rivals: Rivals, repeats: int) -> tuple[str, ...]:
     checkpointed: Callable[[], Any] = lambda: rivals.ours(checkpointing=True)  # noqa: E731 (one of three makers)
     makers = (rivals.plain, rivals.ours, checkpointed)
-    for make in makers:
-        _peak_mb(make, rivals.device)
-    plain_mb, ours_mb, saved_mb = (_peak_mb(make, rivals.device) for make in makers)
+    _peak_mb(rivals.plain)  # what the first step of all takes is nobody's
+    plain_mb, ours_mb, saved_mb = (_peak_mb(make) for make in makers)
     plain, ours = rivals.plain(), rivals.ours()
     took = timing.paired(ours.advance, plain.advance, repeats, warm_up=1)
     del plain
@@ -88,19 +84,5 @@ def _row(rivals: Rivals, repeats: int) -> tuple[str, ...]:
     return *milliseconds, str(took.ratio), plain_mb, ours_mb, f"{beside.ours_ms.median:.0f}", saved_mb
 
 
-def _peak_mb(make: Callable[[], Any], device: str) -> str:
-    """Two steps after a first one that makes the optimizer's moments."""
-    gc.collect()
-    before = _resident_mb()
-    loop = make()
-    loop.advance()
-    with peak_memory_mb(device) as peak:
-        for _ in range(2):
-            loop.advance()
-        seen = peak()
-    return seen if seen == "?" else f"{int(seen) - before:.0f}"
-
-
-def _resident_mb() -> float:
-    status = Path("/proc/self/status")
-    return int(re.findall(r"VmRSS:\s+(\d+)", status.read_text())[0]) / 1024 if status.exists() else 0
+def _peak_mb(make: Callable[[], Any]) -> str:
+    return f"{plain_loop.peak_mb(make):.0f}" if plain_loop.STATUS.exists() else "?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -103,7 +104,11 @@ def _run(inputs: Inputs, trainer: Trainer, origin: dict[str, str], resumed: bool
         nonlocal kept_at
         if inputs.checkpoint is None or trainer.step == kept_at:
             return ""
-        write_checkpoint(inputs.checkpoint, trainer, origin)
+        try:
+            write_checkpoint(inputs.checkpoint, trainer, origin)
+        except OSError as error:  # a full disk shall not end what hours have learned
+            logging.warning("[ControlStack] %s Training goes on without this checkpoint.", error)
+            return ""
         kept_at = trainer.step
         return f" What was learned in {trainer.step} steps is kept in {inputs.checkpoint.name}: queue again to go on."
 
@@ -128,7 +133,12 @@ def _run(inputs: Inputs, trainer: Trainer, origin: dict[str, str], resumed: bool
 
 
 def _result(inputs: Inputs, trainer: Trainer, screen: Screen) -> Result:
-    screen.validate()
+    try:
+        screen.validate()
+    except comfy.model_management.InterruptProcessingException:
+        pass  # no picture then; the net is there
+    except (RuntimeError, MemoryError) as error:
+        logging.warning("[ControlStack] the net is trained, but its validation picture failed: %s", error)
     return Result(
         trainer.net_weights(),
         trainer.decoder_weights(),

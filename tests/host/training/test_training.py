@@ -240,6 +240,58 @@ def test_stop_keeps_what_was_learned_and_the_next_run_goes_on(studio, monkeypatc
     assert Train.fingerprint_inputs(steps=4, checkpoint="stopped") == ""
 
 
+@pytest.mark.parametrize("fault", ["stop", "memory"])
+def test_the_last_picture_may_fail(studio, monkeypatch, fault):
+    """Stop, or too little memory, while the validation picture of the last step is made: the net is not lost."""
+    import comfy.model_management as mm
+
+    from pack.training import validation
+
+    faults = {"stop": mm.InterruptProcessingException(), "memory": torch.OutOfMemoryError("CUDA out of memory")}
+
+    def picture(*_):
+        raise faults[fault]
+
+    monkeypatch.setattr(validation, "picture", picture)
+    net, *_ = studio.train(studio.create(), studio.dataset(*discs(2)), steps=1, validate_every=5)
+    assert net.controlstack_training["controlstack.steps"] == "1"
+
+
+def test_a_full_disk_does_not_end_the_training(studio, monkeypatch, caplog):
+    from pack.training import files, session
+
+    def full(*_):
+        raise OSError("x.safetensors: the disk is full")
+
+    monkeypatch.setattr(files, "save", full)
+    given = {"steps": 2, "checkpoint": "x", "checkpoint_every": 1}
+    net, *_ = studio.train(studio.create(), studio.dataset(*discs(2)), **given)
+    assert net.controlstack_training["controlstack.steps"] == "2"
+    assert "the disk is full" in caplog.text
+    assert session.steps_in(checkpoint("x")) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn], ids=["fp16", "fp8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_bases_in_few_bits(studio, eight, dtype, precision):
+    """Weights that the host casts on use are copied as what they are worth, and trained on."""
+    from pack.training import nets
+    from workbench import tiny
+
+    model = tiny.model_patcher()
+    whole = {key: value.to(dtype) for key, value in model.model.diffusion_model.state_dict().items()}
+    for key, value in model.model.diffusion_model.named_parameters():
+        value.data = whole[key]
+    weights = nets.created(model)
+    assert all(weights[key].equal(value.float()) for key, value in whole.items() if key in weights)
+    settings = {"precision": precision, "gradient_checkpointing": True}
+    trainer = type(studio)(model, None, None).trainer(nets.as_control(weights, model, "new"), eight, **settings)
+    trainer.advance()
+    trainer.close()
+    assert min(trainer.history.norms[0]) > 0
+    assert all(value.equal(whole[key]) for key, value in model.model.diffusion_model.state_dict().items())
+
+
 def test_a_checkpoint_of_another_training_is_refused(studio):
     data = studio.dataset(*discs(2))
     studio.train(studio.create(), data, steps=1, checkpoint="mine")
