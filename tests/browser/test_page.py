@@ -55,7 +55,9 @@ def running(tmp_path_factory):
     if not (found := hosts.find()):
         pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
     base = tmp_path_factory.mktemp("base")
-    runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](base / "input" / "example.png")
+    draw = runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"]
+    for name in ("example.png", "my_pictures/1.png"):
+        draw(base / "input" / name)
     with server.running(found[0], base) as running:
         yield running
 
@@ -116,11 +118,24 @@ def test_link_of_the_demo_opens_the_example(seen):
     assert seen["template"]["prompt"] == seen["two_control_stack"]["prompt"]
 
 
+def posed(example: dict) -> dict:
+    """The example as it sits for its picture: a training is made short, and finds something to train on."""
+    example = json.loads(json.dumps(example))
+    for node in example["nodes"]:
+        if node["type"] == "ControlStackDataset":
+            node["widgets_values"][4:6] = 64, 64
+        if node["type"] == "ControlStackTrain":
+            node["widgets_values"][0:4] = 60, 4, 1, 1e-3
+            node["widgets_values"][10:12] = 30, ""
+    return example
+
+
 def test_pictures_of_the_templates(chromium, playwright, running, tmp_path, pytestconfig):
     """With --write-pictures, takes the pictures that the template browser shows; else looks whether they are there."""
     if pytestconfig.getoption("--write-pictures", default=False):
         ask = {"playwright": str(playwright), "chromium": chromium, "address": running.address, "vue": False}
-        look({**ask, "workflows": EXAMPLES, "pictures": str(tmp_path), "portrait": True}, tmp_path)
+        posing = {name: posed(example) for name, example in EXAMPLES.items()}
+        look({**ask, "workflows": posing, "pictures": str(tmp_path), "portrait": True}, tmp_path)
         for name in EXAMPLES:
             shot = Image.open(tmp_path / f"{name}-classic.png").convert("RGB")
             shot.thumbnail((1200, 1200), Image.Resampling.LANCZOS)
