@@ -125,8 +125,7 @@ def posed(example: dict) -> dict:
         if node["type"] == "ControlStackDataset":
             node["widgets_values"][4:6] = 64, 64
         if node["type"] == "ControlStackTrain":
-            node["widgets_values"][0:4] = 60, 4, 1, 1e-3
-            node["widgets_values"][10:12] = 30, ""
+            node["widgets_values"] = [60, 4, 1, 1e-3, 0.01, 0.5, 0, "fp32", False, False, 30, "", 0]
     return example
 
 
