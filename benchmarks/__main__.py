@@ -21,6 +21,7 @@ SECTIONS = {
     "depth": "depth and normal networks against controlnet-aux, frame by frame",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
     "report": "what noting for Control Report costs, of a sampler step",
+    "training": "training steps: our loop against a plain torch loop over the host's own modules",
 }
 
 ABOUT = """\
