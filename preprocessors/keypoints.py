@@ -20,7 +20,9 @@ from .images import MAX_SIDE_PX
 People = NDArray[np.float64]
 """(P,136,3): x and y in px of the canvas, and a score; (0,0,0) is a point that was not found."""
 
-BODY, FACE, LEFT_HAND, RIGHT_HAND, FEET = (slice(a, b) for a, b in ((0, 18), (18, 88), (88, 109), (109, 130), (130, 136)))
+BODY, FACE, LEFT_HAND, RIGHT_HAND, FEET = (
+    slice(a, b) for a, b in ((0, 18), (18, 88), (88, 109), (109, 130), (130, 136))
+)
 POINTS = 136
 SEEN_SCORE = 0.3
 """Points below this score count as not found, as in DWPose and in the host's SDPose nodes."""
@@ -170,9 +172,16 @@ def _frame(found: object, where: str) -> Frame:
 
 def _side(frame: Mapping[str, object], name: str, where: str) -> int:
     side = frame.get(name)
-    if isinstance(side, bool) or not isinstance(side, (int, float)) or not 1 <= side <= MAX_SIDE_PX or side != int(side):
+    if (
+        isinstance(side, bool)
+        or not isinstance(side, (int, float))
+        or not 1 <= side <= MAX_SIDE_PX
+        or side != int(side)
+    ):
         shown = _kind(side) if name in frame else "none"
-        raise KeypointError(f"{where}: expected {name}, a whole number of pixels from 1 to {MAX_SIDE_PX}, found {shown}")
+        raise KeypointError(
+            f"{where}: expected {name}, a whole number of pixels from 1 to {MAX_SIDE_PX}, found {shown}"
+        )
     return int(side)
 
 

@@ -6,13 +6,15 @@ import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, opencv
+from .images import Frame8, opencv, side_by_side
 from .keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, SEEN_SCORE, Frame, People
 from .spec import Progress
 
@@ -22,18 +24,29 @@ LIMBS = np.array(
     [(1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)]
     + [(1, 0), (0, 14), (14, 16), (0, 15), (15, 17)]
 )
-JOINT_COLOURS = (
+JOINT_COLOURS: tuple[Colour, ...] = (
     ((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85))
     + ((0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255), (170, 0, 255))
     + ((255, 0, 255), (255, 0, 170), (255, 0, 85))
 )
-LIMB_COLOURS = tuple(tuple(int(level * 0.6) for level in colour) for colour in JOINT_COLOURS)
-BONES = np.array([bone for root in range(1, 21, 4) for bone in ((0, root), *((root + i, root + i + 1) for i in range(3)))])
+LIMB_COLOURS: tuple[Colour, ...] = tuple(
+    (int(red * 0.6), int(green * 0.6), int(blue * 0.6)) for red, green, blue in JOINT_COLOURS
+)
+BONES = np.array(
+    [bone for root in range(1, 21, 4) for bone in ((0, root), *((root + i, root + i + 1) for i in range(3)))]
+)
 """The bones of a hand: from the wrist up each finger."""
-BONE_COLOURS = tuple(tuple(level * 255 for level in colorsys.hsv_to_rgb(bone / 20, 1.0, 1.0)) for bone in range(20))
+BONE_COLOURS: tuple[Colour, ...] = tuple(
+    (255 * red, 255 * green, 255 * blue) for red, green, blue in (colorsys.hsv_to_rgb(i / 20, 1, 1) for i in range(20))
+)
 BLUE, WHITE = (0, 0, 255), (255, 255, 255)
 
+_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
+_ANY_SCORE = 1e-9
+
 Points = NDArray[np.int32]
+Flags = NDArray[np.bool_]
+Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -82,22 +95,19 @@ def draw(
     The very pixels of the ControlNet tools' OpenPose drawing (Cao, "OpenPose", 2018, as Zhang's ControlNet draws it)
     for stick width "4". Points below `seen_score` are left out.
     """
-    brush = Brush.of(stick_width, height_px, width_px)
+    brush, parts = Brush.of(stick_width, height_px, width_px), (body, hands, face)
     hints = np.zeros((len(frames), height_px, width_px, 3), np.float32)
-    for index, frame in enumerate(frames):
-        if progress:
-            progress(index, len(frames))
+
+    def work(index: int) -> None:
+        frame = frames[index]
         scale = (width_px / frame.width_px, height_px / frame.height_px)
-        if len(frame.people):
-            canvas = painted(_scaled(frame.people, scale), height_px, width_px, brush, (body, hands, face), seen_score)
-            np.divide(canvas, np.float32(255), out=hints[index])
-    if progress:
-        progress(len(frames), len(frames))
+        people = frame.people if scale == (1.0, 1.0) else frame.people * (*scale, 1.0)
+        if len(people):
+            canvas = painted(people, height_px, width_px, brush, parts, seen_score)
+            opencv().LUT(canvas, _LEVELS, dst=hints[index])
+
+    side_by_side(work, len(frames), progress)
     return torch.from_numpy(hints)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _scaled(people: People, scale: tuple[float, float]) -> People:
-    return people if scale == (1.0, 1.0) else people * (*scale, 1.0)
 
 
 def painted(
@@ -106,54 +116,64 @@ def painted(
     """(P,136,3) in px of the canvas → (height_px,width_px,3) uint8. `parts` are body, hands and face, drawn so for each
     person before the next: who comes last lies on top."""
     canvas = np.zeros((height_px, width_px, 3), np.uint8)
-    seen = people[..., 2] >= max(seen_score, 1e-9)
+    seen = people[..., 2] >= max(seen_score, _ANY_SCORE)
     corners = people[..., :2].astype(np.int32)  # truncated towards zero, as the tools do
     # The tools leave a hand's or a face's point out where it touches the first row or column.
     inside = seen & (corners > 0).all(axis=-1)
     body, hands, face = parts
+    bodies = _bodies(people, corners, seen) if body else []
     for person, points in enumerate(corners):
         if body:
-            _limbs(canvas, people[person, BODY], seen[person], brush)
-            _joints(canvas, points[BODY], seen[person], brush)
+            _draw_body(canvas, *bodies[person], brush)
         if hands:
-            _hand(canvas, points[LEFT_HAND], inside[person, LEFT_HAND], brush)
-            _hand(canvas, points[RIGHT_HAND], inside[person, RIGHT_HAND], brush)
+            for hand in (LEFT_HAND, RIGHT_HAND):
+                _draw_hand(canvas, points[hand], inside[person, hand], brush)
         if face:
             _dots(canvas, points[FACE][inside[person, FACE]], WHITE, brush.face_px)
     return canvas
 
 
-def _limbs(canvas: Frame8, joints: People, seen: NDArray[np.bool_], brush: Brush) -> None:
-    cv2 = opencv()
-    there = np.flatnonzero(seen[LIMBS].all(axis=1))
-    start, end = joints[LIMBS[there, 0], :2], joints[LIMBS[there, 1], :2]
-    middles = ((start + end) / 2).astype(int).tolist()
+Pixel = Sequence[int]
+Limb = tuple[Pixel, int, float, float, Colour]
+"""Middle, half length in px, from its end to its start in px, colour."""
+Joint = tuple[Pixel, Colour]
+
+
+def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Limb], list[Joint]]]:
+    """For each person what is to be drawn of the body, as lists: OpenCV takes them faster than arrays."""
+    start, end = people[:, LIMBS[:, 0], :2], people[:, LIMBS[:, 1], :2]
     across = start - end
-    halves = (((across[:, 1] ** 2 + across[:, 0] ** 2) ** 0.5) / 2).astype(int).tolist()
-    for limb, middle, half_px, (dx, dy) in zip(there.tolist(), middles, halves, across.tolist(), strict=True):
+    dx, dy = across[..., 0], across[..., 1]
+    middles, halves = ((start + end) / 2).astype(int), ((dy**2 + dx**2) ** 0.5 / 2).astype(int)
+    limbs = _where(seen[:, LIMBS].all(axis=-1), middles, halves, dx, dy, colours=LIMB_COLOURS)
+    return [*zip(limbs, _where(seen[:, BODY], corners[:, BODY], colours=JOINT_COLOURS), strict=True)]
+
+
+def _where(there: Flags, *columns: NDArray[Any], colours: Sequence[Colour]) -> list[list[Any]]:
+    """(P,n) flags and columns (P,n,...) → for each person the rows that are there, a colour at their end."""
+    persons = zip(there.tolist(), *(column.tolist() for column in columns), strict=True)
+    return [[*compress(zip(*rows, colours, strict=False), flags)] for flags, *rows in persons]
+
+
+def _draw_body(canvas: Frame8, limbs: list[Limb], joints: list[Joint], brush: Brush) -> None:
+    cv2 = opencv()
+    outline_of, fill, circle = cv2.ellipse2Poly, cv2.fillConvexPoly, cv2.circle
+    for middle, half_px, dx, dy, colour in limbs:
         degrees = int(math.degrees(math.atan2(dy, dx)))
-        outline = cv2.ellipse2Poly(middle, (half_px, brush.limb_px), degrees, 0, 360, 1)
-        cv2.fillConvexPoly(canvas, outline, LIMB_COLOURS[limb])
+        fill(canvas, outline_of(middle, (half_px, brush.limb_px), degrees, 0, 360, 1), colour)
+    for point, colour in joints:
+        circle(canvas, point, brush.joint_px, colour, -1)
 
 
-def _joints(canvas: Frame8, points: Points, seen: NDArray[np.bool_], brush: Brush) -> None:
-    cv2 = opencv()
-    for point, colour, is_seen in zip(points.tolist(), JOINT_COLOURS, seen.tolist(), strict=False):
-        if is_seen:
-            cv2.circle(canvas, point, brush.joint_px, colour, -1)
-
-
-def _hand(canvas: Frame8, points: Points, seen: NDArray[np.bool_], brush: Brush) -> None:
-    if not seen.any():
-        return
-    cv2 = opencv()
-    there = np.flatnonzero(seen[BONES].all(axis=1))
-    for bone, (start, end) in zip(there.tolist(), points[BONES[there]].tolist(), strict=True):
-        cv2.line(canvas, start, end, BONE_COLOURS[bone], brush.bone_px)
+def _draw_hand(canvas: Frame8, points: Points, seen: Flags, brush: Brush) -> None:
+    line = opencv().line
+    there = seen[BONES].all(axis=1).tolist()
+    for (start, end), colour in compress(zip(points[BONES].tolist(), BONE_COLOURS, strict=True), there):
+        line(canvas, start, end, colour, brush.bone_px)
     _dots(canvas, points[seen], BLUE, brush.hand_px)
 
 
-def _dots(canvas: Frame8, points: Points, colour: tuple[int, int, int], radius_px: int) -> None:
+def _dots(canvas: Frame8, points: Points, colour: Colour, radius_px: int) -> None:
     """(n,2) as filled circles. A closed line of one point with round ends is OpenCV's circle of half its width, and one
     call draws them all."""
     if len(points):

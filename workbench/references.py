@@ -19,7 +19,9 @@ def controlnet_aux(*names: str) -> Iterator[list[types.ModuleType]]:
     torchvision, matplotlib and a module that scipy has dropped are stood in for by the one function that is used."""
     found = find_spec(PACKAGE)
     if found is None:
-        raise RuntimeError("controlnet-aux is not installed: it is part of the test environment (workbench/environment.py)")
+        raise RuntimeError(
+            "controlnet-aux is not installed: it is part of the test environment (workbench/environment.py)"
+        )
     before = dict(sys.modules)
     hollow = types.ModuleType(PACKAGE)
     hollow.__path__ = list(found.submodule_search_locations or ())
