@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import load, preprocess, stack
+from . import load, pose, preprocess, stack
 
 
 class ControlStackExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*load.NODES, *stack.NODES, *preprocess.NODES]
+        return [*load.NODES, *stack.NODES, *preprocess.NODES, *pose.NODES]

@@ -16,13 +16,18 @@ _HINT_TIP = "The map to give to a ControlNet. Of a batch, the node shows the fir
 _RESOLUTION_TIP = "Short side of the hint in pixels; 0 keeps the picture's size. The shape is kept either way."
 
 
-def _input(param: Param) -> io.Input:
+def _input(param: Param, *, optional: bool = False) -> io.Input:
     """The host's widget for a parameter."""
+    said = {"default": param.default, "tooltip": param.tooltip, **({"optional": True} if optional else {})}
     if param.choices:
-        return io.Combo.Input(param.name, options=list(param.choices), default=param.default, tooltip=param.tooltip)
+        return io.Combo.Input(param.name, options=list(param.choices), **said)
     kind = {bool: io.Boolean, int: io.Int, float: io.Float}[type(param.default)]
     bounds = {} if kind is io.Boolean else {"min": param.minimum, "max": param.maximum, "step": param.step}
-    return kind.Input(param.name, default=param.default, tooltip=param.tooltip, **bounds)
+    return kind.Input(param.name, **said, **bounds)
+
+
+def _later(row: Preprocessor) -> list[io.Input]:
+    return [_input(param, optional=True) for param in row.later]
 
 
 def _port(port: Port) -> io.Input:
@@ -68,7 +73,7 @@ class _OfCatalogue(io.ComfyNode):
             display_name=row.title,
             description=row.summary,
             search_aliases=[*row.aliases, "preprocessor", "hint"],
-            inputs=[_image(), *map(_input, row.params), _resolution(), *map(_port, row.inputs)],
+            inputs=[_image(), *map(_input, row.params), _resolution(), *map(_port, row.inputs), *_later(row)],
             outputs=[_hint(), *map(_output, row.outputs)],
             has_intermediate_output=True,  # the host then shows the hint again when the node itself was cached
         )
@@ -92,6 +97,10 @@ class ControlStackXDoG(_OfCatalogue):
 
 class ControlStackLineart(_OfCatalogue):
     key = "lineart"
+
+
+class ControlStackPose(_OfCatalogue):
+    key = "pose"
 
 
 class ControlStackPreprocess(io.ComfyNode):
@@ -130,4 +139,11 @@ class ControlStackPreprocess(io.ComfyNode):
         return _run(cls, catalogue(method["method"]), image, resolution, params)
 
 
-NODES = [ControlStackCanny, ControlStackScribble, ControlStackXDoG, ControlStackLineart, ControlStackPreprocess]
+NODES = [
+    ControlStackCanny,
+    ControlStackScribble,
+    ControlStackXDoG,
+    ControlStackLineart,
+    ControlStackPose,
+    ControlStackPreprocess,
+]

@@ -6,8 +6,8 @@ Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, *
 
 from __future__ import annotations
 
-from . import edges, lines, scribble
-from .spec import Param, Preprocessor
+from . import edges, lines, pose, scribble, skeleton
+from .spec import Param, Port, Preprocessor
 
 CATALOGUE: tuple[Preprocessor, ...] = (
     Preprocessor(
@@ -68,6 +68,41 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             ),
         ),
         aliases=("lineart", "line drawing", "lineart_standard"),
+    ),
+    Preprocessor(
+        key="pose",
+        title="Human Pose",
+        summary="People as coloured skeletons on black, for openpose ControlNets, and as keypoints.",
+        run=pose.pose,
+        params=(
+            Param(
+                "engine",
+                "vitpose",
+                "vitpose: bodies. dwpose: bodies, hands and faces (TorchScript files). dwpose_onnx: the same as ONNX, "
+                "needs onnxruntime. openpose: the first one, non-commercial. keypoints: draws the connected ones.",
+                choices=pose.ENGINES,
+            ),
+            Param("body", True, "Draw limbs and joints."),
+            Param("hands", True, "Draw hands, where the engine finds them."),
+            Param("face", True, "Draw faces, where the engine finds them."),
+            Param(
+                "stick_width",
+                "auto",
+                "auto: 4 pixels up to a short side of 512, growing with it. 4: as ControlNet's own nets were trained. "
+                "xinsir: as xinsir's SDXL nets were.",
+                choices=skeleton.STICK_WIDTHS,
+            ),
+        ),
+        later=(
+            Param("people", 0, "Keep this many, the largest and longest seen. 0: all.", 0, 100),
+            Param("smooth_frames", 0.0, "Blur joints over time, standard deviation in frames. 0: not.", 0, 30, 0.1),
+            Param("fill_frames", 0, "Fill gaps of up to this many frames in a straight line. 0: none.", 0, 100),
+        ),
+        aliases=("pose", "openpose", "dwpose", "vitpose", "skeleton", "keypoints"),
+        grey=False,
+        weights=pose.WEIGHTS,
+        inputs=(Port("pose_keypoint", "POSE_KEYPOINT", "Drawn by the engine keypoints. One frame, or one a picture."),),
+        outputs=(Port("POSE_KEYPOINT", "POSE_KEYPOINT", "The people found, in pixels of the hint."),),
     ),
 )
 

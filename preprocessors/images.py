@@ -72,6 +72,13 @@ def each_frame(
     return torch.from_numpy(hints).to(image.device)  # pyright: ignore[reportUnknownMemberType]
 
 
+def frames8(image: Tensor, resolution: int = 0) -> list[Frame8]:
+    """(B,H,W,C) in [0,1] → its frames as (h,w,3) uint8 RGB, fitted to `resolution`. Raises ValueError as `each_frame`."""
+    frames = _frames(image)
+    size = fitted(frames.shape[1], frames.shape[2], resolution)
+    return [resized(to_rgb8(frame), *size) for frame in frames]
+
+
 def through(
     image: Tensor,
     networks: Networks | None,

@@ -191,7 +191,9 @@ def hand_squares(person: People, height_px: int, width_px: int) -> dict[str, Squ
         forearm, upper_arm = person[wrist, :2] - person[elbow, :2], person[elbow, :2] - person[shoulder, :2]
         width = 1.5 * max(_length(forearm), 0.9 * _length(upper_arm))
         x, y = (person[wrist, :2] + 0.33 * forearm - width / 2).clip(0).tolist()
-        width = min(width, width_px - x if x + width > width_px else width, height_px - y if y + width > height_px else width)
+        width = min(
+            width, width_px - x if x + width > width_px else width, height_px - y if y + width > height_px else width
+        )
         if width >= SMALLEST_CROP_PX:
             squares[side] = int(x), int(y), int(width)
     return squares

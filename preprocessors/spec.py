@@ -69,6 +69,12 @@ class Weights:
     """Whether fp16 and bf16 stay within one 8-bit level of float32."""
     renamed: Callable[[StateDict], StateDict] | None = None
     """From the file's keys to the network's, where they differ; raises ValueError where they are another network's."""
+    opened: Callable[[str], Module] | None = None
+    """For a file that holds its own graph (TorchScript, ONNX): opens the file of that path as a network, which is run
+    as it is. Raises RuntimeError in a sentence where it cannot. `module` then makes a stand-in of the same input and
+    output."""
+    beside: tuple[Weights, ...] = ()
+    """Other files that the engine runs with this one."""
 
 
 class Networks(Protocol):
@@ -120,6 +126,8 @@ class Preprocessor:
     weights: Mapping[str, Weights] = field(default_factory=dict[str, Weights])
     """The file that each engine needs; an engine that is not here needs none."""
     inputs: tuple[Port, ...] = ()
+    later: tuple[Param, ...] = ()
+    """Settings beside `params` that stand after all other inputs of the node and need not be there."""
     outputs: tuple[Port, ...] = ()
 
     def __call__(self, image: Tensor, **given: Any) -> Tensor:
@@ -141,10 +149,11 @@ class Preprocessor:
         an engine that needs weights where there are no `networks`.
         """
         ports = {port.name: values.pop(port.name, None) for port in self.inputs}
-        if unknown := values.keys() - {param.name for param in self.params}:
-            known = ", ".join(param.name for param in self.params)
+        params = (*self.params, *self.later)
+        if unknown := values.keys() - {param.name for param in params}:
+            known = ", ".join(param.name for param in params)
             raise ValueError(f"{self.title} has no parameter {', '.join(sorted(unknown))}: it knows {known}")
-        given = {param.name: param.checked(values.get(param.name, param.default)) for param in self.params}
+        given = {param.name: param.checked(values.get(param.name, param.default)) for param in params}
         more: dict[str, Any] = {**ports, "networks": networks} if self.weights else ports
         made = self.run(image, resolution=resolution, progress=progress, **given, **more)
         return made if isinstance(made, tuple) else (made,)

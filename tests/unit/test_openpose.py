@@ -25,10 +25,15 @@ def shared(ours: torch.nn.Module, reference: torch.nn.Module) -> dict[str, torch
     state = {}
     for name, tensor in ours.state_dict().items():
         fan = tensor[0].numel() if tensor.ndim == 4 else 1
-        state[name] = torch.randn_like(tensor) * (2 / fan) ** 0.5 if tensor.ndim == 4 else torch.randn_like(tensor) * 0.01
+        state[name] = (
+            torch.randn_like(tensor) * (2 / fan) ** 0.5 if tensor.ndim == 4 else torch.randn_like(tensor) * 0.01
+        )
     ours.load_state_dict(state)
     ours.eval()
-    prefixed = {key: state[".".join(key.split(".")[1:])] if key.startswith("model") else state[key] for key in reference.state_dict()}
+    prefixed = {
+        key: state[".".join(key.split(".")[1:])] if key.startswith("model") else state[key]
+        for key in reference.state_dict()
+    }
     reference.load_state_dict(prefixed)
     reference.eval()
     assert len(prefixed) == len(state)
@@ -37,7 +42,11 @@ def shared(ours: torch.nn.Module, reference: torch.nn.Module) -> dict[str, torch
 
 @pytest.mark.parametrize(
     ("net", "module", "name"),
-    [(nets.BodyNet, "model", "bodypose_model"), (nets.HandNet, "model", "handpose_model"), (nets.FaceNet, "face", "FaceNet")],
+    [
+        (nets.BodyNet, "model", "bodypose_model"),
+        (nets.HandNet, "model", "handpose_model"),
+        (nets.FaceNet, "face", "FaceNet"),
+    ],
     ids=["body", "hand", "face"],
 )
 @torch.inference_mode()
@@ -48,7 +57,11 @@ def test_the_networks_equal_the_reference(theirs, net, module, name):
     expected, found = reference(picture), ours(picture)
     if name == "FaceNet":
         expected = expected[-1]
-    for one, other in zip(expected if isinstance(expected, tuple) else [expected], found if isinstance(found, tuple) else [found], strict=True):
+    for one, other in zip(
+        expected if isinstance(expected, tuple) else [expected],
+        found if isinstance(found, tuple) else [found],
+        strict=True,
+    ):
         assert one.std() > 1e-3
         torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
 
@@ -73,7 +86,21 @@ def crowd_maps(rng: np.random.Generator, height: int, width: int) -> tuple[torch
     heat, affinity = np.zeros((19, height, width)), np.zeros((38, height, width))
     rows, columns = np.mgrid[:height, :width]
     joints_of_one = np.array(
-        [(0, -9), (0, -6), (-3, -6), (-5, -3), (-6, 0), (3, -6), (5, -3), (6, 0), (-2, 0), (-2, 4), (-2, 8), (2, 0), (2, 4)]
+        [
+            (0, -9),
+            (0, -6),
+            (-3, -6),
+            (-5, -3),
+            (-6, 0),
+            (3, -6),
+            (5, -3),
+            (6, 0),
+            (-2, 0),
+            (-2, 4),
+            (-2, 8),
+            (2, 0),
+            (2, 4),
+        ]
         + [(2, 8), (-1, -10), (1, -10), (-2, -9.5), (2, -9.5)]
     )
     for _ in range(rng.integers(2, 5)):
@@ -183,6 +210,8 @@ def test_hands_and_faces_equal_the_reference(theirs, seed):
     left, right = detector.detect_hands(body, picture)
     expected = (LEFT_HAND, left), (RIGHT_HAND, right), (FACE, detector.detect_face(body, picture)[:70])
     for part, points in expected:
-        theirs_px = np.array([(p.x * 360, p.y * 300) if p.x > 0 and p.y > 0 else (0, 0) for p in points or [ABSENT] * 21])
+        theirs_px = np.array(
+            [(p.x * 360, p.y * 300) if p.x > 0 and p.y > 0 else (0, 0) for p in points or [ABSENT] * 21]
+        )
         np.testing.assert_allclose(frame.people[0, part, :2], theirs_px, atol=1e-3)
         assert part != FACE or (frame.people[0, part, 2] > 0).sum() > 40

@@ -1,0 +1,207 @@
+"""Human pose: people found by one of several engines, or taken from connected keypoints, and drawn as skeletons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from . import openpose, topdown
+from .images import Frame8, frames8
+from .keypoints import Frame, encode, parse
+from .nets import dwpose, vitpose
+from .nets import openpose as openpose_nets
+from .skeleton import draw
+from .spec import Networks, Progress, Weights
+from .tracks import steady
+
+_CMU = "CMU's OpenPose licence: non-commercial research use only"
+
+DETECTOR = Weights(
+    file="rtdetr_r18vd.safetensors",
+    repo="PekingU/rtdetr_r18vd",
+    remote="model.safetensors",
+    module=vitpose.detector,
+    renamed=vitpose.renamed_for(vitpose.detector, vitpose.detector_config),
+    licence="Apache-2.0",
+    half=False,
+)
+VITPOSE = Weights(
+    file="vitpose-base-simple.safetensors",
+    repo="usyd-community/vitpose-base-simple",
+    remote="model.safetensors",
+    module=vitpose.pose,
+    renamed=vitpose.renamed_for(vitpose.pose, vitpose.pose_config),
+    licence="Apache-2.0",
+    half=False,
+    beside=(DETECTOR,),
+)
+YOLOX = Weights(
+    file="yolox_l.torchscript.pt",
+    repo="hr16/yolox-onnx",
+    module=dwpose.YoloxStandIn,
+    opened=dwpose.torchscript,
+    licence="Apache-2.0",
+    half=False,
+)
+DWPOSE = Weights(
+    file="dw-ll_ucoco_384_bs5.torchscript.pt",
+    repo="hr16/DWPose-TorchScript-BatchSize5",
+    module=dwpose.PoseStandIn,
+    opened=dwpose.torchscript,
+    licence="Apache-2.0",
+    sha256="d86a0b2b59fddc0901a7076e9f59c9f8602602133ed72511c693fd11eea23d91",
+    size_bytes=135_059_124,
+    half=False,
+    beside=(YOLOX,),
+)
+YOLOX_ONNX = Weights(
+    file="yolox_l.onnx",
+    repo="yzd-v/DWPose",
+    module=dwpose.YoloxStandIn,
+    opened=dwpose.onnx,
+    licence="Apache-2.0",
+    sha256="7860ae79de6c89a3c1eb72ae9a2756c0ccfbe04b7791bb5880afabd97855a411",
+    size_bytes=216_746_733,
+    half=False,
+)
+DWPOSE_ONNX = Weights(
+    file="dw-ll_ucoco_384.onnx",
+    repo="yzd-v/DWPose",
+    module=dwpose.PoseStandIn,
+    opened=dwpose.onnx,
+    licence="Apache-2.0",
+    sha256="724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843",
+    size_bytes=134_399_116,
+    half=False,
+    beside=(YOLOX_ONNX,),
+)
+HAND = Weights(
+    file="hand_pose_model.pth",
+    repo="lllyasviel/Annotators",
+    module=openpose_nets.HandNet,
+    licence=_CMU,
+    restricted=True,
+    sha256="b76b00d1750901abd07b9f9d8c98cc3385b8fe834a26d4b4f0aad439e75fc600",
+    half=False,
+)
+FACE = Weights(
+    file="facenet.pth",
+    repo="lllyasviel/Annotators",
+    module=openpose_nets.FaceNet,
+    licence=_CMU,
+    restricted=True,
+    sha256="8beb52e548624ffcc4aed12af7aee7dcbfaeea420c75609fee999fe7add79d43",
+    size_bytes=153_718_792,
+    half=False,
+)
+BODY = Weights(
+    file="body_pose_model.pth",
+    repo="lllyasviel/Annotators",
+    module=openpose_nets.BodyNet,
+    licence=_CMU,
+    restricted=True,
+    sha256="25a948c16078b0f08e236bda51a385d855ef4c153598947c28c0d47ed94bb746",
+    size_bytes=209_267_595,
+    half=False,
+    beside=(HAND, FACE),
+)
+WEIGHTS: Mapping[str, Weights] = {
+    "vitpose": VITPOSE,
+    "dwpose": DWPOSE,
+    "dwpose_onnx": DWPOSE_ONNX,
+    "openpose": BODY,
+}
+KEYPOINTS = "keypoints"
+ENGINES = (*WEIGHTS, KEYPOINTS)
+_FINDERS: Mapping[str, tuple[topdown.Detector, topdown.Estimator]] = {
+    "vitpose": (topdown.detr_boxes, topdown.vit_points),
+    "dwpose": (topdown.yolox_boxes, topdown.simcc_points),
+    "dwpose_onnx": (topdown.yolox_boxes, topdown.simcc_points),
+}
+
+
+def pose(
+    image: Tensor,
+    *,
+    engine: str = "vitpose",
+    body: bool = True,
+    hands: bool = True,
+    face: bool = True,
+    stick_width: str = "auto",
+    people: int = 0,
+    smooth_frames: float = 0.0,
+    fill_frames: int = 0,
+    pose_keypoint: object = None,
+    resolution: int = 0,
+    networks: Networks | None = None,
+    progress: Progress | None = None,
+) -> tuple[Tensor, list[dict[str, Any]]]:
+    """(B,H,W,C) in [0,1] → the skeletons (B,h,w,3) in [0,1], and POSE_KEYPOINT with h and w as its canvas.
+
+    The people are looked for in the picture at its hint's size and drawn at that size. Engine "keypoints" looks for
+    nobody: it draws `pose_keypoint`, one frame for each picture or one for all. "vitpose" finds bodies, the others
+    hands and faces too. `people`, `smooth_frames` and `fill_frames` are as in `tracks.steady`.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"there is no pose engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    frames = frames8(image, resolution)
+    size = frames[0].shape[:2]
+    if engine == KEYPOINTS:
+        found = connected(pose_keypoint, len(frames), *size)
+    else:
+        found = _found(engine, frames, networks, hands, face, progress)
+    if len(frames) > 1 or people:
+        found = steady(found, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
+    hint = draw(found, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=_after(progress, 2))
+    return hint.to(image.device), encode(found)
+
+
+def connected(pose_keypoint: object, count: int, height_px: int, width_px: int) -> list[Frame]:
+    """The connected keypoints on a canvas of that size, for that many pictures. Raises ValueError where they do not fit."""
+    if pose_keypoint is None:
+        raise ValueError("the engine keypoints draws a connected pose_keypoint: connect one, or choose another engine")
+    frames = parse(pose_keypoint)
+    if len(frames) == 1:
+        frames *= count
+    if len(frames) != count:
+        raise ValueError(f"{len(frames)} frames of keypoints came with {count} pictures: give as many, or one for all")
+    return [on_canvas(frame, height_px, width_px) for frame in frames]
+
+
+def on_canvas(frame: Frame, height_px: int, width_px: int) -> Frame:
+    """The same people on a canvas of another size, stretched with it."""
+    if (frame.height_px, frame.width_px) == (height_px, width_px):
+        return frame
+    scale = (width_px / frame.width_px, height_px / frame.height_px, 1)
+    return Frame(frame.people * scale, height_px, width_px)
+
+
+def _found(
+    engine: str, frames: Sequence[Frame8], networks: Networks | None, hands: bool, face: bool, progress: Progress | None
+) -> list[Frame]:
+    weights = WEIGHTS[engine]
+    if networks is None:
+        raise ValueError(f"this engine needs the weights {weights.file}, and nothing here can load them")
+    if engine == "openpose":
+        files = (BODY, HAND, FACE)
+        return openpose.detect(frames, networks, files, hands=hands, face=face, progress=_after(progress, 0))
+    told = (_after(progress, 0), _after(progress, 1, len(frames)))
+    return topdown.detect(frames, networks, (weights.beside[0], weights), _FINDERS[engine], told)
+
+
+STAGES = 3
+"""Boxes, points, drawing."""
+
+
+def _after(progress: Progress | None, stage: int, frames: int = 0) -> Progress | None:
+    """Progress of one of the stages, told as frames of the whole; what counts crops is given the number of frames."""
+    if progress is None:
+        return None
+
+    def report(done: int, total: int) -> None:
+        whole = frames or total
+        progress(whole * (stage * total + done) // (STAGES * max(1, total)), whole)
+
+    return report
