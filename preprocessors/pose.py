@@ -152,7 +152,8 @@ def pose(
         found = connected(pose_keypoint, len(frames), *size)
     else:
         found = _found(engine, frames, networks, hands, face, progress)
-    if len(frames) > 1 or people:
+    # Connected keypoints keep the order that somebody gave them, unless something is asked for.
+    if people or smooth_frames or fill_frames or (len(frames) > 1 and engine != KEYPOINTS):
         found = steady(found, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
     hint = draw(found, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=_after(progress, 2))
     return hint.to(image.device), encode(found)
