@@ -2,8 +2,8 @@
 
 A `StackedControl` owns a private copy of the host's own control object (`inner`) and lets it do what it does: fit the
 hint, encode it where a net wants latents, cast, run the net, scale by strength. Around that call it decides when and
-for which rows the net runs at all, keeps the hint's feature from step to step, and shapes the residuals by depth and
-place. With plain settings the arithmetic is the host's, so the image is the host's, bit for bit.
+for which rows the net runs at all, fits the hint, keeps its feature from step to step, and shapes the residuals by
+depth, place and frame. With plain settings the arithmetic is the host's, so the image is the host's, bit for bit.
 
 The host's side of the contract: `get_control` is called once a step for each batch of conditionings, must return
 fresh lists with as many rows as `x_noisy`, and includes the residuals of `previous_controlnet`; `pre_run` comes once a
@@ -16,8 +16,10 @@ run for each conditioning that carries the chain; `cleanup` comes only after suc
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import comfy.cldm.cldm
@@ -25,25 +27,35 @@ import comfy.controlnet
 import comfy.ldm.modules.attention
 import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
 import comfy.model_management
+import comfy.t2i_adapter.adapter as t2i_adapter
+import comfy.utils
 import torch
 
-from . import families, residuals
+from . import families, hints, residuals, unions
 from .families import Source
-from .schedule import PercentOfSigma
+from .rows import Rows, frames_of
+from .schedule import Clock, Schedule
 from .stack import Stack, Unit
 
 TAG = "controlstack_source"  # attribute of a control object that Load made: its Source
 SIGMA = "controlstack_sigma"  # entry of transformer_options: (t, its value), read from the device once for the chain
 KEPT_HINTS = 32  # sizes and tiles of one hint that stay prepared during a run
+BLOCKS, FEATURES = "blocks", "features"  # what a net's residuals are: see `shape_of`
 
 
 @dataclass
 class PreparedHint:
-    """A hint as the net takes it, for one size and number of rows, and the feature its hint encoder made of it."""
+    """A hint as the net takes it, for one size and choice of rows, and the feature its hint encoder made of it.
 
-    sources: tuple[Any, Any]
-    hint: torch.Tensor | None = None
-    feature: torch.Tensor | None = None
+    `originals`: what the host is to fit, one for each union type; `hint`: what it made of the first. `sources` are held
+    so that their ids stay theirs.
+    """
+
+    sources: tuple[Any, Any] = (None, None)
+    originals: tuple[Any, ...] = ()
+    concat: list[Any] = field(default_factory=list)
+    hint: Any = None
+    feature: Any = None
 
 
 @dataclass
@@ -51,11 +63,11 @@ class Run:
     """What lives for one sampling run."""
 
     started: bool = False
-    percent_to_sigma: Callable[[float], float] | None = None
-    percent_of_sigma: PercentOfSigma | None = None
+    clock: Clock | None = None
+    schedule: Schedule | None = None  # with its steps placed
+    bounds: dict[torch.dtype, tuple[float, float]] = field(default_factory=dict)
     hints: dict[Any, PreparedHint] = field(default_factory=dict)
-    cut_hints: dict[Any, torch.Tensor] = field(default_factory=dict)
-    masks: dict[Any, torch.Tensor] = field(default_factory=dict)
+    factors: dict[Any, torch.Tensor] = field(default_factory=dict)
     view: tuple[Any, Any] | None = None
 
 
@@ -67,6 +79,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         inner.copy_to(self)  # tilers and the host read these attributes on chain members
         self.unit = unit
         self.inner = inner
+        self.types = union_types_of(unit)
         self.run = Run()
 
     # -- what the host asks before sampling ----------------------------------------------------------------------
@@ -94,14 +107,20 @@ class StackedControl(comfy.controlnet.ControlBase):
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
         """Start afresh, as an interrupted run was never cleaned up. Raises ValueError where the net does not fit."""
         super().pre_run(model, percent_to_timestep_function)
-        self.run = Run()
+        self.run = Run(clock=self.clock_of_chain() or Clock(percent_to_timestep_function))
         if self.unit.is_idle:
             return
         refuse_mismatch(self.unit, model.model_config)
-        self.run.percent_to_sigma = percent_to_timestep_function
         self.inner.pre_run(model, percent_to_timestep_function)
         self.inner.timestep_range = None  # the range is decided here, with one reading of sigma for the whole chain
         self.run.started = True
+
+    def clock_of_chain(self) -> Clock | None:
+        """The clock of the member before this one, which the run has just reached: its tables serve the whole chain."""
+        member = self.previous_controlnet
+        while member is not None and not isinstance(member, StackedControl):
+            member = member.previous_controlnet
+        return member.run.clock if member is not None else None
 
     def cleanup(self) -> None:
         super().cleanup()
@@ -124,11 +143,11 @@ class StackedControl(comfy.controlnet.ControlBase):
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
         strength = self.strength_at(t, transformer_options)
-        chunks = self.acting_chunks(batched_number, transformer_options)
-        if strength == 0.0 or not chunks:
+        rows = self.acting_rows(x_noisy, batched_number, transformer_options)
+        if strength == 0.0 or not rows.indices:
             return previous
         self.inner.strength = strength
-        own = self.evaluate(x_noisy, t, cond, batched_number, chunks, transformer_options)
+        own = self.evaluate(x_noisy, t, cond, rows, transformer_options)
         return previous if own is None else residuals.merge(previous, own)
 
     def strength_at(self, t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
@@ -136,121 +155,173 @@ class StackedControl(comfy.controlnet.ControlBase):
         if self.unit.is_idle:
             return 0.0
         sigma = _sigma_of(t, transformer_options)
-        if self.timestep_range is not None:
-            first, last = (float(torch.tensor(bound, dtype=t.dtype)) for bound in self.timestep_range)
-            if sigma > first or sigma < last:
-                return 0.0
-        return self.strength * self.factor_at(sigma)
+        first, last = self.bounds(t.dtype)
+        if sigma > first or sigma < last:
+            return 0.0
+        if self.unit.schedule.is_constant_one or self.run.clock is None:
+            return self.strength
+        return self.strength * self.schedule_of(transformer_options).at(self.run.clock.percent(sigma))
 
-    def factor_at(self, sigma: float) -> float:
-        """The schedule's multiplier at `sigma`; the table that this needs is made once a run, on first use."""
-        if self.unit.schedule.is_constant_one or self.run.percent_to_sigma is None:
-            return 1.0
-        if self.run.percent_of_sigma is None:
-            self.run.percent_of_sigma = PercentOfSigma(self.run.percent_to_sigma)
-        return self.unit.schedule.at(self.run.percent_of_sigma(sigma))
+    def bounds(self, dtype: torch.dtype) -> tuple[float, float]:
+        """The sigmas of the range, rounded as the host rounds them when it compares them with t."""
+        if dtype not in self.run.bounds:
+            bounds = self.timestep_range or (float("inf"), float("-inf"))
+            first, last = (float(torch.tensor(bound, dtype=dtype)) for bound in bounds)
+            self.run.bounds[dtype] = (first, last)
+        return self.run.bounds[dtype]
 
-    def acting_chunks(self, chunks: int, transformer_options: dict[str, Any]) -> list[int]:
-        """Which conditionings of this batch are computed: all, or for mode cond_only those of the positive prompt."""
+    def schedule_of(self, transformer_options: dict[str, Any]) -> Schedule:
+        """The unit's schedule with its steps where this run's sampler has them."""
+        schedule = self.unit.schedule
+        if not schedule.has_steps or self.run.clock is None:
+            return schedule
+        if self.run.schedule is None:
+            sigmas = transformer_options.get("sample_sigmas")
+            if sigmas is None:
+                raise ValueError("schedule: this sampler does not tell its steps; write fractions of sampling instead")
+            self.run.schedule = self.run.clock.placed(schedule, sigmas.tolist())
+        return self.run.schedule
+
+    def acting_rows(self, x: torch.Tensor, chunks: int, transformer_options: dict[str, Any]) -> Rows:
+        """What of this batch is computed: not the negative's rows in modes control and cond_only, no idle frame."""
+        window = transformer_options.get("context_window")
+        frames = frames_of(x.shape[0] // chunks, getattr(window, "index_list", None) if _over_rows(window) else None)
+        every_chunk, every_entry = tuple(range(chunks)), tuple(range(len(frames)))
+        if not shape_of(self.inner):
+            return Rows(every_chunk, chunks, every_entry, frames)
         kinds = transformer_options.get("cond_or_uncond")
-        if self.unit.mode != "cond_only" or kinds is None:
-            return list(range(chunks))
-        return [i for i, kind in enumerate(kinds) if kind == 0]
+        if self.unit.on_positive_only and kinds is not None:
+            every_chunk = tuple(i for i, kind in enumerate(kinds) if kind == 0)
+        return Rows(every_chunk, chunks, tuple(i for i in every_entry if self.unit.acts_on(frames[i])), frames)
 
     def evaluate(
-        self,
-        x: torch.Tensor,
-        t: torch.Tensor,
-        cond: dict[str, Any],
-        batched_number: int,
-        chunks: list[int],
-        transformer_options: dict[str, Any],
+        self, x: torch.Tensor, t: torch.Tensor, cond: dict[str, Any], rows: Rows, transformer_options: dict[str, Any]
     ) -> residuals.Residuals | None:
-        """The net's residuals for the acting chunks, weighed, masked, and zero for all other rows."""
-        total, entries = x.shape[0], x.shape[0] // batched_number
+        """The net's residuals for the acting rows, weighed, masked, and zero for all other rows."""
         if self.unit.is_instant:  # never announced to the host, because it hardly ever acts
             comfy.model_management.load_models_gpu(
                 comfy.model_management.loaded_models(only_currently_used=True) + self.inner.get_models()
             )
-        if len(chunks) == batched_number:
-            own = self.call_inner(x, t, cond, batched_number, transformer_options)
-            return None if own is None else self.shaped(own, x, batched_number)
-        rows = [chunk * entries + entry for chunk in chunks for entry in range(entries)]
-        picked = {key: _rows_of(value, rows, total) for key, value in cond.items()}
-        own = self.call_inner(x[rows], t[rows], picked, len(chunks), transformer_options)
-        return None if own is None else residuals.spread_rows(self.shaped(own, x, len(chunks)), rows, total)
+        if rows.are_all:
+            own = self.call_inner(x, t, cond, rows, transformer_options)
+            return None if own is None else self.shaped(own, x, rows)
+        picked = {key: _rows_of(value, rows.indices, rows.total) for key, value in cond.items()}
+        own = self.call_inner(x[rows.indices], t[rows.indices], picked, rows, transformer_options)
+        return None if own is None else residuals.spread_rows(self.shaped(own, x, rows), rows.indices, rows.total)
 
-    def shaped(self, own: residuals.Residuals, x: torch.Tensor, chunks: int) -> residuals.Residuals:
-        """Weighed over depth and masked in place; the same lists where neither is asked for."""
-        if self.unit.layers.kind:
-            own = residuals.weigh(own, self.unit.layers.weights)
-        if self.unit.effect_mask is not None:
-            own = residuals.each(own, lambda residual: residual * self.mask_for(residual, x, chunks))
+    def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:
+        """Weighed over depth, masked, and scaled frame by frame; the same tensors where none of it is asked for."""
+        depth = self.unit.depth
+        if depth.kind:
+            own = residuals.weigh(own, depth.feature_weights if shape_of(self.inner) == FEATURES else depth.weights)
+        if self.unit.effect_mask is not None or not self.unit.frame_schedule.is_constant_one:
+            own = residuals.each(own, lambda residual: residual * self.factors(residual, x, rows))
         return own
 
-    def mask_for(self, residual: torch.Tensor, x: torch.Tensor, chunks: int) -> torch.Tensor:
-        assert self.unit.effect_mask is not None
-        rows, _, height, width = residual.shape
-        key = (rows, chunks, height, width, x.shape[-2:], residual.dtype, residual.device)
-        if key not in self.run.masks:
-            sized = self.unit.effect_mask.sized(rows, chunks, (height, width), (x.shape[-2], x.shape[-1]))
-            self.run.masks[key] = sized.to(residual)
-        return self.run.masks[key]
+    def factors(self, residual: torch.Tensor, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """What a residual of the acting rows is multiplied by: (rows, 1, …), each frame's strength times its mask."""
+        size, picture = residual.shape[2:], (x.shape[-2], x.shape[-1])
+        key = (rows.acting_frames, len(rows.chunks), size, picture, residual.dtype, residual.device)
+        if key not in self.run.factors:
+            made = torch.tensor([self.unit.frame_schedule.at(frame) for frame in rows.acting_frames])
+            made = made.repeat(len(rows.chunks)).reshape(-1, *(1,) * (residual.ndim - 1))
+            if self.unit.effect_mask is not None:
+                sized = (rows.acting_frames, len(rows.chunks), (size[0], size[1]), picture, self.unit.fit)
+                made = self.unit.effect_mask.sized(*sized).to(made.device) * made
+            self.run.factors[key] = made.to(residual)
+        return self.run.factors[key]
 
     # -- the net -------------------------------------------------------------------------------------------------
 
     def call_inner(
-        self, x: torch.Tensor, t: torch.Tensor, cond: dict[str, Any], chunks: int, options: dict[str, Any]
+        self, x: torch.Tensor, t: torch.Tensor, cond: dict[str, Any], rows: Rows, options: dict[str, Any]
     ) -> residuals.Residuals | None:
         """The host's own get_control, with the prepared hint and its feature kept where the net allows it."""
-        original = self.hint_for(x, chunks)
-        if self.inner.cond_hint_original is not original:  # a tiler put its part of the hint here
-            self.inner.cond_hint_original, self.inner.cond_hint = original, None
-        view = self.view()
-        if view is None:
-            if self.cond_hint is not None:
-                self.inner.cond_hint = self.cond_hint
-            return self.inner.get_control(x, t, cond, chunks, options)
-        prepared = self.prepared_hint(x, chunks)
-        module, self.inner.control_model = self.inner.control_model, view
-        self.inner.cond_hint = prepared.hint
-        view.input_hint_block.prepared = prepared
+        prepared, view = self.prepared_hint(x, rows), self.view()
+        run = partial(self.inner.get_control, x, t, cond, len(rows.chunks), options)
+        if isinstance(view, FusedUnion) and prepared.feature is None:
+            prepared.feature = [view.encoder(self.fitted_by_host(run, hint), None, None) for hint in prepared.originals]
+        self.lend(prepared)
+        module = getattr(self.inner, "control_model", None)
+        if view is not None:
+            self.inner.control_model = view
+            (view if isinstance(view, FusedUnion) else view.input_hint_block).prepared = prepared
         try:
-            return self.inner.get_control(x, t, cond, chunks, options)
+            return run()
         finally:
             prepared.hint = self.inner.cond_hint
+            if view is not None:
+                self.inner.control_model = module
+            if isinstance(self.inner, comfy.controlnet.T2IAdapter):
+                prepared.feature = self.inner.control_input
+
+    def lend(self, prepared: PreparedHint) -> None:
+        """Give the net its hint, and what it made of it at an earlier step."""
+        self.inner.cond_hint_original, self.inner.cond_hint = prepared.originals[0], prepared.hint
+        self.inner.extra_concat_orig = prepared.concat
+        if isinstance(self.inner, comfy.controlnet.T2IAdapter):
+            self.inner.control_input = prepared.feature
+
+    def fitted_by_host(self, run: Callable[[], Any], hint: torch.Tensor) -> torch.Tensor:
+        """What the host hands to the net for this hint: a step of which only that is looked at."""
+        module, glass = self.inner.control_model, _Glass(self.inner.control_model.dtype)
+        self.inner.cond_hint_original, self.inner.cond_hint, self.inner.control_model = hint, None, glass
+        try:
+            run()
+        finally:
             self.inner.control_model = module
+        return glass.hint
 
-    def hint_for(self, x: torch.Tensor, chunks: int) -> Any:
-        """The current hint, with no more entries than a conditioning has.
+    def prepared_hint(self, x: torch.Tensor, rows: Rows) -> PreparedHint:
+        """What is kept for the hint at this size and for these frames.
 
-        The host cuts a longer one itself, but not where it happens to have as many entries as the whole batch: there it
-        would give the negative prompt the first hints and the positive the next.
+        Tilers exchange the hint, so its identity is part of the key; one that a tiler prepared itself is used as it is.
         """
-        original, entries = self.cond_hint_original, x.shape[0] // chunks
-        if chunks == 1 or original.shape[0] != x.shape[0]:
-            return original
-        key = (id(original), entries)
-        if key not in self.run.cut_hints:
-            self.run.cut_hints[key] = original[:entries]
-        return self.run.cut_hints[key]
-
-    def prepared_hint(self, x: torch.Tensor, chunks: int) -> PreparedHint:
-        """What is kept for the hint at this size; tilers exchange the hint, so its identity is part of the key."""
         sources = (self.cond_hint_original, self.cond_hint)
-        key = (*map(id, sources), x.shape, chunks)
+        key = (*map(id, sources), x.shape[2:], rows.acting_frames, len(rows.chunks))
         if key not in self.run.hints:
             while len(self.run.hints) >= KEPT_HINTS:
                 del self.run.hints[next(iter(self.run.hints))]
-            # `sources` are held so that their ids stay theirs; a hint that a tiler prepared itself is used as it is.
-            self.run.hints[key] = PreparedHint(sources, hint=self.cond_hint)
+            fit = partial(self.fitted, x=x, rows=rows)
+            ready = None if self.cond_hint is None else _rows_of(self.cond_hint, rows.indices, rows.total)
+            original = self.cond_hint_original if ready is None or not self.types else ready
+            parts = unions.hints_by_type(original, max(1, len(self.types)))
+            concat = [fit(mask) for mask in self.extra_concat_orig]
+            self.run.hints[key] = PreparedHint(sources, tuple(map(fit, parts)), concat, hint=ready)
         return self.run.hints[key]
 
+    def fitted(self, hint: torch.Tensor, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """A hint, (B,C,H,W), for the acting frames, and of the size that the net wants where the host must not cut it.
+
+        The host itself deals hints to latents, from the start, but not where there happen to be as many hints as rows
+        in the whole batch: there it would give the negative prompt the first hints and the positive the next.
+        """
+        entries, frames = len(rows.acting_frames), rows.acting_frames
+        if frames != tuple(range(entries)):
+            hint = hints.for_frames(hint, frames)
+        elif len(rows.chunks) > 1 and hint.shape[0] == entries * len(rows.chunks):
+            hint = hint[:entries]
+        if self.unit.fit in hints.FITTED:
+            height, width = self.hint_size(x)
+            hint = hints.FITTED[self.unit.fit](hint, height, width, partial(resized, method=self.upscale_algorithm))
+        return hint
+
+    def hint_size(self, x: torch.Tensor) -> tuple[int, int]:
+        """(height, width) in pixels to which the net's own class brings a hint for this latent."""
+        ratio = self.inner.compression_ratio
+        if self.inner.vae is not None:
+            ratio *= self.inner.vae.spacial_compression_encode()
+        height, width = x.shape[-2] * ratio, x.shape[-1] * ratio
+        if isinstance(self.inner, comfy.controlnet.T2IAdapter):
+            width, height = self.inner.scale_image_to(width, height)
+        return height, width
+
     def view(self) -> Any:
-        """The net as `remembering` makes it, kept for the run; None where its hint's feature cannot be kept."""
+        """The net as a twin that keeps its hint's feature, itself kept for the run; None where that cannot be kept."""
         module = getattr(self.inner, "control_model", None)
         if self.run.view is None or self.run.view[0] is not module:
-            self.run.view = (module, remembering(module))
+            several = len(self.types) > 1 and module is not None
+            self.run.view = (module, FusedUnion(module, self.types) if several else remembering(module))
         return self.run.view[1]
 
 
@@ -287,6 +358,42 @@ def remembering(module: Any) -> Any:
     return twin
 
 
+class FusedUnion(torch.nn.Module):
+    """Stands where a union net stands and gives it several hints at once; the host would look at the first only.
+
+    The twin inside shares the net's weights and runs the host's own forward; of it only the merging of hints is ours.
+    """
+
+    def __init__(self, net: Any, types: tuple[unions.UnionType, ...]) -> None:
+        super().__init__()
+        self.twin = copy.copy(net)
+        vars(self.twin).pop("forward", None)  # one that was compiled is bound to the net itself
+        self.twin.union_controlnet_merge = self.merged
+        self.encoder, self.types, self.dtype = net.input_hint_block, types, net.dtype
+        self.prepared = PreparedHint()
+        self.x: Any = None
+
+    def forward(self, x: torch.Tensor, **rest: Any) -> Any:
+        self.x = x
+        return self.twin(x=x, **rest)
+
+    def merged(self, hint: Any, control_type: Any, emb: torch.Tensor, context: Any) -> torch.Tensor:
+        sample = self.twin.input_blocks[0](self.x, emb, context)
+        return unions.fused(self.twin, sample, self.prepared.feature, self.types)
+
+
+class _Glass:
+    """Stands where a net stands and keeps the hint that it is shown."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.hint: Any = None
+
+    def __call__(self, *, hint: torch.Tensor, **_: Any) -> residuals.Residuals:
+        self.hint = hint
+        return {"middle": [], "output": []}
+
+
 def _sigma_of(t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
     """The first of t, (rows,) and all equal, as a number. Reading it waits for the device: once for the whole chain."""
     kept = transformer_options.get(SIGMA)
@@ -297,6 +404,16 @@ def _sigma_of(t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
 
 def _rows_of(value: Any, rows: Sequence[int], total: int) -> Any:
     return value[list(rows)] if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == total else value
+
+
+def _over_rows(window: Any) -> bool:
+    """Whether the host's context window runs over the batch's rows; of video latents it runs over their frames."""
+    return getattr(window, "dim", None) == 0
+
+
+def resized(picture: torch.Tensor, height: int, width: int, method: str, crop: str = "disabled") -> torch.Tensor:
+    """(B,C,H,W) at this size, by the host's own interpolation."""
+    return comfy.utils.common_upscale(picture, width, height, method, crop)
 
 
 # -- before sampling: putting a stack on conditionings ------------------------------------------------------------
@@ -311,32 +428,81 @@ def attach(
     both in one batch. Without a negative, the host is told to lend the positive's control to it.
     """
     for unit in stack.units:
-        _refuse_unfit_unit(unit, vae)
+        refuse_unfit(unit, vae)
+    regional = any(unit.fit == "region" for unit in stack.units)
+    if regional and not any("area" in options for _, options in conditionings[0]):
+        raise ValueError(
+            "fit 'region': the positive prompt carries no area. Set one with ComfyUI's Conditioning (Set Area) before "
+            "Apply Control Stack, or choose another fit."
+        )
     chains: dict[Any, Any] = {}
     attached: list[list[Any]] = []
     for conditioning in conditionings:
         entries: list[Any] = []
         for text, options in conditioning:
-            previous = options.get("control")
-            if previous not in chains:
-                chains[previous] = _chain(stack, previous, vae)
-            changed = {**options, "control": chains[previous], "control_apply_to_uncond": not with_negative}
-            entries.append([text, changed] if stack.units else [text, options])
+            previous, area = options.get("control"), tuple(options.get("area", ())) if regional else ()
+            if (previous, area) not in chains:
+                chains[previous, area] = _chain(stack, previous, vae, area)
+            control = chains[previous, area]
+            changed = {**options, "control": control, "control_apply_to_uncond": not with_negative}
+            entries.append([text, options if control is previous else changed])
         attached.append(entries)
     return attached
 
 
-def _chain(stack: Stack, previous: Any, vae: Any) -> Any:
+def _chain(stack: Stack, previous: Any, vae: Any, area: tuple[Any, ...]) -> Any:
+    """The stack's members after `previous`; those with fit 'region' only where there is an area.
+
+    A negative without one needs none: the host gives each area of the positive a negative of its own, which it lends
+    the positive's control.
+    """
     for unit in stack.units:
-        inner = unit.net.copy()
-        percents = (unit.start_percent, unit.end_percent)
-        inner.set_cond_hint(unit.hint, unit.strength, percents, vae=vae)
-        if unit.union_type != "auto":
-            inner.set_extra_arg("control_type", [union_types()[unit.union_type]])
-        member = StackedControl(unit, inner)
+        if unit.fit == "region":
+            if not area:
+                continue
+            unit = _in_region(unit, hints.region_of(area, unit.hint))
+        member = StackedControl(unit, _inner(unit, vae))
         member.set_previous_controlnet(previous)
         previous = member
     return previous
+
+
+def _in_region(unit: Unit, region: hints.Region) -> Unit:
+    return replace(
+        unit,
+        hint=region.cut(unit.hint),
+        effect_mask=None if unit.effect_mask is None else unit.effect_mask.cut(region),
+        inpaint_mask=None if unit.inpaint_mask is None else region.cut(unit.inpaint_mask),
+    )
+
+
+def _inner(unit: Unit, vae: Any) -> Any:
+    """A copy of the unit's net with its hint set: what is painted anew removed from it as the net was taught."""
+    inner, hint, concat = unit.net.copy(), unit.hint, []
+    if unit.inpaint_mask is not None:
+        bilinear = partial(resized, method="bilinear", crop="center")
+        if getattr(inner, "concat_mask", False):
+            hint = hints.inpainted(hint, unit.inpaint_mask, 0.0, bilinear)
+            concat = [1.0 - unit.inpaint_mask.unsqueeze(1)]
+        else:
+            hint = _without_painted(unit, bilinear)
+    inner.set_cond_hint(hint, unit.strength, (unit.start_percent, unit.end_percent), vae=vae, extra_concat=concat)
+    if types := union_types_of(unit):
+        inner.set_extra_arg("control_type", [kind.number for kind in types])
+    return inner
+
+
+def _without_painted(unit: Unit, resize: hints.Resize) -> torch.Tensor:
+    assert unit.inpaint_mask is not None
+    types = union_types_of(unit)
+    if not types:
+        return hints.inpainted(unit.hint, unit.inpaint_mask, hints.REMOVED["inpaint"], resize)
+    parts = [
+        hints.inpainted(part, unit.inpaint_mask, hints.REMOVED[REPAINT], resize) if kind.name == REPAINT else part
+        for part, kind in zip(unions.hints_by_type(unit.hint, len(types)), types, strict=True)
+    ]
+    rows = max(part.shape[0] for part in parts)
+    return torch.cat([hints.for_frames(part, range(rows)) for part in parts])
 
 
 def union_types() -> dict[str, int]:
@@ -346,34 +512,79 @@ def union_types() -> dict[str, int]:
     return dict(UNION_CONTROLNET_TYPES)
 
 
-def _refuse_unfit_unit(unit: Unit, vae: Any) -> None:
+def union_types_of(unit: Unit) -> tuple[unions.UnionType, ...]:
+    """The types that a unit names; none for "auto". Raises TextError for what does not parse."""
+    return () if unit.union_type == unions.AUTO else unions.parse(unit.union_type, _offered(unit.net))
+
+
+def _offered(net: Any) -> dict[str, int]:
+    """The types that a net has, by the host's names; none where it is no union net."""
+    count = getattr(getattr(net, "control_model", None), "num_control_type", 0)
+    return {name: number for name, number in union_types().items() if number < count}
+
+
+def shape_of(net: Any) -> str:
+    """BLOCKS where a net's residuals are those of a UNet's blocks, FEATURES where they are a T2I-Adapter's features.
+
+    Both are feature maps, row by row: they can be weighed, masked, and computed for some rows only. Empty for any other
+    net. A Control-LoRA's module is built when the run starts.
+    """
+    module = getattr(net, "control_model", None)
+    if isinstance(net, comfy.controlnet.ControlLora) or isinstance(module, comfy.cldm.cldm.ControlNet):
+        return BLOCKS
+    features = (t2i_adapter.Adapter, t2i_adapter.Adapter_light)
+    return FEATURES if isinstance(getattr(net, "t2i_model", None), features) else ""
+
+
+# -- before sampling: what cannot be ------------------------------------------------------------------------------
+
+
+def refuse_unfit(unit: Unit, vae: Any) -> None:
     """Raise ValueError for a unit that asks its net for what it cannot do, or that lacks what the net needs."""
     net, said = unit.net, describe(unit)
     if net.latent_format is not None and vae is None:
         raise ValueError(f"{said} takes its hint as latents: connect the model's VAE to Apply Control Stack")
-    if unit.shapes_residuals and not _is_cldm(net):
+    if unit.shapes_residuals and not shape_of(net):
         raise ValueError(
-            f"{said}: mode {unit.mode!r}, layers and effect_mask are built for ControlNets of SD1.5, SD2 and SDXL "
-            "only. Use mode 'balanced' and leave layers and effect_mask empty, or choose such a net."
+            f"{said}: mode {unit.mode!r}, layers and effect_mask are built for ControlNets and T2I-Adapters of SD1.5, "
+            "SD2 and SDXL only. Use mode 'balanced' and leave layers and effect_mask empty, or choose such a net."
         )
-    if unit.union_type != "auto":
+    if unit.union_type != unions.AUTO:
         _refuse_union_type(unit, said)
-
-
-def _is_cldm(net: Any) -> bool:
-    """A net whose residuals are a UNet's feature maps: ControlNets of SD and SDXL, and Control-LoRAs (built at run)."""
-    module = getattr(net, "control_model", None)
-    return isinstance(net, comfy.controlnet.ControlLora) or isinstance(module, comfy.cldm.cldm.ControlNet)
+    _refuse_inpainting(unit, said)
 
 
 def _refuse_union_type(unit: Unit, said: str) -> None:
-    known = union_types()
-    offered = getattr(getattr(unit.net, "control_model", None), "num_control_type", 0)
-    allowed = [name for name, number in known.items() if number < offered]
-    if not allowed:
+    offered = _offered(unit.net)
+    if not offered:
         raise ValueError(f"{said} is no union ControlNet: leave union_type at 'auto'")
-    if unit.union_type not in allowed:
-        raise ValueError(f"{said} has no type {unit.union_type!r}: choose 'auto' or one of {', '.join(allowed)}")
+    types = unions.parse(unit.union_type, union_types())
+    for kind in types:
+        if kind.name not in offered:
+            raise ValueError(f"{said} has no type {kind.name!r}: choose 'auto' or one of {', '.join(offered)}")
+    unions.hints_by_type(unit.hint, len(types))
+
+
+REPAINT = "repaint"
+_TAUGHT_MINUS_ONE = re.compile(r"control_v11p_sd15_inpaint")
+
+
+def _refuse_inpainting(unit: Unit, said: str) -> None:
+    """A mask where the net has no use for one, or none where it needs one."""
+    wants = getattr(unit.net, "concat_mask", False)
+    if unit.inpaint_mask is None:
+        taught = unit.source is not None and _TAUGHT_MINUS_ONE.search(unit.source.name) is not None
+        if wants or (taught and float(unit.hint.min()) >= 0.0):
+            raise ValueError(
+                f"{said} is an inpainting net: connect inpaint_mask of Add Control (white: what is painted anew)"
+            )
+        return
+    if wants:
+        return
+    if shape_of(unit.net) != BLOCKS:
+        raise ValueError(f"{said} takes no inpaint_mask: leave it empty, or use effect_mask for where control acts")
+    if _offered(unit.net) and REPAINT not in {kind.name for kind in union_types_of(unit)}:
+        raise ValueError(f"{said} takes an inpaint_mask for its type {REPAINT!r} only: name it in union_type")
 
 
 # -- names for sentences ------------------------------------------------------------------------------------------
@@ -383,9 +594,9 @@ def source_of(net: Any) -> Source | None:
     """What is known of a control object: what Load wrote down, else what its module's keys tell."""
     if tagged := getattr(net, TAG, None):
         return tagged
-    module = getattr(net, "control_model", None)
-    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()} if module is not None else {}
-    identity = families.identify(shapes)
+    module = getattr(net, "control_model", None) or getattr(net, "t2i_model", None)
+    weights = module.state_dict() if module is not None else getattr(net, "control_weights", {})  # a Control-LoRA's
+    identity = families.identify({key: tuple(value.shape) for key, value in weights.items()})
     return Source(type(net).__name__, identity) if identity is not None and identity.is_control else None
 
 
@@ -398,9 +609,7 @@ def refuse_mismatch(unit: Unit, model_config: Any) -> None:
     """Raise ValueError where a unit's net cannot act on the model that the host describes by `model_config`."""
     if unit.source is None:
         return
-    model = families.Model(
-        tuple(base.__name__ for base in type(model_config).__mro__),
-        families.unet_from_config(model_config.unet_config),
-    )
+    classes = tuple(base.__name__ for base in type(model_config).__mro__)
+    model = families.model_of(classes, model_config.unet_config)
     if sentence := families.mismatch(unit.source.name, unit.source.identity, model):
         raise ValueError(sentence)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -28,7 +28,12 @@ class Unet:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a file is. `folder`: where the host looks for it; `base`: the base model it was made for."""
+    """What a file is. `folder`: where the host looks for it; `base`: the base model it was made for.
+
+    `width`: the width of the tokens that a net for a transformer adds to; `needs`: what the net takes beside its hint
+    ("vae": to make latents of it, "mask": what is painted anew); `served_by`: the node that uses such a file, where it
+    is none of ours.
+    """
 
     family: str
     folder: str
@@ -36,11 +41,14 @@ class Identity:
     unet: Unet | None = None
     union_types: int = 0
     hint: str = ""
-    needs: str = ""
+    needs: tuple[str, ...] = ()
+    width: int = 0
+    served_by: str = ""
 
     @property
     def is_control(self) -> bool:
-        return self.folder == "controlnet"
+        """The host's loader makes a control object of it."""
+        return self.folder == CONTROL and not self.served_by
 
     def __str__(self) -> str:
         return f"{self.family} for {self.base}" if self.base else self.family
@@ -56,20 +64,35 @@ class Source:
 
 @dataclass(frozen=True)
 class Rule:
-    """A family and the keys that tell it: all of `has`, and some key that matches the pattern `like`."""
+    """A family and what tells it: all keys of `has`, some key that matches `like`, and a shape or metadata (`when`).
+
+    `base` is a name or is read from the shapes; `width` and `types` name the tensor whose first axis tells them.
+    """
 
     family: str
     folder: str
     has: tuple[str, ...] = ()
     like: str = ""
     base: str | Callable[[Shapes], str] = ""
-    needs: str = ""
+    needs: tuple[str, ...] = ()
+    when: Callable[[Shapes, Mapping[str, str]], bool] | None = None
+    width: str = ""
+    types: str = ""
+    served_by: str = ""
 
-    def matches(self, shapes: Shapes) -> bool:
+    def matches(self, shapes: Shapes, metadata: Mapping[str, str]) -> bool:
         if not all(key in shapes for key in self.has):
             return False
-        return not self.like or any(re.search(self.like, key) for key in shapes)
+        if self.like and not any(re.search(self.like, key) for key in shapes):
+            return False
+        return self.when is None or self.when(shapes, metadata)
 
+
+CONTROL = "controlnet"
+PATCH = "model_patches"
+ACN = "ComfyUI-Advanced-ControlNet"
+NOWHERE = "diffusers (no ComfyUI node is known here)"
+VAE = ("vae",)
 
 CONTEXT_BASES = {768: "SD1.5", 1024: "SD2", 2048: "SDXL", 1280: "SDXL refiner"}
 
@@ -79,76 +102,255 @@ def _control_lora_base(shapes: Shapes) -> str:
     return CONTEXT_BASES.get(next(iter(widths)), "") if len(widths) == 1 else ""
 
 
+def _t2i_base(shapes: Shapes) -> str:
+    """SDXL's adapters fold 16 x 16 pixels into channels, SD1.5's 8 x 8: 3 or 1 channels of picture either way."""
+    key = next((k for k in ("conv_in.weight", "adapter.conv_in.weight", "body.0.in_conv.weight") if k in shapes), "")
+    folded = axis(shapes, key, 1)
+    return {3 * 64: "SD1.5", 64: "SD1.5", 3 * 256: "SDXL", 256: "SDXL"}.get(folded, "")
+
+
+def axis(shapes: Shapes, key: str, number: int) -> int:
+    """Length of one axis of a tensor, 0 where the file has no such tensor or axis."""
+    shape = shapes.get(key, ())
+    return shape[number] if len(shape) > number else 0
+
+
+def reads(key: str, *counts: int) -> Callable[[Shapes, Mapping[str, str]], bool]:
+    """A condition: the layer `key` reads one of `counts` channels."""
+    return lambda shapes, _: axis(shapes, key, 1) in counts
+
+
+def noted(key: str) -> Callable[[Shapes, Mapping[str, str]], bool]:
+    """A condition: the file's metadata has an entry that ends in `key`."""
+    return lambda _, metadata: any(name.endswith(key) for name in metadata)
+
+
+BLOCK = "controlnet_blocks.0.weight"
+
+
+def _instantx(embedder: str) -> tuple[Rule, ...]:
+    """Flux nets that read latents: 16 channels in 2 x 2 patches, 17 where a mask comes with them."""
+    mode = "controlnet_mode_embedder.weight"
+    plain = Rule("InstantX ControlNet", CONTROL, (BLOCK, embedder), base="Flux", needs=VAE, width=BLOCK)
+    masked = replace(plain, family="Flux inpainting ControlNet", when=reads(embedder, 68), needs=("vae", "mask"))
+    return masked, replace(plain, family="Flux union ControlNet", has=(*plain.has, mode), types=mode), plain
+
+
 # Order is meaning: a wrapped or special form stands above the plain one that its keys also match.
 RULES: tuple[Rule, ...] = (
-    # ControlNets of other packs and model patches, which other nodes of the host serve.
-    Rule("Anima LLLite", "model_patches", ("lllite_conditioning1.conv1.weight",), base="Anima"),
-    Rule("ControlNet-LLLite", "another pack's folder", like=r"^lllite_(unet|mid)", base="SD1.5 or SDXL"),
-    Rule("Qwen-Image DiffSynth patch", "model_patches", ("controlnet_blocks.0.y_rms.weight",), base="Qwen-Image"),
-    Rule("Z-Image Fun patch", "model_patches", ("control_all_x_embedder.2-1.weight",), base="Z-Image"),
-    Rule("Wan Uni3C patch", "model_patches", ("controlnet_patch_embedding.weight",), base="Wan"),
-    Rule("SUPIR patch", "model_patches", ("model.control_model.input_hint_block.0.weight",), base="SDXL"),
+    # Model patches, which other nodes of the host serve.
     Rule(
-        "AnimateDiff SparseCtrl", "another pack's folder", like=r"controlnet.*motion_modules|input_hint_block.*conv_in"
+        "Anima LLLite",
+        PATCH,
+        ("lllite_conditioning1.conv1.weight",),
+        base="Anima",
+        served_by="Apply Anima LLLite (after Load Model Patch)",
     ),
+    Rule(
+        "Qwen-Image DiffSynth patch",
+        PATCH,
+        ("controlnet_blocks.0.y_rms.weight",),
+        base="Qwen-Image",
+        needs=VAE,
+        served_by="Apply Qwen Image DiffSynth ControlNet (after Load Model Patch)",
+    ),
+    Rule(
+        "Z-Image Fun patch",
+        PATCH,
+        ("control_all_x_embedder.2-1.weight",),
+        base="Z-Image",
+        needs=VAE,
+        served_by="Apply Z-Image Fun ControlNet (after Load Model Patch)",
+    ),
+    Rule(
+        "Wan Uni3C patch",
+        PATCH,
+        ("controlnet_patch_embedding.weight",),
+        base="Wan",
+        needs=VAE,
+        served_by="Apply Wan Uni3C ControlNet (after Load Model Patch)",
+    ),
+    Rule(
+        "MiniMax-H3 Fun patch",
+        PATCH,
+        ("control_proj_in.weight", "control_blocks.0.adaln_proj.linear.weight"),
+        base="MiniMax-H3",
+        needs=VAE,
+        served_by="MiniMax H3 Fun ControlNet Apply (after Load Model Patch, newest ComfyUI)",
+    ),
+    Rule(
+        "SUPIR patch",
+        PATCH,
+        like=r"^(model\.control_model|control_model)\.input_hint_block\.0\.weight$",
+        when=lambda shapes, _: any("project_modules." in key for key in shapes),
+        base="SDXL",
+        needs=VAE,
+        served_by="Apply SUPIR Patch (after Load Model Patch)",
+    ),
+    # ControlNets that the host cannot load; other packs serve them.
+    Rule("ControlNet-LLLite", CONTROL, like=r"^lllite_(unet|mid)", base="SD1.5 or SDXL", served_by=ACN),
+    Rule(
+        "AnimateDiff SparseCtrl",
+        CONTROL,
+        like=r"motion_modules\.",
+        when=lambda shapes, _: any("controlnet" in key for key in shapes),
+        base="SD1.5",
+        served_by=ACN,
+    ),
+    Rule(
+        "SVD ControlNet",
+        CONTROL,
+        like=r"temporal_res_block\.",
+        when=lambda shapes, _: any("controlnet" in key for key in shapes),
+        base="SVD",
+        served_by=ACN,
+    ),
+    Rule("CtrLoRA", CONTROL, like=r"lora_layer\.", base="SD1.5", served_by=ACN),
+    Rule(
+        "Flux 2 Fun ControlNet",
+        CONTROL,
+        ("control_img_in.weight", "control_transformer_blocks.0.after_proj.weight"),
+        base="Flux 2",
+        needs=VAE,
+        width="control_img_in.weight",
+        served_by="comfyui-flux2fun-controlnet",
+    ),
+    Rule(
+        "ControlNet-XS",
+        CONTROL,
+        ("control_to_base_for_conv_in.weight", "controlnet_cond_embedding.conv_in.weight"),
+        base="SD2 or SDXL",
+        served_by=NOWHERE,
+    ),
+    Rule("Sana ControlNet", CONTROL, (BLOCK, "input_block.weight"), base="Sana", served_by=NOWHERE),
+    Rule("CogVideoX ControlNet", CONTROL, like=r"^controlnet_encode_first\.", base="CogVideoX", served_by=NOWHERE),
     # What the host's loader builds.
-    Rule("Control-LoRA", "controlnet", ("lora_controlnet",), base=_control_lora_base),
-    Rule("HunyuanDiT ControlNet", "controlnet", ("after_proj_list.18.bias",), base="HunyuanDiT", needs="vae"),
-    Rule("union ControlNet", "controlnet", ("control_add_embedding.linear_1.bias", "task_embedding")),
-    Rule("ControlNet (diffusers)", "controlnet", ("controlnet_cond_embedding.conv_in.weight",)),
-    Rule("ControlNet (difference)", "controlnet", ("control_model.zero_convs.0.0.weight", "difference")),
-    Rule("ControlNet", "controlnet", ("control_model.zero_convs.0.0.weight",)),
-    Rule("ControlNet", "controlnet", ("zero_convs.0.0.weight", "input_hint_block.0.weight")),
+    Rule("Control-LoRA", CONTROL, ("lora_controlnet",), base=_control_lora_base),
+    Rule(
+        "HunyuanDiT ControlNet",
+        CONTROL,
+        ("after_proj_list.18.bias",),
+        base="HunyuanDiT",
+        needs=VAE,
+        width="after_proj_list.18.bias",
+    ),
+    Rule(
+        "union ControlNet",
+        CONTROL,
+        ("control_add_embedding.linear_1.bias", "task_embedding"),
+        types="task_embedding",
+    ),
+    Rule("ControlNet (diffusers)", CONTROL, ("controlnet_cond_embedding.conv_in.weight",)),
+    Rule("ControlNet (difference)", CONTROL, ("control_model.zero_convs.0.0.weight", "difference")),
+    Rule("ControlNet", CONTROL, ("control_model.zero_convs.0.0.weight",)),
+    Rule("ControlNet", CONTROL, ("zero_convs.0.0.weight", "input_hint_block.0.weight")),
     Rule(
         "XLabs ControlNet",
-        "controlnet",
-        ("controlnet_blocks.0.weight", "double_blocks.0.img_attn.norm.key_norm.scale"),
+        CONTROL,
+        (BLOCK, "input_hint_block.0.weight"),
+        like=r"^double_blocks\.",
         base="Flux",
+        width=BLOCK,
     ),
-    Rule("MistoLine ControlNet", "controlnet", ("controlnet_blocks.0.linear.weight",), base="Flux"),
+    Rule(
+        "MistoLine ControlNet",
+        CONTROL,
+        ("controlnet_blocks.0.linear.weight",),
+        base="Flux",
+        width="controlnet_blocks.0.linear.weight",
+    ),
     Rule(
         "SD3.5 ControlNet",
-        "controlnet",
-        (
-            "controlnet_blocks.0.weight",
-            "pos_embed_input.proj.weight",
-            "transformer_blocks.0.adaLN_modulation.1.bias",
-        ),
+        CONTROL,
+        (BLOCK, "pos_embed_input.proj.weight", "transformer_blocks.0.adaLN_modulation.1.bias"),
         base="SD3",
-        needs="vae",
+        needs=VAE,
+        width=BLOCK,
     ),
     Rule(
-        "SD3 ControlNet",
-        "controlnet",
-        ("controlnet_blocks.0.weight", "pos_embed_input.proj.weight"),
+        "SD3 inpainting ControlNet",
+        CONTROL,
+        (BLOCK, "pos_embed_input.proj.weight"),
+        when=reads("pos_embed_input.proj.weight", 17),
         base="SD3",
-        needs="vae",
+        needs=("vae", "mask"),
+        width=BLOCK,
+    ),
+    Rule("SD3 ControlNet", CONTROL, (BLOCK, "pos_embed_input.proj.weight"), base="SD3", needs=VAE, width=BLOCK),
+    Rule(
+        "Qwen-Image inpainting ControlNet",
+        CONTROL,
+        (BLOCK, "transformer_blocks.0.img_mlp.net.0.proj.weight"),
+        when=reads("controlnet_x_embedder.weight", 68),
+        base="Qwen-Image",
+        needs=("vae", "mask"),
+        width=BLOCK,
     ),
     Rule(
         "Qwen-Image ControlNet",
-        "controlnet",
-        ("controlnet_blocks.0.weight", "transformer_blocks.0.img_mlp.net.0.proj.weight"),
+        CONTROL,
+        (BLOCK, "transformer_blocks.0.img_mlp.net.0.proj.weight"),
         base="Qwen-Image",
-        needs="vae",
+        needs=VAE,
+        width=BLOCK,
     ),
-    Rule(
-        "InstantX ControlNet",
-        "controlnet",
-        ("controlnet_blocks.0.weight", "controlnet_x_embedder.weight"),
-        base="Flux",
-        needs="vae",
-    ),
+    # InstantX's layout for Flux: a file says x_embedder where the host's module says pos_embed_input.
+    *_instantx("controlnet_x_embedder.weight"),
+    *_instantx("pos_embed_input.weight"),
     Rule(
         "Qwen-Image Fun ControlNet",
-        "controlnet",
+        CONTROL,
         ("control_blocks.0.after_proj.weight", "control_img_in.weight"),
         base="Qwen-Image",
-        needs="vae",
+        needs=VAE,
+        width="control_img_in.weight",
     ),
-    Rule("T2I-Adapter", "controlnet", ("adapter.body.0.resnets.0.block1.weight",)),
-    Rule("T2I-Adapter", "controlnet", ("body.0.in_conv.weight",)),
-    Rule("T2I-Adapter", "controlnet", ("conv_in.weight", "body.0.block1.weight")),
-    Rule("T2I-Adapter", "controlnet", like=r"^adapter$"),
+    Rule("T2I-Adapter", CONTROL, ("adapter.body.0.resnets.0.block1.weight",), base=_t2i_base),
+    Rule("T2I-Adapter", CONTROL, ("body.0.in_conv.weight",), base=_t2i_base),
+    Rule("T2I-Adapter", CONTROL, ("conv_in.weight", "body.0.block1.weight"), base=_t2i_base),
+    Rule("T2I-Adapter", CONTROL, like=r"^adapter$"),
+    Rule(
+        "Cascade ControlNet", CONTROL, like=r"^backbone\.(0\.0\.weight|10\.blocks\.0\.weight)$", base="Stable Cascade"
+    ),
+    # Control that is a whole base model or a LoRA: no net beside the model, so nothing to stack.
+    Rule(
+        "Wan VACE model",
+        "diffusion_models",
+        like=r"(^|\.)vace_patch_embedding\.weight$",
+        base="Wan",
+        served_by="Load Diffusion Model and WanVaceToVideo",
+    ),
+    Rule(
+        "Wan Fun Camera model",
+        "diffusion_models",
+        like=r"(^|\.)control_adapter\.conv\.weight$",
+        base="Wan",
+        served_by="Load Diffusion Model and WanCameraImageToVideo",
+    ),
+    Rule(
+        "Flux Canny or Depth model",
+        "diffusion_models",
+        ("img_in.weight", "double_blocks.0.img_attn.proj.weight"),
+        when=reads("img_in.weight", 128),
+        base="Flux",
+        served_by="Load Diffusion Model and InstructPixToPixConditioning",
+    ),
+    Rule(
+        "Flux Canny or Depth LoRA",
+        "loras",
+        like=r"(^|\.)(img_in|x_embedder)\.lora_A\.weight$",
+        when=lambda shapes, _: any(s[-1:] == (128,) for k, s in shapes.items() if "img_in.lora_A" in k),
+        base="Flux",
+        served_by="Load LoRA and InstructPixToPixConditioning",
+    ),
+    Rule(
+        "LTX IC-LoRA",
+        "loras",
+        like=r"\.lora_(A|B|up|down)\.",
+        when=noted("reference_downscale_factor"),
+        base="LTX",
+        served_by="Load LoRA and LTXVAddGuide",
+    ),
     # What people put into the wrong folder.
     Rule("IP-Adapter", "ipadapter", like=r"^(ip_adapter\.|image_proj\.)"),
     Rule(
@@ -174,14 +376,23 @@ RULES: tuple[Rule, ...] = (
 
 def identify(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Identity | None:
     """What a file with these keys is; None where no rule knows it."""
-    rule = next((rule for rule in RULES if rule.matches(shapes)), None)
+    metadata = metadata or {}
+    rule = next((rule for rule in RULES if rule.matches(shapes, metadata)), None)
     if rule is None:
         return None
-    unet = unet_of(shapes) if rule.folder == "controlnet" else None
+    unet = unet_of(shapes) if rule.folder == CONTROL else None
     base = rule.base(shapes) if callable(rule.base) else rule.base
-    types = shapes.get("task_embedding", (0,))[0] if "union" in rule.family else 0
-    hint = (metadata or {}).get("controlstack.hint", "")
-    return Identity(rule.family, rule.folder, base or (unet.base if unet else ""), unet, types, hint, rule.needs)
+    return Identity(
+        rule.family,
+        rule.folder,
+        base or (unet.base if unet else ""),
+        unet,
+        axis(shapes, rule.types, 0),
+        metadata.get("controlstack.hint", ""),
+        rule.needs,
+        axis(shapes, rule.width, 0),
+        rule.served_by,
+    )
 
 
 _ZERO_CONVOLUTION = re.compile(r"(?:zero_convs|controlnet_down_blocks)\.(\d+)(?:\.0)?\.weight$")
@@ -210,6 +421,16 @@ def unet_from_config(config: Mapping[str, Any]) -> Unet | None:
     return Unet(context, tuple(skips))
 
 
+def token_width(config: Mapping[str, Any]) -> int:
+    """Width of the tokens of a transformer, from the host's description of it; 0 where it does not say."""
+    if isinstance(width := config.get("hidden_size"), int):
+        return width
+    if "context_embedder_config" in config and isinstance(depth := config.get("depth"), int):
+        return 64 * depth  # SD3's transformers are 64 wide for each of their blocks
+    heads, head_width = config.get("num_attention_heads"), config.get("attention_head_dim")
+    return heads * head_width if isinstance(heads, int) and isinstance(head_width, int) else 0
+
+
 # The host's class of a base model that is no UNet → the name that people use, and the bases whose nets it accepts.
 MODEL_BASES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "SD3": ("SD3", ("SD3",)),
@@ -220,10 +441,16 @@ MODEL_BASES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "HunyuanVideo": ("HunyuanVideo", ("HunyuanVideo",)),
     "QwenImage": ("Qwen-Image", ("Qwen-Image",)),
     "ZImage": ("Z-Image", ("Z-Image",)),
+    "Lumina2": ("Lumina 2", ()),
     "Anima": ("Anima", ("Anima",)),
     "WAN21_T2V": ("Wan", ("Wan",)),
+    "LTXV": ("LTX", ("LTX",)),
+    "SVD_img2vid": ("SVD", ("SVD",)),
     "Stable_Cascade_C": ("Stable Cascade", ("Stable Cascade",)),
+    "Stable_Cascade_B": ("Stable Cascade B", ()),
 }
+# T2I-Adapters give feature maps by width alone, so those of SD1.5 run on SD2 as well.
+SAME_WIDTHS = {("SD1.5", "SD2"), ("SD2", "SD1.5")}
 
 
 @dataclass(frozen=True)
@@ -232,33 +459,56 @@ class Model:
 
     classes: tuple[str, ...]
     unet: Unet | None = None
+    width: int = 0
 
     @property
     def base(self) -> str:
         if self.unet is not None:
             return self.unet.base
-        known = next((MODEL_BASES[name][0] for name in self.classes if name in MODEL_BASES), None)
-        return known or self.classes[0]
+        return next((MODEL_BASES[name][0] for name in self.classes if name in MODEL_BASES), self.classes[0])
+
+    @property
+    def is_known(self) -> bool:
+        return self.unet is not None or any(name in MODEL_BASES for name in self.classes)
 
     def accepts(self, net: Identity) -> bool | None:
         """Whether `net` can act on this model; None where that cannot be told."""
+        if not self.is_known:
+            return None
         if net.unet is not None:
-            known = self.unet is not None or any(name in MODEL_BASES for name in self.classes)
-            return net.unet == self.unet if known else None
-        if not net.base or "T2I" in net.family:
+            return net.unet == self.unet
+        if not net.base:
             return None
         if self.unet is not None:
-            return net.base == self.base if net.base in CONTEXT_BASES.values() else False
-        return next((net.base in MODEL_BASES[name][1] for name in self.classes if name in MODEL_BASES), None)
+            return self._unet_accepts(net)
+        bases = next(MODEL_BASES[name][1] for name in self.classes if name in MODEL_BASES)
+        return net.base in bases and (not net.width or not self.width or net.width == self.width)
+
+    def _unet_accepts(self, net: Identity) -> bool | None:
+        if net.base not in CONTEXT_BASES.values():
+            return False
+        if net.base == self.base:
+            return True
+        unsure = self.base not in CONTEXT_BASES.values() or (net.base, self.base) in SAME_WIDTHS
+        return None if unsure and "T2I" in net.family else False
+
+
+def model_of(classes: tuple[str, ...], config: Mapping[str, Any]) -> Model:
+    """A base model from the names of the host's class and the host's description of its network."""
+    return Model(classes, unet_from_config(config), token_width(config))
 
 
 def mismatch(name: str, net: Identity, model: Model) -> str:
     """The sentence for a net that cannot act on a model; empty where it can, or where that cannot be told."""
     if model.accepts(net) is not False:
         return ""
-    same = net.unet is not None and model.unet is not None and net.unet.context == model.unet.context
-    depth = f", but with {len(net.unet.skips)} blocks of other widths" if same and net.unet else ""
+    of_model = f"a model of {net.base}"
+    depth, wide = "", ""
+    if net.unet is not None and model.unet is not None and net.unet.context == model.unet.context:
+        depth = f", but with {len(net.unet.skips)} blocks of other widths"
+    elif net.width and model.width and net.width != model.width and net.base == model.base:
+        depth, wide, of_model = f", {net.width} wide", f", {model.width} wide", f"the {net.base} that it was made for"
     return (
-        f"ControlNet {name!r} ({net}{depth}) does not fit the model, which is {model.base}. "
-        f"Choose a net made for {model.base}, or a model of {net.base}."
+        f"ControlNet {name!r} ({net}{depth}) does not fit the model, which is {model.base}{wide}. "
+        f"Choose a net made for {model.base}{wide}, or {of_model}."
     )

@@ -1,8 +1,8 @@
 """Residuals: what a ControlNet adds to a UNet, `{"input" | "middle" | "output": [Tensor | None]}`.
 
 "output" holds one (rows, C, h, w) tensor for each input block, to be added to its skip connection; "middle" one for the
-middle block; "input" is what T2I-Adapters add after input blocks. The UNet pops from these lists, so every function
-returns new ones, and none writes to a tensor that it did not make.
+middle block; "input" is what T2I-Adapters add after input blocks, the deepest first. The UNet pops from these lists, so
+every function returns new ones, and none writes to a tensor that it did not make.
 """
 
 from __future__ import annotations
@@ -22,15 +22,25 @@ def merge(previous: Residuals | None, own: Residuals) -> Residuals:
     return {place: _added(previous.get(place, []), own.get(place, [])) for place in PLACES}
 
 
-def weigh(residuals: Residuals, weights: Callable[[int], Sequence[float]]) -> Residuals:
-    """Multiply each residual by its weight; `weights(count)` gives them from the first input block to the middle."""
-    output, middle = residuals.get("output", []), residuals.get("middle", [])
-    by_depth = weights(len(output) + len(middle))
-    return {
-        "input": list(residuals.get("input", [])),
-        "output": [_times(r, w) for r, w in zip(output, by_depth, strict=False)],
-        "middle": [_times(r, w) for r, w in zip(middle, by_depth[len(output) :], strict=False)],
-    }
+Weights = Callable[[int, list[int]], Sequence[float]]
+"""A number of residuals and their heights, from shallow to deep → a weight for each."""
+
+
+def weigh(residuals: Residuals, weights: Weights) -> Residuals:
+    """Multiply each residual by its weight; those of a ControlNet run from the first input block to the middle."""
+    weighed: Residuals = {place: list(residuals.get(place, [])) for place in PLACES}
+    found = by_depth(weighed)
+    by_block = weights(len(found), [residual.shape[-2] for _, _, residual in found])
+    for (place, i, residual), weight in zip(found, by_block, strict=True):
+        weighed[place][i] = residual if weight == 1.0 else residual * weight
+    return weighed
+
+
+def by_depth(residuals: Residuals) -> list[tuple[str, int, torch.Tensor]]:
+    """The residuals that there are, from the shallowest to the deepest, each with its place and index."""
+    features = [("input", i) for i in reversed(range(len(residuals.get("input", []))))]
+    blocks = [(place, i) for place in ("output", "middle") for i in range(len(residuals.get(place, [])))]
+    return [(place, i, found) for place, i in features + blocks if (found := residuals[place][i]) is not None]
 
 
 def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -> Residuals:
@@ -39,18 +49,14 @@ def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -
 
 
 def spread_rows(residuals: Residuals, rows: Sequence[int], total: int) -> Residuals:
-    """Residuals computed for some `rows` of a batch of `total`, zero for all others: (len(rows), …) → (total, …)."""
+    """Residuals computed for some `rows` of a batch of `total`, zero for all others: → (total, …)."""
 
     def spread(residual: torch.Tensor) -> torch.Tensor:
         whole = residual.new_zeros((total, *residual.shape[1:]))
-        whole[list(rows)] = residual
+        whole[list(rows)] = residual  # one for all is written to each
         return whole
 
     return each(residuals, spread)
-
-
-def _times(residual: torch.Tensor | None, weight: float) -> torch.Tensor | None:
-    return residual if residual is None or weight == 1.0 else residual * weight
 
 
 def _added(previous: list[torch.Tensor | None], own: list[torch.Tensor | None]) -> list[torch.Tensor | None]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from .families import Source
-from .layers import Layers
+from .layers import SOFT_BASE, Layers
 from .masks import EffectMask
 from .schedule import Schedule
 
@@ -17,31 +19,47 @@ from .schedule import Schedule
 MODES = ("balanced", "prompt", "control", "cond_only")
 FITS = ("crop", "stretch", "pad", "region")
 SPEEDS = ("exact", "fast", "approximate")
-BUILT = {"mode": ("balanced", "cond_only"), "fit": ("crop",), "speed": ("exact",)}
+BUILT = {"mode": MODES, "fit": FITS, "speed": ("exact",)}
+# What a mode means: soft over depth (where `layers` says nothing itself), and on the positive prompt only.
+SOFT = ("prompt", "control")
+ON_POSITIVE = ("control", "cond_only")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One net of a stack. `net`: the host's control object; `hint`: (B,C,H,W); percents in [0,1] of sampling."""
+    """One net of a stack. `net`: the host's control object; `hint`: (B,C,H,W); percents in [0,1] of sampling.
+
+    `frame_schedule` is over the numbers of batch entries or frames; `inpaint_mask`, (B,H,W), is 1 where the picture is
+    painted anew.
+    """
 
     net: Any
-    hint: Any
+    hint: torch.Tensor
     strength: float = 1.0
     start_percent: float = 0.0
     end_percent: float = 1.0
     mode: str = "balanced"
+    fit: str = "crop"
     schedule: Schedule = field(default_factory=Schedule)
     layers: Layers = field(default_factory=Layers)
+    frame_schedule: Schedule = field(default_factory=Schedule)
     effect_mask: EffectMask | None = None
+    inpaint_mask: torch.Tensor | None = None
     union_type: str = "auto"
     source: Source | None = None
 
     @property
+    def depth(self) -> Layers:
+        """Its weighting over depth: what `layers` says, else its mode's own."""
+        return Layers("soft", (SOFT_BASE,)) if self.mode in SOFT and not self.layers.kind else self.layers
+
+    @property
     def is_idle(self) -> bool:
         """Nothing of it can ever reach the image: its net need not be loaded."""
-        zero = self.strength == 0.0 or self.schedule.is_zero or self.layers.is_zero
+        schedules = self.schedule.is_zero or self.frame_schedule.is_zero
         masked_out = self.effect_mask is not None and self.effect_mask.is_zero
-        return zero or masked_out or self.start_percent > self.end_percent
+        zero = self.strength == 0.0 or schedules or masked_out or self.layers.is_zero
+        return zero or self.start_percent > self.end_percent
 
     @property
     def is_instant(self) -> bool:
@@ -49,9 +67,18 @@ class Unit:
         return self.start_percent == self.end_percent
 
     @property
+    def on_positive_only(self) -> bool:
+        return self.mode in ON_POSITIVE
+
+    def acts_on(self, frame: int) -> bool:
+        """Whether anything of it reaches this batch entry or frame."""
+        masked_out = self.effect_mask is not None and not self.effect_mask.acts_on(frame)
+        return not masked_out and self.frame_schedule.at(frame) != 0.0
+
+    @property
     def shapes_residuals(self) -> bool:
-        """It asks for more than strength and time: single rows, depth or place."""
-        return self.mode != "balanced" or self.layers.kind != "" or self.effect_mask is not None
+        """It asks for more than strength over time and frames: single prompts, depth or place."""
+        return self.on_positive_only or self.depth.kind != "" or self.effect_mask is not None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..control.adapter import TAG
-from ..control.families import Identity, Source, identify
+from ..control.families import CONTROL, Identity, Source, identify
 from ..control.files import FileError, Header, is_safetensors, read_header
 from .schema import schema
 
@@ -50,10 +50,7 @@ def names() -> list[str]:
 def load(name: str) -> Any:
     """The host's control object for a file, tagged with its Source. Raises FileError with a sentence to act on."""
     if name.startswith(f"{PATCHES}/"):
-        raise FileError(
-            f"{name}: model patches as stack members are not built yet. "
-            "Load it with the host's ModelPatchLoader and apply it with its own node."
-        )
+        _refuse_patch(name)
     path = Path(folder_paths.get_full_path_or_raise("controlnet", name))
     header = read_header(path) if is_safetensors(path) else None
     if header is not None:
@@ -74,14 +71,40 @@ def _control(name: str, header: Header) -> Identity:
         keys = ", ".join(sorted(header.shapes)[:3]) or "no keys at all"
         raise FileError(f"{name} is no ControlNet that is known here: expected its keys, found {keys} ...")
     if not identity.is_control:
-        article = "an" if identity.family[0] in "AEIOU" or identity.family.startswith("embedding") else "a"
-        raise FileError(f"{name} is {article} {identity.family}, not a ControlNet. It belongs in {identity.folder}.")
+        raise FileError(_told(name, identity))
     if identity.family == "ControlNet (difference)":
         raise FileError(
             f"{name} holds only the difference to its base model ({identity.base}): "
             "load it with the host's 'Load ControlNet Model (diff)', whose output works here too."
         )
     return identity
+
+
+def _told(name: str, identity: Identity) -> str:
+    """The sentence for a file that is something else: what it is, and where it belongs or which node uses it."""
+    article = "an" if identity.family[0] in "AEIOU" or identity.family.startswith("embedding") else "a"
+    said = f"{name} is {article} {identity}"
+    if identity.folder == CONTROL:
+        return f"{said}, which ComfyUI's own loader cannot read. Use it with {identity.served_by}."
+    used = f", and {identity.served_by} uses it" if identity.served_by else ""
+    return f"{said}, not a ControlNet. It belongs in {identity.folder}{used}."
+
+
+def _refuse_patch(name: str) -> None:
+    """Raise FileError for a file of model_patches: what it is and which of the host's nodes takes it."""
+    path = Path(folder_paths.get_full_path_or_raise(PATCHES, name.removeprefix(f"{PATCHES}/")))
+    header = read_header(path) if is_safetensors(path) else _header_of(_unpickled(path))
+    identity = identify(header.shapes, header.metadata)
+    if identity is None:
+        raise FileError(f"{name} is no model patch that is known here. Load it with the host's Load Model Patch.")
+    if identity.is_control:
+        raise FileError(f"{name} is a {identity}, no model patch. Move it to models/controlnet and choose it there.")
+    if identity.folder != PATCHES:
+        raise FileError(_told(name, identity))
+    raise FileError(
+        f"{name} is a {identity}. It changes the model itself, so a stack cannot hold it yet: "
+        f"use {identity.served_by}. It goes with a stack on the same model."
+    )
 
 
 def _unpickled(path: Path) -> dict[str, Any]:

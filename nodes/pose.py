@@ -69,7 +69,9 @@ class ControlStackDrawPose(io.ComfyNode):
                     optional=True,
                     tooltip="Blur joints over time, standard deviation in frames. 0: not.",
                 ),
-                _count("fill_frames", "Fill gaps of up to this many frames in a straight line. 0: none.", optional=True),
+                _count(
+                    "fill_frames", "Fill gaps of up to this many frames in a straight line. 0: none.", optional=True
+                ),
             ],
             outputs=[
                 io.Image.Output("hint", display_name="hint", tooltip="The map to give to a ControlNet."),

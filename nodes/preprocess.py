@@ -18,16 +18,19 @@ _RESOLUTION_TIP = "Short side of the hint in pixels; 0 keeps the picture's size.
 
 def _input(param: Param, *, optional: bool = False) -> io.Input:
     """The host's widget for a parameter."""
-    said = {"default": param.default, "tooltip": param.tooltip, **({"optional": True} if optional else {})}
+    declared = {"default": param.default, "tooltip": param.tooltip, "optional": param.is_appended}
     if param.choices:
-        return io.Combo.Input(param.name, options=list(param.choices), **said)
-    kind = {bool: io.Boolean, int: io.Int, float: io.Float}[type(param.default)]
-    bounds = {} if kind is io.Boolean else {"min": param.minimum, "max": param.maximum, "step": param.step}
-    return kind.Input(param.name, **said, **bounds)
+        return io.Combo.Input(param.name, options=list(param.choices), **declared)
+    kind = {bool: io.Boolean, int: io.Int, float: io.Float, str: io.String}[type(param.default)]
+    bounded = {"min": param.minimum, "max": param.maximum, "step": param.step} if kind in (io.Int, io.Float) else {}
+    return kind.Input(param.name, **declared, **bounded)
 
 
-def _later(row: Preprocessor) -> list[io.Input]:
-    return [_input(param, optional=True) for param in row.later]
+def _inputs(row: Preprocessor) -> list[io.Input]:
+    """Picture, settings, resolution, then what is optional: in this order for good."""
+    first = [_input(param) for param in row.params if not param.is_appended]
+    appended = [_input(param) for param in row.params if param.is_appended]
+    return [_image(), *first, _resolution(), *map(_port, row.inputs), *appended]
 
 
 def _port(port: Port) -> io.Input:
@@ -73,7 +76,7 @@ class _OfCatalogue(io.ComfyNode):
             display_name=row.title,
             description=row.summary,
             search_aliases=[*row.aliases, "preprocessor", "hint"],
-            inputs=[_image(), *map(_input, row.params), _resolution(), *map(_port, row.inputs), *_later(row)],
+            inputs=_inputs(row),
             outputs=[_hint(), *map(_output, row.outputs)],
             has_intermediate_output=True,  # the host then shows the hint again when the node itself was cached
         )
@@ -97,6 +100,38 @@ class ControlStackXDoG(_OfCatalogue):
 
 class ControlStackLineart(_OfCatalogue):
     key = "lineart"
+
+
+class ControlStackHED(_OfCatalogue):
+    key = "hed"
+
+
+class ControlStackSoftEdge(_OfCatalogue):
+    key = "softedge"
+
+
+class ControlStackFakeScribble(_OfCatalogue):
+    key = "fake_scribble"
+
+
+class ControlStackMLSD(_OfCatalogue):
+    key = "mlsd"
+
+
+class ControlStackLineartAnime(_OfCatalogue):
+    key = "lineart_anime"
+
+
+class ControlStackDepth(_OfCatalogue):
+    key = "depth"
+
+
+class ControlStackNormal(_OfCatalogue):
+    key = "normal"
+
+
+class ControlStackSegmentation(_OfCatalogue):
+    key = "segmentation"
 
 
 class ControlStackPose(_OfCatalogue):
@@ -144,6 +179,14 @@ NODES = [
     ControlStackScribble,
     ControlStackXDoG,
     ControlStackLineart,
+    ControlStackHED,
+    ControlStackSoftEdge,
+    ControlStackFakeScribble,
+    ControlStackMLSD,
+    ControlStackLineartAnime,
+    ControlStackDepth,
+    ControlStackNormal,
+    ControlStackSegmentation,
     ControlStackPose,
     ControlStackPreprocess,
 ]

@@ -12,14 +12,32 @@ from comfy_api.latest import io
 from ..control.adapter import attach, refuse_mismatch, source_of
 from ..control.layers import parse as parse_layers
 from ..control.masks import effect_mask as as_effect_mask
+from ..control.masks import mask_values
+from ..control.schedule import Schedule, parse_frames, through
 from ..control.schedule import parse as parse_schedule
 from ..control.stack import FITS, MODES, SPEEDS, Stack, Unit, refuse_not_built
 from .schema import ControlStack, schema
 
 ForeignStack = io.Custom("CONTROL_NET_STACK")
 
-SCHEDULE_TIP = "Strength over time, multiplied with strength: '0:1, 0.35:0.8, 0.6:0' (fraction of sampling:factor)."
-LAYERS_TIP = "Strength over depth, input to middle block: 'soft 0.825' or 'blocks 1, 1, 0.5, ...'. Empty: all the same."
+SCHEDULE_TIP = (
+    "Strength over time, multiplied with strength: '0:1, 0.35:0.8, 0.6:0' (fraction of sampling:factor), '6s:0.5' "
+    "(sampler step:factor); then '| smooth' or '| step', else linear."
+)
+LAYERS_TIP = (
+    "Strength over depth, input to middle block: 'soft 0.825', 'linear 1..0', 'blocks 1, 1, 0.5, ...' or 'resolution'. "
+    "Empty: all the same."
+)
+MODE_TIP = (
+    "balanced: as ComfyUI's own nodes. prompt: the prompt is more important (soft layers). control: the control is "
+    "(soft, on the positive prompt only). cond_only: on the positive prompt only. The last two are faster."
+)
+FIT_TIP = (
+    "A hint of another aspect than the picture: crop its edges, stretch it, or pad it with its border's colour. "
+    "region: only the part under the area that the positive prompt carries."
+)
+UNION_TIP = "For union nets: 'auto', a type such as 'depth', or several with weights: 'canny, depth:0.5'."
+FRAMES_TIP = "Strength over batch entries or frames, written as a schedule over their numbers: '0:1, 8:0.5, 16:0'."
 
 
 class Add(io.ComfyNode):
@@ -40,29 +58,17 @@ class Add(io.ComfyNode):
                 io.Float.Input(
                     "end_percent", default=1.0, min=0.0, max=1.0, step=0.001, tooltip="Fraction of sampling (0 to 1)."
                 ),
-                io.Combo.Input(
-                    "mode",
-                    options=list(MODES),
-                    default="balanced",
-                    tooltip="balanced: as ComfyUI's own nodes. cond_only: on the positive prompt only, and faster.",
-                ),
-                io.Combo.Input(
-                    "fit", options=list(FITS), default="crop", tooltip="How the hint is fitted to the picture's aspect."
-                ),
-                io.String.Input("schedule", default="", tooltip=SCHEDULE_TIP),
+                io.Combo.Input("mode", options=list(MODES), default="balanced", tooltip=MODE_TIP),
+                io.Combo.Input("fit", options=list(FITS), default="crop", tooltip=FIT_TIP),
+                _or_curve(io.String.Input("schedule", default="", tooltip=SCHEDULE_TIP)),
                 io.String.Input("layers", default="", tooltip=LAYERS_TIP),
                 ControlStack.Input("stack", optional=True, tooltip="The stack to add to; none starts a new one."),
                 io.Mask.Input("effect_mask", optional=True, tooltip="Where the control acts (white), in the picture."),
-                io.Mask.Input("inpaint_mask", optional=True, tooltip="For inpainting nets: what is painted anew."),
-                io.String.Input(
-                    "union_type",
-                    default="auto",
-                    optional=True,
-                    tooltip="For union nets: 'auto' or a type such as 'depth'.",
+                io.Mask.Input(
+                    "inpaint_mask", optional=True, tooltip="For inpainting nets: what is painted anew (white)."
                 ),
-                io.String.Input(
-                    "frame_strength", default="", optional=True, tooltip="Strength over frames, written as a schedule."
-                ),
+                io.String.Input("union_type", default="auto", optional=True, tooltip=UNION_TIP),
+                io.String.Input("frame_strength", default="", optional=True, tooltip=FRAMES_TIP),
             ],
             outputs=[ControlStack.Output(display_name="stack")],
         )
@@ -77,7 +83,7 @@ class Add(io.ComfyNode):
         end_percent: float,
         mode: str,
         fit: str,
-        schedule: str,
+        schedule: Any,
         layers: str,
         stack: Stack | None = None,
         effect_mask: torch.Tensor | None = None,
@@ -87,8 +93,6 @@ class Add(io.ComfyNode):
     ) -> io.NodeOutput:
         refuse_not_built("mode", mode)
         refuse_not_built("fit", fit)
-        _refuse_given("inpaint_mask", inpaint_mask is not None)
-        _refuse_given("frame_strength", bool(frame_strength.strip()))
         unit = unit_of(
             control_net,
             image,
@@ -96,9 +100,12 @@ class Add(io.ComfyNode):
             start_percent,
             end_percent,
             mode=mode,
-            schedule=parse_schedule(schedule),
+            fit=fit,
+            schedule=schedule_of(schedule),
             layers=parse_layers(layers),
+            frame_schedule=parse_frames(frame_strength),
             effect_mask=None if effect_mask is None else as_effect_mask(effect_mask),
+            inpaint_mask=None if inpaint_mask is None else mask_values("inpaint_mask", inpaint_mask),
             union_type=union_type.strip() or "auto",
         )
         return io.NodeOutput((stack or Stack()).with_unit(unit))
@@ -190,9 +197,18 @@ def as_stack(stack: Any) -> Stack:
     return Stack(tuple(unit_of(*row) for row in stack))
 
 
-def _refuse_given(name: str, is_given: bool) -> None:
-    if is_given:
-        raise ValueError(f"{name} is not built yet: leave it empty")
+def _or_curve(text: Any) -> Any:
+    """A text input that takes a wire of the host's CURVE too, on hosts that have it (from 0.20)."""
+    return io.MultiType.Input(text, types=[io.Curve]) if hasattr(io, "Curve") else text
+
+
+def schedule_of(value: Any) -> Schedule:
+    """A schedule's text, or the host's CURVE over sampling: an object, {"points", "interpolation"} or (x, y) pairs."""
+    if isinstance(value, str):
+        return parse_schedule(value)
+    points = value.get("points") if isinstance(value, dict) else getattr(value, "points", value)
+    told = value.get("interpolation") if isinstance(value, dict) else type(value).__name__
+    return through(points, "linear" if told in ("linear", "LinearCurve") else "smooth")
 
 
 NODES = [Add, Apply]

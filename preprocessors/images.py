@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,14 +70,23 @@ def each_frame(
         _to_hint(draw(resized(to_rgb8(frames[index]), *size)), hints[index])
 
     side_by_side(work, count, progress)
-    return torch.from_numpy(hints).to(image.device)  # pyright: ignore[reportUnknownMemberType]
+    return tensor_of(hints).to(image.device)
 
 
-def frames8(image: Tensor, resolution: int = 0) -> list[Frame8]:
-    """(B,H,W,C) in [0,1] → its frames as (h,w,3) uint8 RGB, fitted to `resolution`. Raises ValueError as `each_frame`."""
-    frames = _frames(image)
-    size = fitted(frames.shape[1], frames.shape[2], resolution)
-    return [resized(to_rgb8(frame), *size) for frame in frames]
+def each_map(maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progress | None = None) -> Tensor:
+    """(B,1,H,W) in [0,1] on the CPU → (B,H,W,3) float32 in [0,1], contiguous: what `draw` makes of each (H,W).
+
+    For what follows a network: `progress` is told that all is done at every frame, so that it can still stop the work.
+    """
+    count, _, height_px, width_px = maps.shape
+    hints = np.empty((count, height_px, width_px, 3), np.float32)
+    frames = maps.numpy()
+
+    def work(index: int) -> None:
+        _to_hint(draw(frames[index, 0]), hints[index])
+
+    side_by_side(work, count, progress and (lambda _, total: progress(total, total)))
+    return torch.from_numpy(hints)  # pyright: ignore[reportUnknownMemberType]
 
 
 def through(
@@ -106,10 +116,30 @@ def through(
 
     def work(net: torch.nn.Module, chunk: Tensor) -> Outputs:
         fit = F.pad(sized(to_rgb(chunk), height, width), (0, padded[1] - width, 0, padded[0] - height), "replicate")
-        made = forward(net, fit.to(next(net.parameters()).dtype))
+        # One layout in memory, whatever the picture's: the same sums, and the layout that convolutions are fastest in.
+        fit = fit.to(next(net.parameters()).dtype).contiguous(memory_format=torch.channels_last)
+        made = forward(net, fit)
         return tuple(map(cropped, made)) if isinstance(made, tuple) else cropped(made)
 
     return networks.run(weights, frames, work, px_per_frame=padded[0] * padded[1], progress=progress)
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """The array as a tensor that shares its memory."""
+    return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
+
+
+def only(outputs: Outputs) -> Tensor:
+    """The one output of a network that gives one."""
+    assert isinstance(outputs, Tensor)
+    return outputs
+
+
+def rgb8(image: Tensor, resolution: int = 0) -> list[Frame8]:
+    """(B,H,W,C) in [0,1] → what `each_frame` shows to `draw`: each frame in 8 bits, fitted. Raises as that does."""
+    frames = _frames(image)
+    size = fitted(frames.shape[1], frames.shape[2], resolution)
+    return [resized(to_rgb8(frame), *size) for frame in frames]
 
 
 def to_hint(maps: Tensor) -> Tensor:
@@ -173,6 +203,12 @@ def fitted(height_px: int, width_px: int, resolution: int) -> tuple[int, int]:
             f"the longest side may have {MAX_SIDE_PX}, so lower the resolution or crop the picture"
         )
     return height, width
+
+
+def size_of(image: Tensor, resolution: int = 0) -> tuple[int, int]:
+    """(height, width) of the hints of (B,H,W,C); raises ValueError as `each_frame`."""
+    _, height_px, width_px, _ = _checked(image).shape
+    return fitted(height_px, width_px, resolution)
 
 
 def resized(frame: Frame8, height_px: int, width_px: int) -> Frame8:

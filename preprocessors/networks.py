@@ -52,16 +52,18 @@ def joined(parts: list[Outputs]) -> Outputs:
 def filled(weights: Weights, state: StateDict) -> Module:
     """The network of `weights` with the tensors of its file, in eval mode and without gradients.
 
+    The counters of batch norms, which only training reads, may be absent.
     Raises ValueError that names the file and the first key that lacks, exceeds or has another shape.
     """
     state = weights.renamed(state) if weights.renamed else state
     net = weights.module()
     own = net.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    missing = sorted(key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked"))
+    unknown = sorted(state.keys() - own.keys())
     wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
     if missing or unknown or wrong:
         found = f"{len(missing)} weights missing, {len(unknown)} unknown, {len(wrong)} of another shape"
         first = [*missing, *unknown, *wrong][0]
         raise ValueError(f"{weights.file} does not hold the network that this engine needs: {found} (first: {first})")
-    net.load_state_dict(dict(state))
+    net.load_state_dict(dict(state), strict=False)
     return net.eval().requires_grad_(False)

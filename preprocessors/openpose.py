@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label, sum_labels
 from torch import Tensor
 
-from .images import Frame8, opencv, side_by_side
+from .images import Frame8, opencv, side_by_side, tensor_of
 from .keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, Frame, People, nobody
 from .spec import Networks, Progress, Weights
 
@@ -33,6 +33,8 @@ CONFIRMING = 17
 DECODED_SIDE_PX = 512
 """Shorter side at which maps are decoded, at most: what the tools detect at, and 57 maps of a larger one fill memory."""
 BODY_HEIGHT_PX, STRIDE_PX = 184, 8
+BODY_WIDTH_PX = 8 * BODY_HEIGHT_PX
+"""What the network sees is at most this wide: a long thin picture would grow without end."""
 PEAK, ALONG_LIMB, SIGMA_PX, STEPS = 0.1, 0.05, 3.0, 10
 HAND_SIDES_PX, HAND_MAP_PX, HAND_PEAK = (184, 368, 552, 736), 128, 0.05
 FACE_SIDE_PX, FACE_PEAK = 384, 0.05
@@ -85,7 +87,8 @@ def bodies(
 ) -> list[People]:
     """BGR frames of one size → the people of each, with their joints."""
     height, width = frames[0].shape[:2]
-    inputs = [_padded(resized_by(frame, BODY_HEIGHT_PX / height), STRIDE_PX) for frame in frames]
+    factor = min(BODY_HEIGHT_PX / height, BODY_WIDTH_PX / width)
+    inputs = [_padded(resized_by(frame, factor), STRIDE_PX) for frame in frames]
     batch = _network_input([padded for padded, _ in inputs])
     made = networks.run(weights, batch, _forward, px_per_frame=batch.shape[2] * batch.shape[3], progress=progress)
     assert isinstance(made, tuple)
@@ -336,7 +339,7 @@ def _crop(frame: Frame8, square: Square) -> Frame8:
 
 def _network_input(frames: Sequence[Frame8]) -> Tensor:
     """(h,w,3) each → (n,3,h,w) in [-0.5,0.5)."""
-    return torch.from_numpy(np.stack(frames)).movedim(3, 1).float() / 256 - 0.5  # pyright: ignore[reportUnknownMemberType]
+    return tensor_of(np.stack(frames)).movedim(3, 1).float() / 256 - 0.5
 
 
 def _forward(net: torch.nn.Module, frames: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from . import openpose, topdown
-from .images import Frame8, frames8
+from .images import rgb8, size_of
 from .keypoints import Frame, encode, parse
 from .nets import dwpose, vitpose
 from .nets import openpose as openpose_nets
@@ -61,6 +61,7 @@ YOLOX_ONNX = Weights(
     repo="yzd-v/DWPose",
     module=dwpose.YoloxStandIn,
     opened=dwpose.onnx,
+    package=dwpose.ONNX_RUNTIME,
     licence="Apache-2.0",
     sha256="7860ae79de6c89a3c1eb72ae9a2756c0ccfbe04b7791bb5880afabd97855a411",
     size_bytes=216_746_733,
@@ -71,6 +72,7 @@ DWPOSE_ONNX = Weights(
     repo="yzd-v/DWPose",
     module=dwpose.PoseStandIn,
     opened=dwpose.onnx,
+    package=dwpose.ONNX_RUNTIME,
     licence="Apache-2.0",
     sha256="724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843",
     size_bytes=134_399_116,
@@ -146,16 +148,17 @@ def pose(
     """
     if engine not in ENGINES:
         raise ValueError(f"there is no pose engine {engine!r}: choose one of {', '.join(ENGINES)}")
-    frames = frames8(image, resolution)
-    size = frames[0].shape[:2]
+    size, count = size_of(image, resolution), len(image)
     if engine == KEYPOINTS:
-        found = connected(pose_keypoint, len(frames), *size)
+        found = connected(pose_keypoint, count, *size)
     else:
-        found = _found(engine, frames, networks, hands, face, progress)
+        found = _found(engine, image, resolution, networks, hands, face, progress)
     # Connected keypoints keep the order that somebody gave them, unless something is asked for.
-    if people or smooth_frames or fill_frames or (len(frames) > 1 and engine != KEYPOINTS):
+    if people or smooth_frames or fill_frames or (count > 1 and engine != KEYPOINTS):
         found = steady(found, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
-    hint = draw(found, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=_after(progress, 2))
+    # Where networks have run, the bar is full already; it is told so at every frame, to be stopped still.
+    drawing = progress if engine == KEYPOINTS else progress and (lambda _, total: progress(total, total))
+    hint = draw(found, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=drawing)
     return hint.to(image.device), encode(found)
 
 
@@ -179,30 +182,47 @@ def on_canvas(frame: Frame, height_px: int, width_px: int) -> Frame:
     return Frame(frame.people * scale, height_px, width_px)
 
 
+GROUP = 16
+"""Frames that are looked at together: their networks' inputs are in memory at once."""
+
+
 def _found(
-    engine: str, frames: Sequence[Frame8], networks: Networks | None, hands: bool, face: bool, progress: Progress | None
+    engine: str,
+    image: Tensor,
+    resolution: int,
+    networks: Networks | None,
+    hands: bool,
+    face: bool,
+    progress: Progress | None,
 ) -> list[Frame]:
     weights = WEIGHTS[engine]
     if networks is None:
         raise ValueError(f"this engine needs the weights {weights.file}, and nothing here can load them")
-    if engine == "openpose":
-        files = (BODY, HAND, FACE)
-        return openpose.detect(frames, networks, files, hands=hands, face=face, progress=_after(progress, 0))
-    told = (_after(progress, 0), _after(progress, 1, len(frames)))
-    return topdown.detect(frames, networks, (weights.beside[0], weights), _FINDERS[engine], told)
+    found = list[Frame]()
+    for first in range(0, len(image), GROUP):
+        frames = rgb8(image[first : first + GROUP], resolution)
+        told = [_share(progress, first, len(frames), len(image), stage) for stage in range(STAGES)]
+        if engine == "openpose":
+            files = (BODY, HAND, FACE)
+            found += openpose.detect(frames, networks, files, hands=hands, face=face, progress=told[0])
+        else:
+            files = (weights.beside[0], weights)
+            found += topdown.detect(frames, networks, files, _FINDERS[engine], (told[0], told[1]))
+    if progress:
+        progress(len(image), len(image))
+    return found
 
 
-STAGES = 3
-"""Boxes, points, drawing."""
+STAGES = 2
+"""Boxes and points, or bodies and the rest."""
 
 
-def _after(progress: Progress | None, stage: int, frames: int = 0) -> Progress | None:
-    """Progress of one of the stages, told as frames of the whole; what counts crops is given the number of frames."""
+def _share(progress: Progress | None, first: int, count: int, whole: int, stage: int) -> Progress | None:
+    """Progress of a stage of the work on `count` frames from `first` on, told in frames of the whole."""
     if progress is None:
         return None
 
     def report(done: int, total: int) -> None:
-        whole = frames or total
-        progress(whole * (stage * total + done) // (STAGES * max(1, total)), whole)
+        progress(first + count * (stage * total + done) // (STAGES * max(1, total)), whole)
 
     return report

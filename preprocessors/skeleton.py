@@ -10,11 +10,10 @@ from itertools import compress
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, opencv, side_by_side
+from .images import Frame8, opencv, tensor_of
 from .keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, SEEN_SCORE, Frame, People
 from .spec import Progress
 
@@ -98,16 +97,19 @@ def draw(
     brush, parts = Brush.of(stick_width, height_px, width_px), (body, hands, face)
     hints = np.zeros((len(frames), height_px, width_px, 3), np.float32)
 
-    def work(index: int) -> None:
-        frame = frames[index]
+    # One after the other: these calls are so short that two threads would spend their time on handing over the lock.
+    for index, frame in enumerate(frames):
+        if progress:
+            progress(index, len(frames))
         scale = (width_px / frame.width_px, height_px / frame.height_px)
         people = frame.people if scale == (1.0, 1.0) else frame.people * (*scale, 1.0)
         if len(people):
             canvas = painted(people, height_px, width_px, brush, parts, seen_score)
             opencv().LUT(canvas, _LEVELS, dst=hints[index])
 
-    side_by_side(work, len(frames), progress)
-    return torch.from_numpy(hints)  # pyright: ignore[reportUnknownMemberType]
+    if progress:
+        progress(len(frames), len(frames))
+    return tensor_of(hints)
 
 
 def painted(

@@ -16,7 +16,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Param:
-    """One setting. The type of `default` is its type; `choices` makes it a list of names, else the bounds count."""
+    """One setting. The type of `default` is its type; `choices` makes it a list of names; a str without them is free
+    text, and for numbers the bounds count."""
 
     name: str
     default: Value
@@ -25,12 +26,21 @@ class Param:
     maximum: float = 255
     step: float = 1
     choices: tuple[str, ...] = ()
+    is_appended: bool = False
+    """Whether nodes have it as an optional input after all others: what is added to a row that was public without."""
+
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.default, str) and not self.choices
 
     def checked(self, value: Value) -> Value:
-        """`value` itself; raises ValueError where it is no choice or lies outside the bounds."""
+        """`value` itself; raises ValueError where it is no choice, no text, or lies outside the bounds."""
         if self.choices:
             if value not in self.choices:
                 raise ValueError(f"{self.name} is {value!r}: choose one of {', '.join(self.choices)}")
+        elif self.is_text:
+            if not isinstance(value, str):
+                raise ValueError(f"{self.name} is {value!r}: give a text")
         elif isinstance(value, str) or not self.minimum <= value <= self.maximum:  # NaN is in no range
             raise ValueError(f"{self.name} is {value!r}: give a number from {self.minimum:g} to {self.maximum:g}")
         return value
@@ -71,8 +81,10 @@ class Weights:
     """From the file's keys to the network's, where they differ; raises ValueError where they are another network's."""
     opened: Callable[[str], Module] | None = None
     """For a file that holds its own graph (TorchScript, ONNX): opens the file of that path as a network, which is run
-    as it is. Raises RuntimeError in a sentence where it cannot. `module` then makes a stand-in of the same input and
-    output."""
+    as it is; raises ValueError where the file is no such thing. `module` makes a stand-in of the same input and output.
+    """
+    package: str = ""
+    """What must be importable for that and comes neither with the host nor with us."""
     beside: tuple[Weights, ...] = ()
     """Other files that the engine runs with this one."""
 
@@ -126,8 +138,6 @@ class Preprocessor:
     weights: Mapping[str, Weights] = field(default_factory=dict[str, Weights])
     """The file that each engine needs; an engine that is not here needs none."""
     inputs: tuple[Port, ...] = ()
-    later: tuple[Param, ...] = ()
-    """Settings beside `params` that stand after all other inputs of the node and need not be there."""
     outputs: tuple[Port, ...] = ()
 
     def __call__(self, image: Tensor, **given: Any) -> Tensor:
@@ -149,11 +159,10 @@ class Preprocessor:
         an engine that needs weights where there are no `networks`.
         """
         ports = {port.name: values.pop(port.name, None) for port in self.inputs}
-        params = (*self.params, *self.later)
-        if unknown := values.keys() - {param.name for param in params}:
-            known = ", ".join(param.name for param in params)
+        if unknown := values.keys() - {param.name for param in self.params}:
+            known = ", ".join(param.name for param in self.params)
             raise ValueError(f"{self.title} has no parameter {', '.join(sorted(unknown))}: it knows {known}")
-        given = {param.name: param.checked(values.get(param.name, param.default)) for param in params}
+        given = {param.name: param.checked(values.get(param.name, param.default)) for param in self.params}
         more: dict[str, Any] = {**ports, "networks": networks} if self.weights else ports
         made = self.run(image, resolution=resolution, progress=progress, **given, **more)
         return made if isinstance(made, tuple) else (made,)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from .images import Frame8, opencv
+from .images import Frame8, opencv, tensor_of
 from .keypoints import Frame, from_coco, nobody
 from .nets.dwpose import POSE_BINS_PER_PX, POSE_HEIGHT_PX, POSE_WIDTH_PX, YOLOX_SIDE_PX, YOLOX_STRIDES
 from .spec import Networks, Outputs, Progress, Weights
@@ -308,7 +308,7 @@ def _by_frame(points: list[NDArray[np.float64]], boxes: Sequence[Boxes]) -> list
 
 def _batch(frames: Sequence[Frame8]) -> Tensor:
     """(h,w,3) each → (n,3,h,w), still 8 bits: the network's device makes floats of them."""
-    return torch.from_numpy(np.stack(frames)).movedim(3, 1)  # pyright: ignore[reportUnknownMemberType]
+    return tensor_of(np.stack(frames)).movedim(3, 1)
 
 
 def _normalised(crops: Tensor) -> Tensor:

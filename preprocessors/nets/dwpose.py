@@ -7,11 +7,13 @@ Apache-2.0. As TorchScript they run on torch alone; as ONNX they need onnxruntim
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+ONNX_RUNTIME = "onnxruntime"
 YOLOX_SIDE_PX, YOLOX_STRIDES = 640, (8, 16, 32)
 POSE_HEIGHT_PX, POSE_WIDTH_PX, POSE_POINTS, POSE_BINS_PER_PX = 384, 288, 133, 2
 
@@ -33,20 +35,17 @@ def torchscript(path: str) -> nn.Module:
     try:
         return Graph(torch.jit.load(path, map_location="cpu").eval())
     except RuntimeError as error:
-        raise RuntimeError(f"{path} is no TorchScript file, or is cut short ({error}): fetch it again") from error
+        said = str(error).splitlines()[0]
+        raise ValueError(f"{Path(path).name} is no TorchScript file, or is cut short ({said})") from error
 
 
 def onnx(path: str) -> nn.Module:
-    """Opens an ONNX file, on the CPU or whatever else the installed onnxruntime offers."""
+    """Opens an ONNX file, on the CPU or whatever else the installed onnxruntime offers. Needs that package."""
+    runtime: Any = importlib.import_module(ONNX_RUNTIME)
     try:
-        runtime: Any = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise RuntimeError(
-            "the engine dwpose_onnx needs the package onnxruntime, which is not installed and which nothing else here "
-            "needs: choose the engine dwpose, which runs the TorchScript files without it, or run `pip install "
-            "onnxruntime` with the Python that runs ComfyUI and restart it"
-        ) from error
-    session = runtime.InferenceSession(path, providers=runtime.get_available_providers())
+        session = runtime.InferenceSession(path, providers=runtime.get_available_providers())
+    except Exception as error:  # its own kinds have nothing else in common
+        raise ValueError(f"{Path(path).name} is no ONNX file that onnxruntime can run ({error})") from error
     name = session.get_inputs()[0].name
     takes = session.get_inputs()[0].shape[0]
 

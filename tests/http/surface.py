@@ -35,6 +35,8 @@ def _declared(node: str, name: str, declared: Any) -> dict[str, Any]:
     choices = kind if isinstance(kind, list) else options.get("options")
     if isinstance(kind, list):
         kind = "COMBO"
+    if isinstance(kind, str):
+        kind = kind.removesuffix(",CURVE")  # hosts that have this type let its wires into a schedule too
     if (node, name) in LISTS_FILES:
         return {"type": kind, "choices": FILES}
     if choices and isinstance(choices[0], dict):  # a dynamic combo: each choice brings inputs of its own

@@ -31,6 +31,25 @@ UNION = {"control_add_embedding.linear_1.bias": (1280,), "task_embedding": (8, 3
 BLOCK = "controlnet_blocks.0.weight"
 LORA = {"input_blocks.4.1.transformer_blocks.0.attn2.to_k.down": (128, 2048)}
 
+XLABS = {
+    BLOCK: (3072, 3072),
+    "double_blocks.0.img_attn.norm.key_norm.scale": (128,),
+    "input_hint_block.0.weight": (16, 3, 3, 3),
+    "pos_embed_input.weight": (3072, 64),
+}
+QWEN = {BLOCK: (3072, 3072), "transformer_blocks.0.img_mlp.net.0.proj.weight": ()}
+SD3 = {BLOCK: (1536, 1536), "pos_embed_input.proj.weight": (1536, 16, 2, 2)}
+
+
+def instantx(channels=64, embedder="controlnet_x_embedder.weight", **more):
+    return {BLOCK: (3072, 3072), embedder: (3072, channels), **more}
+
+
+FUN2 = "control_transformer_blocks.0.after_proj.weight"
+FLUX_BLOCK = "double_blocks.0.img_attn.proj.weight"
+SUPIR = "model.diffusion_model.project_modules.0.zero_conv.weight"
+MODES = {"controlnet_mode_embedder.weight": (10, 3072)}
+
 CASES = [
     ("ControlNet", "SD1.5", "controlnet", cldm()),
     ("ControlNet", "SD1.5", "controlnet", cldm("control_model.")),
@@ -46,7 +65,7 @@ CASES = [
         {"lora_controlnet": (0,), **LORA, "zero_convs.0.0.weight": (320, 320, 1, 1)},
     ),
     ("HunyuanDiT ControlNet", "HunyuanDiT", "controlnet", {"after_proj_list.18.bias": (1408,)}),
-    ("XLabs ControlNet", "Flux", "controlnet", {BLOCK: (), "double_blocks.0.img_attn.norm.key_norm.scale": ()}),
+    ("XLabs ControlNet", "Flux", "controlnet", XLABS),
     ("MistoLine ControlNet", "Flux", "controlnet", {"controlnet_blocks.0.linear.weight": ()}),
     ("SD3 ControlNet", "SD3", "controlnet", {BLOCK: (), "pos_embed_input.proj.weight": ()}),
     (
@@ -60,7 +79,7 @@ CASES = [
         "Qwen-Image ControlNet",
         "Qwen-Image",
         "controlnet",
-        {BLOCK: (), "transformer_blocks.0.img_mlp.net.0.proj.weight": ()},
+        QWEN,
     ),
     (
         "Qwen-Image Fun ControlNet",
@@ -68,10 +87,60 @@ CASES = [
         "controlnet",
         {"control_blocks.0.after_proj.weight": (), "control_img_in.weight": ()},
     ),
-    ("T2I-Adapter", "", "controlnet", {"body.0.in_conv.weight": (320, 192, 1, 1)}),
-    ("T2I-Adapter", "", "controlnet", {"conv_in.weight": (320, 192, 3, 3), "body.0.block1.weight": ()}),
+    ("T2I-Adapter", "SD1.5", "controlnet", {"body.0.in_conv.weight": (320, 192, 1, 1)}),
+    ("T2I-Adapter", "SD1.5", "controlnet", {"conv_in.weight": (320, 64, 3, 3), "body.0.block1.weight": ()}),
+    ("T2I-Adapter", "SDXL", "controlnet", {"conv_in.weight": (320, 768, 3, 3), "body.0.block1.weight": ()}),
+    (
+        "T2I-Adapter",
+        "SDXL",
+        "controlnet",
+        {"adapter.body.0.resnets.0.block1.weight": (), "adapter.conv_in.weight": (320, 256, 3, 3)},
+    ),
+    ("T2I-Adapter", "", "controlnet", {"adapter": ()}),
+    ("Cascade ControlNet", "Stable Cascade", "controlnet", {"backbone.0.0.weight": (24, 3, 3, 3)}),
+    ("Cascade ControlNet", "Stable Cascade", "controlnet", {"backbone.10.blocks.0.weight": (1024, 1024, 3, 3)}),
+    ("SD3 inpainting ControlNet", "SD3", "controlnet", {**SD3, "pos_embed_input.proj.weight": (1536, 17, 2, 2)}),
+    (
+        "Qwen-Image inpainting ControlNet",
+        "Qwen-Image",
+        "controlnet",
+        {**QWEN, "controlnet_x_embedder.weight": (3072, 68)},
+    ),
+    ("Flux inpainting ControlNet", "Flux", "controlnet", instantx(68)),
+    ("Flux inpainting ControlNet", "Flux", "controlnet", instantx(68, "pos_embed_input.weight")),
+    ("Flux union ControlNet", "Flux", "controlnet", instantx(**MODES)),
+    ("InstantX ControlNet", "Flux", "controlnet", instantx(64, "pos_embed_input.weight")),
+    ("Flux 2 Fun ControlNet", "Flux 2", "controlnet", {"control_img_in.weight": (6144, 260), FUN2: ()}),
+    (
+        "MiniMax-H3 Fun patch",
+        "MiniMax-H3",
+        "model_patches",
+        {"control_proj_in.weight": (), "control_blocks.0.adaln_proj.linear.weight": ()},
+    ),
+    ("SUPIR patch", "SDXL", "model_patches", {"model.control_model.input_hint_block.0.weight": (), SUPIR: ()}),
+    ("AnimateDiff SparseCtrl", "SD1.5", "controlnet", {"controlnet.down_blocks.0.motion_modules.0.x.weight": ()}),
+    (
+        "SVD ControlNet",
+        "SVD",
+        "controlnet",
+        {**diffusers(1024), "down_blocks.0.resnets.0.temporal_res_block.norm1.weight": ()},
+    ),
+    ("CtrLoRA", "SD1.5", "controlnet", {**cldm(), "input_blocks.1.1.proj_in.lora_layer.down.weight": ()}),
+    (
+        "ControlNet-XS",
+        "SD2 or SDXL",
+        "controlnet",
+        {"control_to_base_for_conv_in.weight": (), "controlnet_cond_embedding.conv_in.weight": ()},
+    ),
+    ("Sana ControlNet", "Sana", "controlnet", {BLOCK: (), "input_block.weight": ()}),
+    ("CogVideoX ControlNet", "CogVideoX", "controlnet", {"controlnet_encode_first.0.weight": ()}),
+    ("Wan VACE model", "Wan", "diffusion_models", {"vace_patch_embedding.weight": ()}),
+    ("Wan Fun Camera model", "Wan", "diffusion_models", {"control_adapter.conv.weight": ()}),
+    ("Flux Canny or Depth model", "Flux", "diffusion_models", {"img_in.weight": (3072, 128), FLUX_BLOCK: ()}),
+    ("diffusion model", "", "diffusion_models", {"img_in.weight": (3072, 64), FLUX_BLOCK: ()}),
+    ("Flux Canny or Depth LoRA", "Flux", "loras", {"img_in.lora_A.weight": (128, 128)}),
     ("Anima LLLite", "Anima", "model_patches", {"lllite_conditioning1.conv1.weight": ()}),
-    ("ControlNet-LLLite", "SD1.5 or SDXL", "another pack's folder", {"lllite_unet_x.down.0.weight": ()}),
+    ("ControlNet-LLLite", "SD1.5 or SDXL", "controlnet", {"lllite_unet_x.down.0.weight": ()}),
     ("Qwen-Image DiffSynth patch", "Qwen-Image", "model_patches", {"controlnet_blocks.0.y_rms.weight": ()}),
     ("Z-Image Fun patch", "Z-Image", "model_patches", {"control_all_x_embedder.2-1.weight": ()}),
     ("Wan Uni3C patch", "Wan", "model_patches", {"controlnet_patch_embedding.weight": ()}),
@@ -103,6 +172,41 @@ def test_an_unknown_file_is_none_and_nothing_is_read_that_may_be_missing():
             families.identify({k: v for k, v in shapes.items() if k != key})
 
 
+def test_metadata_tells_where_keys_do_not():
+    shapes = {"diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight": (64, 4096)}
+    assert families.identify(shapes).family == "LoRA"
+    found = families.identify(shapes, {"reference_downscale_factor": "2"})
+    assert (found.family, found.base, found.served_by) == ("LTX IC-LoRA", "LTX", "Load LoRA and LTXVAddGuide")
+
+
+def test_what_a_net_needs_beside_its_hint():
+    assert families.identify(cldm()).needs == ()
+    assert families.identify(SD3).needs == ("vae",)
+    for shapes in (instantx(68), {**QWEN, "controlnet_x_embedder.weight": (3072, 68)}):
+        assert families.identify(shapes).needs == ("vae", "mask")
+    assert families.identify(instantx(**MODES)).union_types == 10
+    assert families.identify(XLABS).needs == ()
+
+
+@pytest.mark.parametrize(("family", "base", "folder", "shapes"), CASES)
+def test_only_what_the_hosts_loader_builds_is_a_control(family, base, folder, shapes):
+    found = families.identify(shapes)
+    assert found.is_control == (folder == "controlnet" and family not in ELSEWHERE)
+    assert bool(found.served_by) or found.is_control or not found.base, "a control that we cannot load has a way to use"
+
+
+ELSEWHERE = {
+    "ControlNet-LLLite",
+    "AnimateDiff SparseCtrl",
+    "SVD ControlNet",
+    "CtrLoRA",
+    "Flux 2 Fun ControlNet",
+    "ControlNet-XS",
+    "Sana ControlNet",
+    "CogVideoX ControlNet",
+}
+
+
 def test_union_types_and_the_hint_that_a_file_names():
     assert families.identify({**diffusers(2048), **UNION}).union_types == 8
     assert families.identify(cldm(), {"controlstack.hint": "canny"}).hint == "canny"
@@ -121,6 +225,13 @@ SDXL = families.Model(("SDXL", "BASE", "object"), families.unet_from_config(unet
 FLUX = families.Model(("FluxSchnell", "Flux", "BASE", "object"))
 CHROMA = families.Model(("Chroma", "BASE", "object"))
 NEW = families.Model(("SomethingNew", "BASE", "object"))
+SD2 = families.Model(("SD20", "BASE", "object"), families.unet_from_config(unet(1024)))
+TINY = families.Model(("TinySD15", "SD15", "BASE", "object"), families.unet_from_config(unet(64, 32)))
+MEDIUM, LARGE = (
+    families.model_of(("SD3", "BASE"), {"context_embedder_config": {}, "depth": depth}) for depth in (24, 38)
+)
+T2I = {"body.0.in_conv.weight": (320, 192, 1, 1)}
+T2I_XL = {"conv_in.weight": (320, 768, 3, 3), "body.0.block1.weight": ()}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +250,23 @@ NEW = families.Model(("SomethingNew", "BASE", "object"))
         ({BLOCK: (), "pos_embed_input.proj.weight": ()}, NEW, None),
         ({"lora_controlnet": (0,), **LORA}, SDXL, True),
         ({"lora_controlnet": (0,), **LORA}, SD15, False),
-        ({"body.0.in_conv.weight": ()}, SD15, None),
+        (T2I, SD15, True),
+        (T2I, SD2, None),
+        (T2I, TINY, None),
+        (T2I, SDXL, False),
+        (T2I_XL, SDXL, True),
+        (T2I_XL, SD15, False),
+        (T2I, FLUX, False),
+        (SD3, MEDIUM, True),
+        (SD3, LARGE, False),
+        (SD3, FLUX, False),
+        (instantx(), families.model_of(("Flux",), {"hidden_size": 3072}), True),
+        (instantx(), families.model_of(("Flux",), {"hidden_size": 64}), False),
+        (instantx(), families.model_of(("Flux2", "Flux"), {"hidden_size": 6144}), False),
+        (QWEN, families.model_of(("QwenImage",), {"num_attention_heads": 24, "attention_head_dim": 128}), True),
+        (QWEN, families.model_of(("QwenImage",), {"image_model": "qwen_image"}), True),
+        ({"backbone.0.0.weight": ()}, families.Model(("Stable_Cascade_C",)), True),
+        ({"backbone.0.0.weight": ()}, SDXL, False),
     ],
 )
 def test_which_base_a_net_fits(shapes, model, fits):
@@ -151,6 +278,12 @@ def test_which_base_a_net_fits(shapes, model, fits):
 def test_the_sentence_names_both_sides():
     said = families.mismatch("xl.safetensors", families.identify(cldm(context=2048)), SD15)
     assert all(word in said for word in ("xl.safetensors", "SDXL", "SD1.5", "Choose"))
+
+
+def test_widths_are_named_where_the_base_is_the_same():
+    said = families.mismatch("net", families.identify(SD3), LARGE)
+    assert "SD3, 1536 wide" in said
+    assert "SD3, 2432 wide" in said
 
 
 # -- headers ---------------------------------------------------------------------------------------------------

@@ -157,7 +157,9 @@ def test_what_the_tools_leave_out_may_be_missing():
 
 def test_body_25_is_read_by_the_joints_names():
     """Numbered as OpenPose's documentation numbers them."""
-    names = "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip LKnee LAnkle REye LEye"
+    names = (
+        "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip LKnee LAnkle REye LEye"
+    )
     names_25 = [*names.split(), "REar", "LEar", "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"]
     names_18 = [name for name in names_25[:19] if name != "MidHip"]
     numbers = [value for index in range(25) for value in (10 + index, 50, 1)]
@@ -176,18 +178,33 @@ GOOD = {"canvas_height": 100, "canvas_width": 200, "people": [{"pose_keypoints_2
         ("no list", "expected a list of frames, found the text 'no list'"),
         ([], "the list of frames is empty"),
         ([GOOD, 7], "frame 1: expected a dict with people and a canvas, found 7"),
-        ({**GOOD, "canvas_height": 0}, "frame 0: expected canvas_height, a whole number of pixels from 1 to 16384, found 0"),
+        (
+            {**GOOD, "canvas_height": 0},
+            "frame 0: expected canvas_height, a whole number of pixels from 1 to 16384, found 0",
+        ),
         ({**GOOD, "canvas_width": "640"}, "found the text '640'"),
         ({"people": []}, "canvas_height, a whole number of pixels from 1 to 16384, found none"),
         ({**GOOD, "people": 1}, "expected a list under 'people', found 1"),
         ({**GOOD, "people": [[]]}, "frame 0, person 0: expected a dict of keypoint lists, found a list"),
-        ({**GOOD, "people": [{"pose_keypoints_2d": [1.0] * 51}]}, r"expected 54 or 75 numbers \(x, y, score\), found 51"),
-        ({**GOOD, "people": [{"face_keypoints_2d": [1.0] * 4}]}, "expected x, y and score for every point, found 4 numbers"),
-        ({**GOOD, "people": [{"face_keypoints_2d": "x"}]}, "face_keypoints_2d: expected a list of numbers, found the text"),
+        (
+            {**GOOD, "people": [{"pose_keypoints_2d": [1.0] * 51}]},
+            r"expected 54 or 75 numbers \(x, y, score\), found 51",
+        ),
+        (
+            {**GOOD, "people": [{"face_keypoints_2d": [1.0] * 4}]},
+            "expected x, y and score for every point, found 4 numbers",
+        ),
+        (
+            {**GOOD, "people": [{"face_keypoints_2d": "x"}]},
+            "face_keypoints_2d: expected a list of numbers, found the text",
+        ),
         ({**GOOD, "people": [{"pose_keypoints_2d": [True] * 54}]}, "expected numbers only, found true"),
         ({**GOOD, "people": [{"pose_keypoints_2d": [float("nan")] * 54}]}, "found NaN or infinity"),
         ({**GOOD, "people": [{"pose_keypoints_2d": [10**400] * 54}]}, "too large to be a pixel"),
-        ({**GOOD, "people": [{"pose_keypoints_2d": [1e9] * 54}]}, r"a point at \(1e\+09, 1e\+09\) lies too far off the canvas"),
+        (
+            {**GOOD, "people": [{"pose_keypoints_2d": [1e9] * 54}]},
+            r"a point at \(1e\+09, 1e\+09\) lies too far off the canvas",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_said_in_a_sentence(document, words):
@@ -287,7 +304,9 @@ def test_who_is_away_for_a_while_is_filled_in_on_a_straight_line():
 def test_smoothing_calms_and_does_not_lag():
     rng = np.random.default_rng(4)
     calm = [Frame(np.concatenate([f.people[..., :2], f.people[..., 2:]], axis=2), 240, 320) for f in walk(40)]
-    calm = [Frame(frame.people[:1] if index % 3 != 1 else frame.people[1:], 240, 320) for index, frame in enumerate(calm)]
+    calm = [
+        Frame(frame.people[:1] if index % 3 != 1 else frame.people[1:], 240, 320) for index, frame in enumerate(calm)
+    ]
     noisy = [Frame(frame.people + rng.normal(size=(1, 136, 3)) * (2, 2, 0), 240, 320) for frame in calm]
     smooth = tracks.steady(noisy, smooth_frames=2)
 
@@ -356,7 +375,9 @@ def test_keypoints_are_drawn_at_the_hints_size_and_come_out_in_its_pixels():
     assert hint.shape == (2, 480, 640, 3)
     assert hint.equal(skeleton.draw(frames, 480, 640, stick_width="4"))
     assert (told[0]["canvas_height"], told[0]["canvas_width"]) == (480, 640)
-    again, _ = catalogue("pose").full(torch.rand(2, 480, 640, 3), engine="keypoints", pose_keypoint=told, stick_width="4")
+    again, _ = catalogue("pose").full(
+        torch.rand(2, 480, 640, 3), engine="keypoints", pose_keypoint=told, stick_width="4"
+    )
     assert again.equal(hint)
 
 

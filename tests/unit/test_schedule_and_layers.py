@@ -2,34 +2,96 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
+import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
 from pack.control import layers, schedule
+from pack.control.schedule import Keyframe, Schedule
 from pack.control.text import TextError
+
+GRAMMAR = json.loads((Path(__file__).parents[1] / "fixtures" / "grammar.json").read_text(encoding="utf-8"))
+READ = {"schedule": schedule.parse, "frame_strength": schedule.parse_frames, "layers": layers.parse}
+
+
+def texts(kind, *, good):
+    cases = [case for case in GRAMMAR[kind] if good is not case.get("error", False)]
+    return pytest.mark.parametrize("case", cases, ids=lambda case: repr(case["text"]))
+
+
+@texts("schedule", good=True)
+def test_schedules_as_the_page_reads_them(case):
+    read = schedule.parse(case["text"])
+    check_schedule(read, case)
+    assert schedule.parse(case["form"]) == read
+
+
+@texts("frame_strength", good=True)
+def test_frame_schedules_as_the_page_reads_them(case):
+    read = schedule.parse_frames(case["text"])
+    check_schedule(read, case)
+    assert schedule.parse_frames(case["form"]) == read
+
+
+def check_schedule(read, case):
+    """A step of `case["steps"]` falls at its even fraction, as the page draws it; steps after the last at the end."""
+    assert schedule.form(read) == case["form"]
+    assert read.interpolation == case["interpolation"]
+    assert [list(key) for key in read.keyframes] == case["keys"]
+    placed = read.placed(lambda step: min(step / case["steps"], 1.0))
+    for position, strength in case["samples"]:
+        assert placed.at(position) == pytest.approx(strength, abs=1e-6)
+
+
+@texts("layers", good=True)
+def test_layers_as_the_page_reads_them(case):
+    read = layers.parse(case["text"])
+    assert (layers.form(read), read.kind) == (case["form"], case["kind"])
+    assert layers.parse(case["form"]) == read
+    for count, weights in case["weights"].items():
+        assert read.weights(int(count)) == pytest.approx(weights, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("text", "percent", "value"),
-    [
-        ("", 0.5, 1.0),
-        ("0.25:0.5", 0.0, 0.5),
-        ("0:1, 1:0", 0.25, 0.75),
-        ("0:1, 0.35:0.8, 0.6:0", 0.35, 0.8),
-        ("0:1, 0.35:0.8, 0.6:0", 0.475, 0.4),
-        ("0:1, 0.35:0.8, 0.6:0", 0.9, 0.0),
-        ("1@0, 0@0.5", 0.25, 0.5),
-        ("0:1, 0.5:1, 0.5:0", 0.499, 1.0),
-        ("0:1, 0.5:1, 0.5:0", 0.5, 0.0),
-        (" 0 : 2 ,1:4 | linear ", 0.5, 3.0),
-    ],
+    ("kind", "text"), [(kind, case["text"]) for kind, cases in GRAMMAR.items() for case in cases if "error" in case]
 )
-def test_schedule_values(text, percent, value):
-    assert schedule.parse(text).at(percent) == pytest.approx(value, abs=1e-12)
+def test_what_the_page_refuses_too(kind, text):
+    with pytest.raises(TextError, match=f"^{kind}: expected"):
+        READ[kind](text)
+
+
+def test_the_shared_cases_are_many():
+    assert sum(map(len, GRAMMAR.values())) >= 120
+
+
+def test_a_smooth_schedule_never_overshoots_and_meets_its_keyframes():
+    rng = random.Random(4)
+    for _ in range(200):
+        keys = sorted({round(rng.random(), 3): rng.random() * 10 for _ in range(rng.randrange(2, 8))}.items())
+        curve = Schedule(tuple(Keyframe(x, "percent", y) for x, y in keys), "smooth")
+        for (x0, y0), (x1, y1) in itertools.pairwise(keys):
+            assert curve.at(x0) == pytest.approx(y0, abs=1e-9)
+            between = [curve.at(x0 + (x1 - x0) * i / 20) for i in range(20)] + [y1]
+            rises = [b - a for a, b in itertools.pairwise(between)]
+            assert all(rise * (y1 - y0) >= -1e-9 for rise in rises)
+
+
+def test_a_smooth_schedule_by_hand():
+    """Three points (0,0), (0.5,1), (1,1): secants 2 and 0, so slopes 2, 0, 0; at 0.25 the Hermite cubic gives 0.625."""
+    curve = schedule.parse("0:0, 0.5:1, 1:1 | smooth")
+    assert curve.at(0.25) == pytest.approx(0.5 * (0.5 * 2 * 0.25) + 0.5)
+    assert curve.at(0.75) == 1.0
+
+
+def test_steps_are_placed_where_the_sampler_has_them():
+    placed = schedule.parse("0:1, 0.8:0, 4s:0.5").placed({4: 0.25}.__getitem__)
+    assert placed.keyframes == ((0.0, "percent", 1.0), (0.25, "percent", 0.5), (0.8, "percent", 0.0))
+    assert not placed.has_steps
 
 
 @pytest.mark.parametrize(
@@ -44,9 +106,9 @@ def test_schedule_values(text, percent, value):
         ("0:1e9", 2, "a number from 0 to 10"),
         ("0.5:1, 0.2:0", 7, "a position not before 0.5"),
         ("1.5:1", 0, "a number from 0 to 1"),
-        ("6s:0.5", 0, "sampler steps are not built yet"),
-        ("0:1 | smooth", 6, "not built yet"),
-        ("0:1 | cubic", 6, "the interpolation 'linear'"),
+        ("6.5s:0.5", 0, "a whole number from 0 to 10000"),
+        ("8s:1, 0.1:1, 4s:0", 13, "a position not before 8"),
+        ("0:1 | cubic", 6, "the interpolation 'linear', 'smooth' or 'step'"),
     ],
 )
 def test_schedule_sentences(text, position, expected):
@@ -66,22 +128,63 @@ def test_schedules_that_never_act_or_change_nothing():
     assert not schedule.parse("0:0.5").is_constant_one
 
 
-def test_what_is_written_reads_back():
+def random_number(rng, highest):
+    value = rng.choice((0.0, highest, rng.random() * highest, rng.random() * 1e-6))
+    return rng.choice((repr, "{:.3f}".format, "{:e}".format, "{:g}".format))(min(value, highest))
+
+
+def random_schedule(rng):
+    """A text of the grammar, rarely one that goes back in time."""
+    steps = sorted(rng.randrange(60) for _ in range(6))
+    percents = sorted((random_number(rng, 1.0) for _ in range(6)), key=float)
+    pairs = []
+    for _ in range(rng.randrange(6)):
+        position = f"{steps.pop(0)}s" if rng.random() < 0.3 else percents.pop(0)
+        strength = random_number(rng, 10.0)
+        pairs.append(rng.choice((f"{position}:{strength}", f"{strength} @{position}", f" {position} : {strength}")))
+    return ",".join(pairs) + rng.choice(("", "|linear", "| smooth", " |step "))
+
+
+def random_layers(rng):
+    kind = rng.choice(("soft ", "blocks ", "linear ", "resolution", "soft", ""))
+    values = [random_number(rng, 1.0) for _ in range({"soft ": 1, "linear ": 2}.get(kind, rng.randrange(1, 15)))]
+    return kind + ((".." if kind == "linear " else ", ").join(values) if kind.endswith(" ") else "")
+
+
+def test_twenty_thousand_texts_read_back_as_they_were_written():
     rng = random.Random(1)
-    for _ in range(2000):
-        count = rng.randrange(6)
-        positions = sorted(rng.choice((rng.random(), round(rng.random(), 2))) for _ in range(count))
-        written = schedule.Schedule(tuple((p, rng.choice((0.0, 1.0, rng.random() * 10))) for p in positions))
-        assert schedule.parse(schedule.form(written)) == written
+    for _ in range(10_000):
+        for text, read, write in (
+            (random_schedule(rng), schedule.parse, schedule.form),
+            (random_layers(rng), layers.parse, layers.form),
+        ):
+            once = read(text)
+            assert read(write(once)) == once, text
+            assert write(read(write(once))) == write(once)
 
 
-def test_noise_never_raises_anything_but_a_sentence():
+def test_twenty_thousand_damaged_texts_raise_nothing_but_a_sentence():
+    """Some still parse: then they read back too, and give finite strengths."""
     rng = random.Random(2)
-    for _ in range(5000):
-        text = "".join(rng.choice("0123456789.:,@|s -einfa\n") for _ in range(rng.randrange(20)))
-        for parse in (schedule.parse, layers.parse):
-            with contextlib.suppress(TextError):
-                parse(rng.choice(("", "blocks ", "soft ")) + text)
+    refused = 0
+    for _ in range(10_000):
+        for make, read, write in (
+            (random_schedule, schedule.parse, schedule.form),
+            (random_layers, layers.parse, layers.form),
+        ):
+            text = list(make(rng))
+            for _ in range(rng.randrange(1, 3)):
+                at = rng.randrange(len(text) + 1)
+                text[at : at + rng.randrange(2)] = rng.choice("0123456789.:,@|s -einfa\n\u00a0\u0661")
+            try:
+                once = read("".join(text))
+            except TextError:
+                refused += 1
+                continue
+            assert read(write(once)) == once, text
+            values = once.weights(13) if make is random_layers else [once.placed(lambda n: n / 60).at(0.3)]
+            assert all(map(math.isfinite, values))
+    assert 2_000 < refused < 19_000
 
 
 def test_sigma_to_percent_inverts_the_hosts_discrete_sampling():
@@ -127,6 +230,24 @@ def test_soft_layers_are_a1111s():
     assert layers.parse("soft").weights(10)[-1] == pytest.approx(0.5615, abs=1e-4)
 
 
+def test_soft_features_are_a1111s():
+    """A T2I-Adapter's four features; another base bends them alike."""
+    assert layers.parse("soft").feature_weights(4) == pytest.approx([0.25, 0.62, 0.825, 1.0])
+    assert layers.parse("soft 0.9").feature_weights(4)[2] == pytest.approx(0.9)
+    assert layers.parse("linear 0..3").feature_weights(4) == pytest.approx([0, 1, 2, 3])
+
+
+def test_resolution_is_the_papers():
+    """w = 64/h with block heights 64, 32, 16 and 8 at 512 pixels; of a net with other heights the same ratio."""
+    assert layers.parse("resolution").weights(13, [64] * 3 + [32] * 3 + [16] * 3 + [8] * 4) == (
+        *(1.0,) * 3,
+        *(2.0,) * 3,
+        *(4.0,) * 3,
+        *(8.0,) * 4,
+    )
+    assert layers.parse("resolution").weights(3, [9, 5, 3]) == (1.0, 9 / 5, 3.0)
+
+
 @pytest.mark.parametrize(
     ("text", "count", "weights"),
     [
@@ -134,20 +255,23 @@ def test_soft_layers_are_a1111s():
         ("blocks 1,0,0.5", 3, (1, 0, 0.5)),
         ("blocks 1, 0", 5, (1, 0.75, 0.5, 0.25, 0)),
         ("blocks 0, 1, 0", 2, (0, 0)),
-        ("blocks 0.5", 4, (0.5,) * 4),
         ("blocks 2,1", 1, (2,)),
+        ("linear 1..0", 5, (1, 0.75, 0.5, 0.25, 0)),
+        ("linear 0.5..1", 1, (0.5,)),
+        ("resolution", 1, (1,)),
     ],
 )
-def test_blocks_fit_any_number(text, count, weights):
+def test_any_number_of_blocks_has_weights(text, count, weights):
     assert layers.parse(text).weights(count) == pytest.approx(weights)
 
 
 @pytest.mark.parametrize(
     ("text", "position", "expected"),
     [
-        ("softly", 0, "'soft' or 'blocks'"),
-        ("  linear 1..0", 2, "not built yet"),
-        ("resolution", 0, "not built yet"),
+        ("softly", 0, "'soft', 'linear', 'blocks' or 'resolution'"),
+        ("  linear 1.0", 9, "two weights 'a..b'"),
+        ("linear 1..", 10, "a number from 0 to 10"),
+        ("resolution  64", 12, "nothing after 'resolution'"),
         ("soft x", 5, "a number from 0 to 1"),
         ("soft 2", 5, "a number from 0 to 1"),
         ("blocks", 7, "a number from 0 to 10"),
@@ -163,7 +287,9 @@ def test_layers_sentences(text, position, expected):
 
 
 def test_layers_that_are_written_read_back():
-    for text in ("", "soft 0.825", "blocks 1, 0.5, 0"):
+    for text in ("", "soft 0.825", "blocks 1, 0.5, 0", "linear 1..0", "resolution"):
         assert layers.form(layers.parse(text)) == text
     assert layers.parse("blocks 0,0").is_zero
+    assert layers.parse("linear 0..0").is_zero
+    assert not layers.parse("linear 0..1").is_zero
     assert not layers.parse("soft 0").is_zero  # 0^0 is 1: the middle block still acts

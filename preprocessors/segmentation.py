@@ -1,0 +1,227 @@
+"""Segmentation: every pixel gets a class, every class a flat colour. Labels and colours are never mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .images import Frame8, each_frame, only, size_of, through
+from .nets import segmenters
+from .palettes import NOTHING, PALETTES, Palette
+from .spec import Forward, Networks, Progress, Weights
+
+ENGINES = ("upernet", "oneformer", "snap", "blank")
+
+UPERNET = Weights(
+    file="upernet-convnext-small.bin",
+    repo="openmmlab/upernet-convnext-small",
+    remote="pytorch_model.bin",
+    module=segmenters.upernet,
+    licence="MIT",
+    sha256="76c163aa531ab7edfb3a77bbcc039e340645aa0ffe2b0ffcfc68755f550c76ea",
+    half=False,  # near a border between classes a half's precision decides otherwise
+    renamed=segmenters.upernet_weights,
+)
+ONEFORMER_ADE20K = Weights(
+    file="oneformer_ade20k_swin_large.bin",
+    repo="shi-labs/oneformer_ade20k_swin_large",
+    remote="pytorch_model.bin",
+    module=segmenters.oneformer_ade20k,
+    licence="MIT",
+    bytes_per_px=8192,
+    half=False,
+    renamed=segmenters.oneformer_ade20k_weights,
+)
+ONEFORMER_COCO = Weights(
+    file="oneformer_coco_swin_large.bin",
+    repo="shi-labs/oneformer_coco_swin_large",
+    remote="pytorch_model.bin",
+    module=segmenters.oneformer_coco,
+    licence="MIT",
+    bytes_per_px=8192,
+    half=False,
+    renamed=segmenters.oneformer_coco_weights,
+)
+_NETS: dict[tuple[str, str], tuple[Weights, Forward]] = {
+    ("upernet", "ade20k"): (UPERNET, segmenters.upernet_labels),
+    ("oneformer", "ade20k"): (ONEFORMER_ADE20K, segmenters.oneformer_labels),
+    ("oneformer", "coco"): (ONEFORMER_COCO, segmenters.oneformer_labels),
+}
+
+
+def segmentation(
+    image: Tensor,
+    *,
+    engine: str = "upernet",
+    palette: str = "ade20k",
+    classes: str = "",
+    paint: str = "",
+    resolution: int = 0,
+    label_map: Tensor | None = None,
+    areas: Tensor | None = None,
+    progress: Progress | None = None,
+    networks: Networks | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(B,H,W,C) in [0,1] → hint (B,h,w,3) in the palette's colours, labels (B,h,w), masks (K·B,h,w) in {0,1}.
+
+    Labels are class number / 255, so that a mask's 8-bit file keeps them; 255/255 is no class, and black. They come
+    from `label_map`, of the same form and any size, where it is given; else from the `engine`: a network, "snap" (each
+    pixel of a painted map takes the class of the nearest colour) or "blank". `paint` then lays classes over them, as
+    `strokes_of` says, on boxes or on the `areas` (N,h',w'). Masks are one for each of the `classes` (names or numbers,
+    separated by commas), all frames of the first, then of the next; without any, one of all that has a class.
+
+    Raises ValueError for a class that the palette does not have, labels without a class, and a pair that no net serves.
+    """
+    table = PALETTES[palette]
+    chosen = [table.index_of(name) for name in _listed(classes)]
+    strokes = strokes_of(paint, table)
+    if label_map is not None:
+        labels = _given(image, label_map, table, resolution)
+    elif engine in ("snap", "blank"):
+        labels = _unaided(image, engine, table, resolution, progress)
+    else:
+        labels = _by_network(image, engine, palette, resolution, progress, networks)
+    labels = painted(labels, strokes, areas)
+    masks = [labels == index for index in chosen] or [labels != NOTHING]
+    return table.paint[labels], labels.float() / 255, torch.cat(masks).float()
+
+
+def _by_network(
+    image: Tensor, engine: str, palette: str, resolution: int, progress: Progress | None, networks: Networks | None
+) -> Tensor:
+    """(B,h,w) class numbers."""
+    if (engine, palette) not in _NETS:
+        knows = " or ".join(known for known, its in _NETS if its == palette)
+        raise ValueError(f"segmentation by {engine!r} does not know the palette {palette!r}: choose {knows}")
+    weights, forward = _NETS[engine, palette]
+    made = through(
+        image, networks, weights, forward, multiple=segmenters.MULTIPLE, resolution=resolution, progress=progress
+    )
+    return only(made)[:, 0].round().long()
+
+
+def _unaided(image: Tensor, engine: str, table: Palette, resolution: int, progress: Progress | None) -> Tensor:
+    """(B,h,w) class numbers without a network."""
+
+    def draw(frame: Frame8) -> NDArray[np.uint8]:
+        return nearest_class(frame, table) if engine == "snap" else np.full(frame.shape[:2], NOTHING, np.uint8)
+
+    return numbers(each_frame(image, draw, resolution=resolution, progress=progress)[..., 0])
+
+
+def nearest_class(frame: Frame8, table: Palette) -> NDArray[np.uint8]:
+    """(H,W,3) → (H,W): the class whose colour is nearest, the first where several are; black stays no class."""
+    colours = np.concatenate([table.colours, np.zeros((1, 3), np.uint8)]).astype(np.float32)
+    pixels = np.reshape(frame, (-1, 3)).astype(np.float32)
+    nearest = np.empty(len(pixels), np.intp)
+    for first in range(0, len(pixels), 65536):  # the distances of all pixels to all colours would be large
+        part = slice(first, first + 65536)
+        nearest[part] = np.argmin(np.square(colours).sum(1) - 2 * np.matmul(pixels[part], np.transpose(colours)), 1)
+    nearest[nearest == len(table.colours)] = NOTHING
+    return np.reshape(nearest, frame.shape[:2]).astype(np.uint8)
+
+
+def _given(image: Tensor, label_map: Tensor, table: Palette, resolution: int) -> Tensor:
+    """The label map fitted to the picture by its nearest pixels: (B,h,w) class numbers."""
+    found = as_batch(label_map, "label_map")
+    labels = numbers(_nearest(found, size_of(image, resolution)))
+    unknown = labels[(labels >= len(table.names)) & (labels != NOTHING)]
+    if unknown.numel():
+        raise ValueError(
+            f"label_map has the label {int(unknown[0])}, and {table.title} ends at {len(table.names) - 1}: "
+            "choose the palette that it was made with, and connect labels, not a picture of their colours"
+        )
+    if len(labels) not in (1, len(image)):
+        raise ValueError(f"label_map has {len(labels)} frames and the picture {len(image)}: give one, or as many")
+    return labels.expand(len(image), -1, -1)
+
+
+class Stroke(NamedTuple):
+    """One class to be painted, on `box` (left, top, right, bottom as fractions) or else on the next of the areas."""
+
+    label: int
+    box: tuple[float, float, float, float] | None
+
+
+def strokes_of(text: str, table: Palette) -> list[Stroke]:
+    """ "sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6, grass": class names or numbers, each with a box or without.
+
+    Raises ValueError for a class that there is not, or a box that is none.
+    """
+    return [_stroke(entry, table) for entry in _listed(text)]
+
+
+def _stroke(entry: str, table: Palette) -> Stroke:
+    words = entry.split()
+    ends = [_number(word) for word in words[-4:]]
+    if len(words) < 5 or None in ends:
+        return Stroke(table.index_of(entry), None)
+    left, top, right, bottom = (float(end or 0) for end in ends)
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(
+            f"paint {entry!r}: a box is left, top, right and bottom as fractions of the picture, such as 0 0 1 0.4"
+        )
+    return Stroke(table.index_of(" ".join(words[:-4])), (left, top, right, bottom))
+
+
+def painted(labels: Tensor, strokes: Sequence[Stroke], areas: Tensor | None) -> Tensor:
+    """(B,h,w) → the same with the strokes laid over each frame, the last on top.
+
+    Raises ValueError where strokes without a box and areas are not equally many.
+    """
+    open_strokes = sum(stroke.box is None for stroke in strokes)
+    masks = torch.zeros(0, 1, 1) if areas is None else as_batch(areas, "areas")
+    if open_strokes != len(masks):
+        raise ValueError(
+            f"paint names {open_strokes} classes without a box and areas holds {len(masks)} masks: "
+            "connect one mask for each of them, in their order, or write boxes"
+        )
+    covers = iter(_nearest(masks, tuple(labels.shape[1:])) >= 0.5 if len(masks) else masks)
+    labels, (height, width) = labels.clone(), labels.shape[1:]
+    for label, box in strokes:
+        if box is None:
+            labels[:, next(covers)] = label
+        else:
+            left, top, right, bottom = box
+            columns, rows = (
+                slice(round(a * n), round(b * n)) for a, b, n in ((left, right, width), (top, bottom, height))
+            )
+            labels[:, rows, columns] = label
+    return labels
+
+
+def numbers(labels: Tensor) -> Tensor:
+    """Labels of a mask, number / 255, → the numbers."""
+    return (labels.nan_to_num(nan=1.0).clamp(0, 1) * 255).round().long()
+
+
+def as_batch(mask: Tensor, name: str) -> Tensor:
+    """A MASK (H,W) or (B,H,W) → (B,H,W) float on the CPU; raises ValueError for anything else."""
+    if mask.ndim not in (2, 3) or 0 in mask.shape:
+        raise ValueError(f"{name}: expected a MASK of (batch, height, width), found {tuple(mask.shape)}")
+    return mask.detach().cpu().float().reshape(-1, *mask.shape[-2:])
+
+
+def _nearest(masks: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B,H,W) → (B,h,w) by the pixel under each centre, in whole numbers: floats would waver where two are as near."""
+    rows, columns = (
+        torch.tensor([(2 * at + 1) * before // (2 * after) for at in range(after)])
+        for before, after in zip(masks.shape[1:], size, strict=True)
+    )
+    return masks[:, rows][:, :, columns]
+
+
+def _listed(text: str) -> list[str]:
+    return [entry.strip() for entry in text.replace("\n", ",").split(",") if entry.strip()]
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
