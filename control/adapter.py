@@ -205,9 +205,9 @@ class StackedControl(comfy.controlnet.ControlBase):
         if rows.are_all:
             own = self.call_inner(x, t, cond, rows, transformer_options)
             return None if own is None else self.shaped(own, x, rows)
-        picked = {key: _rows_of(value, rows.indices, rows.total) for key, value in cond.items()}
-        own = self.call_inner(x[rows.indices], t[rows.indices], picked, rows, transformer_options)
-        return None if own is None else residuals.spread_rows(self.shaped(own, x, rows), rows.indices, rows.total)
+        picked = {key: _rows_of(value, rows) for key, value in cond.items()}
+        own = self.call_inner(x[rows.selection], t[rows.selection], picked, rows, transformer_options)
+        return None if own is None else residuals.spread_rows(self.shaped(own, x, rows), rows.selection, rows.total)
 
     def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:
         """Weighed over depth, masked, and scaled frame by frame; the same tensors where none of it is asked for."""
@@ -283,7 +283,7 @@ class StackedControl(comfy.controlnet.ControlBase):
             while len(self.run.hints) >= KEPT_HINTS:
                 del self.run.hints[next(iter(self.run.hints))]
             fit = partial(self.fitted, x=x, rows=rows)
-            ready = None if self.cond_hint is None else _rows_of(self.cond_hint, rows.indices, rows.total)
+            ready = None if self.cond_hint is None else _rows_of(self.cond_hint, rows)
             original = self.cond_hint_original if ready is None or not self.types else ready
             parts = unions.hints_by_type(original, max(1, len(self.types)))
             concat = [fit(mask) for mask in self.extra_concat_orig]
@@ -402,8 +402,10 @@ def _sigma_of(t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
     return kept[1]
 
 
-def _rows_of(value: Any, rows: Sequence[int], total: int) -> Any:
-    return value[list(rows)] if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == total else value
+def _rows_of(value: Any, rows: Rows) -> Any:
+    """The acting rows of what has all of them; anything else as it is."""
+    whole = isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == rows.total
+    return value[rows.selection] if whole else value
 
 
 def _over_rows(window: Any) -> bool:

@@ -56,10 +56,11 @@ def region_of(area: Sequence[float | str], hint: torch.Tensor) -> Region:
 
 
 def for_frames(hint: torch.Tensor, frames: Sequence[int]) -> torch.Tensor:
-    """The entries of a hint (or mask) batch for these frames; the same tensor where one serves all."""
+    """The entries of a hint or mask batch for these frames; the same tensor where one serves all."""
     if hint.shape[0] == 1 or list(frames) == list(range(hint.shape[0])):
         return hint
-    return hint[taken(frames, hint.shape[0])]
+    # Picking copies: laid out as it was (a hint's colours side by side), it rounds in convolutions as it did.
+    return hint.movedim(1, -1)[taken(frames, hint.shape[0])].movedim(-1, 1)
 
 
 def inpainted(hint: torch.Tensor, mask: torch.Tensor, removed: float, resize: Resize) -> torch.Tensor:

@@ -76,10 +76,14 @@ def _known(values: torch.Tensor) -> EffectMask:
 
 
 def _centre_crop(values: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(B,H,W) → its largest centred part with the aspect width : height, rounded to pixels as the host rounds."""
+    """(B,H,W) → its largest centred part with the aspect width : height, rounded to pixels as the host rounds.
+
+    At least one pixel is left, also of a line that would be cut across.
+    """
     h, w = values.shape[-2:]
     left = round((w - h * width / height) / 2) if w * height > h * width else 0
     top = round((h - w * height / width) / 2) if w * height < h * width else 0
+    top, left = min(top, (h - 1) // 2), min(left, (w - 1) // 2)
     return values[:, top : h - top, left : w - left]
 
 

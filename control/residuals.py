@@ -48,12 +48,12 @@ def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -
     return {place: [None if r is None else change(r) for r in residuals.get(place, [])] for place in PLACES}
 
 
-def spread_rows(residuals: Residuals, rows: Sequence[int], total: int) -> Residuals:
+def spread_rows(residuals: Residuals, rows: slice | list[int], total: int) -> Residuals:
     """Residuals computed for some `rows` of a batch of `total`, zero for all others: → (total, …)."""
 
     def spread(residual: torch.Tensor) -> torch.Tensor:
         whole = residual.new_zeros((total, *residual.shape[1:]))
-        whole[list(rows)] = residual  # one for all is written to each
+        whole[rows] = residual  # one for all is written to each
         return whole
 
     return each(residuals, spread)

@@ -42,6 +42,13 @@ class Rows:
         """The acting rows of the whole batch, in the batch's order."""
         return [chunk * len(self.frames) + entry for chunk in self.chunks for entry in self.entries]
 
+    @property
+    def selection(self) -> slice | list[int]:
+        """The same for indexing: a slice where they lie side by side, which costs a GPU neither copy nor wait."""
+        first, count = self.indices[0], len(self.indices)
+        side_by_side = self.indices == list(range(first, first + count))
+        return slice(first, first + count) if side_by_side else self.indices
+
 
 def frames_of(entries: int, window: Sequence[int] | None) -> tuple[int, ...]:
     """Numbers of a conditioning's latents: those of the window that the host is at, else 0, 1, 2 …"""

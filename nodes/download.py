@@ -17,6 +17,8 @@ BLOCK_BYTES = 256 * 1024
 TRIES = 5
 """Times in a row that a connection may end without a byte."""
 TIMEOUT_S, PAUSE_S = 30.0, 0.5
+TRANSPORTS = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
+"""What the hub's library has connected with over its versions; their errors have no common kind."""
 
 
 class _Cut(Exception):
@@ -137,8 +139,8 @@ def _stream(url: str, offset: int) -> Generator[Any]:
         headers["Range"] = f"bytes={offset}-"
     session: Any = get_session()
     try:
-        # httpx from the library's version 1.0 on, requests before it
-        if hasattr(session, "stream"):
+        # httpx from the library's version 1.0 on; before it requests, whose `stream` is a setting
+        if callable(getattr(session, "stream", None)):
             opened = session.stream("GET", url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True)
             blocks = "iter_bytes"
         else:
@@ -152,10 +154,12 @@ def _stream(url: str, offset: int) -> Generator[Any]:
 
 
 def _of_the_connection(error: Exception) -> Exception:
-    """`error` itself where it says why the hub refuses, else _Cut."""
+    """_Cut for what a transport raises; `error` itself where it says why the hub refuses, or is no transport's."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    return error if isinstance(error, HfHubHTTPError | OfflineModeIsEnabled) else _Cut(str(error))
+    is_transport = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in TRANSPORTS
+    refuses = isinstance(error, HfHubHTTPError | OfflineModeIsEnabled)
+    return _Cut(str(error)) if is_transport and not refuses else error
 
 
 def _check(part: Path, expected: _Expected) -> None:

@@ -46,8 +46,8 @@ class ControlStackDrawPose(io.ComfyNode):
                     "stick_width",
                     options=list(skeleton.STICK_WIDTHS),
                     default="auto",
-                    tooltip="auto: 4 pixels up to a short side of 512, growing with it. 4: as ControlNet's own nets were "
-                    "trained. xinsir: as xinsir's SDXL nets were.",
+                    tooltip="auto: 4 pixels up to a short side of 512, growing with it. 4: as ControlNet's own nets "
+                    "were trained. xinsir: as xinsir's SDXL nets were.",
                 ),
                 _count("width", "Width of the hint in pixels; 0 takes the keypoints' own canvas.", highest=8192),
                 _count("height", "Height of the hint in pixels; 0 takes the keypoints' own canvas.", highest=8192),

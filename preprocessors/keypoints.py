@@ -1,7 +1,7 @@
 """People as points: one layout of arrays inside, and the POSE_KEYPOINT of the host and of the ControlNet tools outside.
 
-POSE_KEYPOINT is a list of frames, each a dict as OpenPose writes it, with the size of its canvas: flat lists of x, y and
-score for every point. The tools write pixels or fractions of the canvas; both are read, pixels are written.
+POSE_KEYPOINT is a list of frames, each a dict as OpenPose writes it, with the size of its canvas: flat lists of x, y
+and score for every point. The tools write pixels or fractions of the canvas; both are read, pixels are written.
 """
 
 from __future__ import annotations
@@ -71,6 +71,12 @@ LAYOUTS: Mapping[str, Mapping[int, Placed]] = {
 }
 """For each list of a person: how many points it may have, and which of ours they are."""
 
+LIMBS = (
+    *((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)),
+    *((1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (2, 16), (5, 17)),
+)
+"""The joints that a limb leads from and to. The last two, shoulder to ear, are looked for and not drawn."""
+
 COCO_WHOLEBODY_TO_OPENPOSE = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 """Which COCO point is each of OpenPose's 18; the neck is the middle of the shoulders."""
 _COCO_PARTS = ((FEET, slice(17, 23)), (slice(FACE.start, FACE.start + 68), slice(23, 91)))
@@ -120,7 +126,7 @@ def dumps(frames: Sequence[Frame]) -> str:
 
 
 def encode(frames: Sequence[Frame]) -> list[dict[str, Any]]:
-    """POSE_KEYPOINT in pixels; every list is there and full, zeros where nothing was found, as the host's nodes need."""
+    """POSE_KEYPOINT in pixels; every list is full, with zeros where nothing was found, as the host's nodes need it."""
     return [
         {
             "people": [_encoded(person) for person in frame.people],

@@ -15,23 +15,19 @@ from scipy.ndimage import gaussian_filter, label, sum_labels
 from torch import Tensor
 
 from .images import Frame8, opencv, side_by_side, tensor_of
-from .keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, Frame, People, nobody
+from .keypoints import FACE, LEFT_HAND, LIMBS, RIGHT_HAND, Frame, People, nobody
 from .spec import Networks, Progress, Weights
 
-LIMBS = (
-    *((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)),
-    *((1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (2, 16), (5, 17)),
-)
-"""The joints that a limb's affinities lead from and to. The last two, shoulder to ear, only confirm."""
 AFFINITIES = (
     *((12, 13), (20, 21), (14, 15), (16, 17), (22, 23), (24, 25), (0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11)),
     *((28, 29), (30, 31), (34, 35), (32, 33), (36, 37), (18, 19), (26, 27)),
 )
 """The channels that hold x and y of each limb's affinity."""
 CONFIRMING = 17
+"""From this limb on, none begins a new person."""
 
 DECODED_SIDE_PX = 512
-"""Shorter side at which maps are decoded, at most: what the tools detect at, and 57 maps of a larger one fill memory."""
+"""Shorter side at which maps are decoded, at most: what the tools detect at. 57 maps of a larger one fill memory."""
 BODY_HEIGHT_PX, STRIDE_PX = 184, 8
 BODY_WIDTH_PX = 8 * BODY_HEIGHT_PX
 """What the network sees is at most this wide: a long thin picture would grow without end."""
@@ -138,7 +134,7 @@ def linked(starts: NDArray[np.float64], ends: NDArray[np.float64], affinity: Map
         return []
     way = ends[None, :, :2] - starts[:, None, :2]
     length = np.maximum(np.sqrt((way**2).sum(axis=-1)), 0.001)
-    points = np.linspace(starts[:, None, :2] + 0 * way, starts[:, None, :2] + way, STEPS)  # (10,n,m,2)
+    points = np.linspace(starts[:, None, :2] + 0 * way, starts[:, None, :2] + way, STEPS)  # (10,n,m,2), x first
     x, y = np.rint(points).astype(int).transpose(3, 0, 1, 2)
     direction = way / length[..., None]
     along = affinity[y, x, 0] * direction[..., 0] + affinity[y, x, 1] * direction[..., 1]

@@ -163,7 +163,7 @@ def pose(
 
 
 def connected(pose_keypoint: object, count: int, height_px: int, width_px: int) -> list[Frame]:
-    """The connected keypoints on a canvas of that size, for that many pictures. Raises ValueError where they do not fit."""
+    """The connected keypoints for that many pictures of that size. Raises ValueError where there are not as many."""
     if pose_keypoint is None:
         raise ValueError("the engine keypoints draws a connected pose_keypoint: connect one, or choose another engine")
     frames = parse(pose_keypoint)

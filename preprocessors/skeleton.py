@@ -14,19 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .images import Frame8, opencv, tensor_of
-from .keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, SEEN_SCORE, Frame, People
+from .keypoints import BODY, FACE, LEFT_HAND, LIMBS, RIGHT_HAND, SEEN_SCORE, Frame, People
 from .spec import Progress
 
 STICK_WIDTHS = ("auto", "4", "xinsir")
 
-LIMBS = np.array(
-    [(1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)]
-    + [(1, 0), (0, 14), (14, 16), (0, 15), (15, 17)]
-)
+DRAWN_LIMBS = np.array(LIMBS[:17])
 JOINT_COLOURS: tuple[Colour, ...] = (
-    ((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85))
-    + ((0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255), (170, 0, 255))
-    + ((255, 0, 255), (255, 0, 170), (255, 0, 85))
+    *((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0)),
+    *((0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255)),
+    *((170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85)),
 )
 LIMB_COLOURS: tuple[Colour, ...] = tuple(
     (int(red * 0.6), int(green * 0.6), int(blue * 0.6)) for red, green, blue in JOINT_COLOURS
@@ -143,11 +140,11 @@ Joint = tuple[Pixel, Colour]
 
 def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Limb], list[Joint]]]:
     """For each person what is to be drawn of the body, as lists: OpenCV takes them faster than arrays."""
-    start, end = people[:, LIMBS[:, 0], :2], people[:, LIMBS[:, 1], :2]
+    start, end = people[:, DRAWN_LIMBS[:, 0], :2], people[:, DRAWN_LIMBS[:, 1], :2]
     across = start - end
     dx, dy = across[..., 0], across[..., 1]
     middles, halves = ((start + end) / 2).astype(int), ((dy**2 + dx**2) ** 0.5 / 2).astype(int)
-    limbs = _where(seen[:, LIMBS].all(axis=-1), middles, halves, dx, dy, colours=LIMB_COLOURS)
+    limbs = _where(seen[:, DRAWN_LIMBS].all(axis=-1), middles, halves, dx, dy, colours=LIMB_COLOURS)
     return [*zip(limbs, _where(seen[:, BODY], corners[:, BODY], colours=JOINT_COLOURS), strict=True)]
 
 

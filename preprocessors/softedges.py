@@ -25,7 +25,6 @@ HED = Weights(
     licence="Apache-2.0 (header of the code that it was published with; the repository itself names none)",
     sha256="5ca93762ffd68a29fee1af9d495bf6aab80ae86f08905fb35472a083a4c7a8fa",
     size_bytes=29_444_406,
-    half=False,
 )
 PIDINET = Weights(
     file="table5_pidinet.pth",

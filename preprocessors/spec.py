@@ -76,7 +76,7 @@ class Weights:
     bytes_per_px: int = 4096
     """Working memory for one pixel of one frame in float32, an upper bound; it decides how large a chunk is."""
     half: bool = True
-    """Whether fp16 and bf16 stay within one 8-bit level of float32."""
+    """Whether fp16 stays within one 8-bit level of float32."""
     renamed: Callable[[StateDict], StateDict] | None = None
     """From the file's keys to the network's, where they differ; raises ValueError where they are another network's."""
     opened: Callable[[str], Module] | None = None

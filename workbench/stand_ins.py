@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 # Where in a box the seventeen joints of somebody who stands there lie: nose, eyes, ears, then pairs down to the ankles.
-STANDING = torch.tensor(
-    [(0.5, 0.08), (0.54, 0.06), (0.46, 0.06), (0.58, 0.08), (0.42, 0.08), (0.65, 0.22), (0.35, 0.22), (0.75, 0.38)]
-    + [(0.25, 0.38), (0.8, 0.5), (0.2, 0.5), (0.6, 0.52), (0.4, 0.52), (0.62, 0.74), (0.38, 0.74), (0.63, 0.95)]
-    + [(0.37, 0.95)]
-)
+HEAD = ((0.5, 0.08), (0.54, 0.06), (0.46, 0.06), (0.58, 0.08), (0.42, 0.08))
+ARMS = ((0.65, 0.22), (0.35, 0.22), (0.75, 0.38), (0.25, 0.38), (0.8, 0.5), (0.2, 0.5))
+LEGS = ((0.6, 0.52), (0.4, 0.52), (0.62, 0.74), (0.38, 0.74), (0.63, 0.95), (0.37, 0.95))
+STANDING = torch.tensor([*HEAD, *ARMS, *LEGS])
 
 
 class StandIn(nn.Module):
@@ -52,3 +51,12 @@ class BodyMaps(StandIn):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         small = nn.functional.avg_pool2d(frames.mean(1, keepdim=True), 8)
         return small.expand(-1, 38, -1, -1) * 0, small.expand(-1, 19, -1, -1) + 0.5
+
+
+def by_file() -> dict[str, nn.Module]:
+    """Stand-ins by the name of the file that they stand in for."""
+    return {
+        "rtdetr_r18vd.safetensors": Detector(),
+        "vitpose-base-simple.safetensors": Pose(),
+        "body_pose_model.pth": BodyMaps(),
+    }

@@ -1,4 +1,4 @@
-"""OpenPose's networks for bodies, hands and faces, with the keys of body_pose_model.pth, hand_pose_model.pth, facenet.pth.
+"""OpenPose's networks for bodies, hands and faces: body_pose_model.pth, hand_pose_model.pth and facenet.pth.
 
 Cao, Hidalgo, Simon, Wei, Sheikh: "OpenPose: Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", 2018;
 Simon, Joo, Matthews, Sheikh: "Hand Keypoint Detection in Single Images using Multiview Bootstrapping", 2017. The

@@ -11,7 +11,7 @@ import pytest
 import torch
 from skimage import data
 
-from workbench import inprocess
+from workbench import inprocess, weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,10 +20,14 @@ INPUTS = {
     "ControlStackScribble": ["image", "threshold", "invert", "resolution"],
     "ControlStackXDoG": ["image", "threshold", "resolution"],
     "ControlStackLineart": ["image", "engine", "gaussian_sigma", "intensity_threshold", "resolution"],
+    "ControlStackHED": ["image", "engine", "safe", "resolution"],
+    "ControlStackSoftEdge": ["image", "engine", "safe", "resolution"],
+    "ControlStackFakeScribble": ["image", "engine", "safe", "resolution"],
     "ControlStackPreprocess": ["image", "resolution", "method", "control_net"],
 }
 METHODS = {"canny": "ControlStackCanny", "scribble": "ControlStackScribble", "xdog": "ControlStackXDoG"}
 METHODS["lineart"] = "ControlStackLineart"
+METHODS |= {"hed": "ControlStackHED", "softedge": "ControlStackSoftEdge", "fake_scribble": "ControlStackFakeScribble"}
 
 every_node = pytest.mark.parametrize("node_id", INPUTS)
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -41,13 +45,30 @@ def picture() -> torch.Tensor:
     return torch.from_numpy(data.astronaut()[None].astype(np.float32) / 255)
 
 
+@pytest.fixture(scope="module")
+def random_modules() -> dict:
+    from pack.preprocessors import CATALOGUE
+
+    return weights.Random(CATALOGUE)
+
+
+@pytest.fixture(autouse=True)
+def random_networks(random_modules, monkeypatch):
+    """Networks with random weights: these tests look at the nodes. test_networks.py looks at what runs them."""
+    from pack.nodes import preprocess
+    from pack.preprocessors.networks import InMemory
+
+    monkeypatch.setattr(preprocess, "networks", InMemory(random_modules))
+
+
 def execute(node, **inputs):
     """Run a node as the host's executor does: on a clone of its class."""
     return node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**inputs)
 
 
 def inputs_of(node_id: str, image: torch.Tensor) -> dict:
-    return {"image": image, "resolution": 0, "method": {"method": "canny"}} if "Pre" in node_id else {"image": image}
+    method = {"method": {"method": "canny"}} if node_id == "ControlStackPreprocess" else {}
+    return {"image": image, "resolution": 128, **method}
 
 
 @every_node
@@ -90,7 +111,7 @@ def test_a_hint_and_its_preview(nodes, node_id, picture, host):
 
     shown = execute(nodes[node_id], **inputs_of(node_id, picture))
     hint = shown.result[0]
-    assert hint.shape == picture.shape
+    assert hint.shape == (1, 128, 128, 3)
     (saved,) = shown.ui.as_dict()["images"]
     with Image.open(Path(folder_paths.get_temp_directory()) / saved["filename"]) as written:
         seen = np.asarray(written.convert("RGB"), np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pack.preprocessors import openpose
+from pack.preprocessors import keypoints, openpose
 from pack.preprocessors.keypoints import FACE, LEFT_HAND, RIGHT_HAND, Frame
 from pack.preprocessors.nets import openpose as nets
 from pack.preprocessors.networks import InMemory
@@ -85,24 +85,9 @@ def crowd_maps(rng: np.random.Generator, height: int, width: int) -> tuple[torch
     """Affinities (1,38,h,w) and heat (1,19,h,w) of two to four people, some joints hidden, some limbs crossing."""
     heat, affinity = np.zeros((19, height, width)), np.zeros((38, height, width))
     rows, columns = np.mgrid[:height, :width]
-    joints_of_one = np.array(
-        [
-            (0, -9),
-            (0, -6),
-            (-3, -6),
-            (-5, -3),
-            (-6, 0),
-            (3, -6),
-            (5, -3),
-            (6, 0),
-            (-2, 0),
-            (-2, 4),
-            (-2, 8),
-            (2, 0),
-            (2, 4),
-        ]
-        + [(2, 8), (-1, -10), (1, -10), (-2, -9.5), (2, -9.5)]
-    )
+    upper = (0, -9), (0, -6), (-3, -6), (-5, -3), (-6, 0), (3, -6), (5, -3), (6, 0)
+    lower = (-2, 0), (-2, 4), (-2, 8), (2, 0), (2, 4), (2, 8), (-1, -10), (1, -10), (-2, -9.5), (2, -9.5)
+    joints_of_one = np.array([*upper, *lower])
     for _ in range(rng.integers(2, 5)):
         middle = rng.uniform((5, 10), (width - 5, height - 9))
         joints = middle + joints_of_one * rng.uniform(0.7, 1.1) + rng.normal(size=(18, 2)) * 0.4
@@ -111,7 +96,7 @@ def crowd_maps(rng: np.random.Generator, height: int, width: int) -> tuple[torch
             if there[joint]:
                 bump = rng.uniform(0.5, 1) * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 1.5)
                 heat[joint] = np.maximum(heat[joint], bump)
-        for limb, (a, b) in enumerate(openpose.LIMBS):
+        for limb, (a, b) in enumerate(keypoints.LIMBS):
             way = joints[b] - joints[a]
             length = np.hypot(*way)
             along = ((columns - joints[a, 0]) * way[0] + (rows - joints[a, 1]) * way[1]) / length

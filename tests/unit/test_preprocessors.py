@@ -19,7 +19,7 @@ from skimage import data
 
 from pack.preprocessors import CATALOGUE, Param, Preprocessor, catalogue, edges, images, lines, scribble
 from pack.preprocessors.networks import InMemory
-from workbench import stand_ins
+from workbench import weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = {"astronaut": data.astronaut(), "chelsea": data.chelsea(), "coffee": data.coffee()}
@@ -48,27 +48,7 @@ def noise(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 # The contract, of every engine of every row. Networks have random weights here: what they find is not looked at.
 
 
-class RandomNetworks(dict[str, torch.nn.Module]):
-    """Each file's network with fresh weights, made once; those that take seconds a frame have a stand-in."""
-
-    def __missing__(self, file: str) -> torch.nn.Module:
-        every = (w for row in CATALOGUE for engine in row.weights.values() for w in (engine, *engine.beside))
-        weights = next(w for w in every if w.file == file)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self[file] = weights.module().eval().requires_grad_(False)
-        return self[file]
-
-
-NETWORKS = InMemory(
-    RandomNetworks(
-        {
-            "rtdetr_r18vd.safetensors": stand_ins.Detector(),
-            "vitpose-base-simple.safetensors": stand_ins.Pose(),
-            "body_pose_model.pth": stand_ins.BodyMaps(),
-        }
-    )
-)
+NETWORKS = InMemory(weights.Random(CATALOGUE))
 CONNECTED = {
     ("normal", "depth"): {"depth": torch.linspace(0, 1, 32 * 24).reshape(1, 32, 24, 1).expand(-1, -1, -1, 3)},
     ("pose", "keypoints"): {"pose_keypoint": {"people": [], "canvas_height": 24, "canvas_width": 32}},
@@ -281,12 +261,12 @@ def test_a_network_without_anything_to_load_it_is_refused(case: Case):
 
 @every_row
 def test_weights_say_what_they_are(row: Preprocessor):
-    """A file name that is safe to write, a licence to show, and a network whose own keys fill it."""
-    for weights in row.weights.values():
-        assert Path(weights.file).name == weights.file
-        assert weights.licence
-        assert weights.repo.count("/") == 1
-        assert weights.sha256 == "" or len(weights.sha256) == 64
+    """A file name that is safe to write, a licence to show, and a repository to fetch it from."""
+    for needed in (file for engine in row.weights.values() for file in (engine, *engine.beside)):
+        assert Path(needed.file).name == needed.file
+        assert needed.licence
+        assert needed.repo.count("/") == 1
+        assert needed.sha256 == "" or len(needed.sha256) == 64
 
 
 @every_row

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
-from pack.control import residuals
+from pack.control import hints, residuals, rows
 from pack.control.masks import effect_mask
 
 
@@ -31,22 +33,46 @@ def test_nothing_writes_to_what_it_was_given():
     assert out["output"] is not a["output"]
     out["output"].pop()
     residuals.merge(a, a)
-    residuals.weigh(a, lambda n: [0.5] * n)
+    residuals.weigh(a, lambda n, heights: [0.5] * n)
     residuals.each(a, lambda r: r * 2)
     assert all(x.equal(y) for place in a for x, y in zip(a[place], kept[place], strict=True))
 
 
 def test_weigh_runs_from_the_first_block_to_the_middle():
-    a = {"input": tensors(7), "middle": tensors(1), "output": tensors(1, 1, None)}
-    out = residuals.weigh(a, lambda count: [i + 1 for i in range(count)])
-    assert values(out["output"]) == [1, 2, None]
+    a = {"input": [], "middle": tensors(1), "output": tensors(1, 1, 1)}
+    out = residuals.weigh(a, lambda count, heights: [i + 1 for i in range(count)])
+    assert values(out["output"]) == [1, 2, 3]
     assert values(out["middle"]) == [4]
-    assert values(out["input"]) == [7]
+
+
+def test_weigh_knows_that_features_come_deepest_first():
+    """A T2I-Adapter's, as the host has them: the UNet pops the last first, which is the shallowest."""
+    a = {"input": tensors(1, None, 1, None, 1, None, None), "middle": tensors(1)}
+    out = residuals.weigh(a, lambda count, heights: [10 + i for i in range(count)])
+    assert values(out["input"]) == [12, None, 11, None, 10, None, None]
+    assert values(out["middle"]) == [13]
+
+
+def test_weights_are_told_the_heights():
+    a = {"output": [torch.ones(1, 1, h, 2) for h in (8, 4, 2)], "middle": [torch.ones(1, 1, 2, 2)]}
+    assert residuals.weigh(a, lambda count, heights: heights)["output"][1].flatten()[0] == 4
 
 
 def test_spread_rows():
     a = {"output": [torch.arange(2.0).reshape(2, 1) + 1]}
     assert residuals.spread_rows(a, [1, 3], 4)["output"][0].flatten().tolist() == [0, 1, 0, 2]
+    assert residuals.spread_rows(a, slice(2, 4), 4)["output"][0].flatten().tolist() == [0, 0, 1, 2]
+    one = {"input": [torch.full((1, 1), 5.0)]}
+    assert residuals.spread_rows(one, [0, 2], 3)["input"][0].flatten().tolist() == [5, 0, 5]
+
+
+def test_rows_of_a_batch():
+    """Two prompts of three latents, the second prompt only, without its middle latent."""
+    some = rows.Rows((1,), 2, (0, 2), (0, 1, 2))
+    assert (some.total, some.indices, some.selection, some.are_all) == (6, [3, 5], [3, 5], False)
+    windowed = rows.Rows((0, 1), 2, (0, 1), rows.frames_of(2, [6, 7]))
+    assert (windowed.acting_frames, windowed.selection, windowed.are_all) == ((6, 7), slice(0, 4), True)
+    assert rows.taken([0, 1, 2, 3, 4], 2) == [0, 1, 0, 1, 0]
 
 
 def test_a_mask_of_ones_is_none_and_zeros_are_known():
@@ -58,7 +84,7 @@ def test_a_mask_of_ones_is_none_and_zeros_are_known():
 
 def test_masks_shrink_by_averaging():
     mask = effect_mask(torch.tensor([[[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]]))
-    assert mask.sized(1, 1, (2, 2), (4, 4)).flatten().tolist() == [1.0, 0.0, 0.25, 0.0]
+    assert mask.sized([0], 1, (2, 2), (4, 4)).flatten().tolist() == [1.0, 0.0, 0.25, 0.0]
 
 
 def test_masks_are_cropped_like_the_hosts_hints():
@@ -66,14 +92,94 @@ def test_masks_are_cropped_like_the_hosts_hints():
     wide = torch.zeros(1, 4, 8)
     wide[:, :, :2] = 1.0
     wide[:, :, 4:] = 1.0
-    sized = effect_mask(wide).sized(1, 1, (4, 4), (64, 64))
+    sized = effect_mask(wide).sized([0], 1, (4, 4), (64, 64))
     assert sized[0, 0, 0].tolist() == [0, 0, 1, 1]
 
 
 def test_masks_go_to_batch_entries_and_repeat_for_each_prompt():
     masks = torch.stack([torch.full((2, 2), v) for v in (0.1, 0.2)])
-    sized = effect_mask(masks).sized(6, 2, (1, 1), (2, 2))
+    sized = effect_mask(masks).sized([0, 1, 2], 2, (1, 1), (2, 2))
     assert sized.flatten().tolist() == pytest.approx([0.1, 0.2, 0.1] * 2)
+
+
+def test_masks_follow_frames():
+    mask = effect_mask(torch.stack([torch.full((2, 2), v) for v in (0.0, 0.5, 1.0)]))
+    assert mask.sized([2, 4], 1, (1, 1), (2, 2)).flatten().tolist() == [1.0, 0.5]
+    assert [mask.acts_on(frame) for frame in (0, 1, 3, 5)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("fit", "row"), [("crop", [0, 1, 1, 0]), ("stretch", [0.5, 0.5, 0.5, 0.5]), ("pad", [0.5, 0.5, 0.5, 0.5])]
+)
+def test_masks_fit_as_their_hints_do(fit, row):
+    """A wide mask, black but for a white middle, on a square picture."""
+    wide = torch.zeros(1, 4, 8)
+    wide[:, :, 3:5] = 1.0
+    wide[:, :2, :2] = wide[:, :2, 6:] = 1.0
+    sized = effect_mask(wide).sized([0], 1, (4, 4), (64, 64), fit)
+    assert sized.shape == (1, 1, 4, 4)
+    if fit == "crop":
+        assert sized[0, 0, 3].tolist() == row
+    if fit == "stretch":
+        assert sized[0, 0, 3].tolist() == [0, 0.5, 0.5, 0]
+        assert sized[0, 0, 0].tolist() == [1, 0.5, 0.5, 1]
+    if fit == "pad":  # edges go on above and below, so nothing darkens at the border
+        assert sized[0, 0, 0].tolist() == sized[0, 0, 1].tolist() == [1, 0.5, 0.5, 1]
+        assert sized[0, 0, 3].tolist() == [0, 0.5, 0.5, 0]
+
+
+def nearest(picture, height, width):
+    return torch.nn.functional.interpolate(picture, size=(height, width), mode="nearest-exact")
+
+
+def test_padding_is_the_borders_median():
+    hint = torch.zeros(1, 3, 4, 8)
+    hint[:, 0] = 0.25
+    hint[:, :, 1:3, 1:7] = 1.0
+    out = hints.padded(hint, 8, 8, nearest)
+    assert out.shape == (1, 3, 8, 8)
+    assert out[0, :, 0, 0].tolist() == [0.25, 0, 0]
+    assert out[:, :, 2:6].equal(hint)
+    assert hints.padded(hint, 4, 8, nearest).equal(hint)
+
+
+def test_regions_are_cut_in_percent_or_eighths_of_pixels():
+    picture = torch.arange(64 * 32.0).reshape(1, 1, 64, 32)
+    assert hints.region_of(("percentage", 0.5, 0.25, 0.5, 0.75), picture).cut(picture).equal(picture[:, :, 32:, 24:])
+    assert hints.region_of((2, 1, 4, 3), picture).cut(picture).equal(picture[:, :, 32:48, 24:32])
+    assert hints.Region(0.99, 0.99, 0.001, 0.001).cut(picture).shape == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match="reaches to 40x64 pixels, the hint is 32x64"):
+        hints.region_of((8, 5, 0, 0), picture)
+
+
+def test_inpainting_removes_what_is_white():
+    hint, mask = torch.full((1, 3, 4, 4), 0.7), torch.zeros(1, 2, 2)
+    mask[0, 0, 1] = 1.0
+    out = hints.inpainted(hint, mask, -1.0, nearest)
+    assert (out[:, :, :2, 2:] == -1).all()
+    assert (out == -1).sum() == 3 * 4
+    assert hints.inpainted(hint, mask.repeat(3, 1, 1), 0.0, nearest).shape[0] == 3
+
+
+def test_thousands_of_masks_raise_nothing_but_a_sentence():
+    generator, rng = torch.Generator().manual_seed(5), random.Random(5)
+    sentences = []
+    for _ in range(4000):
+        shape = [rng.choice((0, 1, 1, 2, 3, 5, 9)) for _ in range(rng.choice((1, 2, 2, 3, 3, 3, 4, 5)))]
+        values = torch.randn(shape, generator=generator) * rng.choice((0.5, 1.0, 1e30, float("inf")))
+        try:
+            mask = effect_mask(values.to(rng.choice((torch.float32, torch.float16, torch.float64))))
+        except ValueError as error:
+            sentences.append(str(error))
+            continue
+        if mask is not None:
+            size, picture = [(rng.randrange(1, 12), rng.randrange(1, 12)) for _ in range(2)]
+            fit = rng.choice(("crop", "stretch", "pad", "region"))
+            sized = mask.sized([0, 3], 2, size, picture, fit)
+            assert sized.shape == (4, 1, *size)
+            assert bool(((sized >= 0) & (sized <= 1 + 1e-6)).all())
+    assert 500 < len(sentences) < 3500
+    assert all(sentence.startswith("effect_mask: expected") for sentence in sentences)
 
 
 @pytest.mark.parametrize("bad", [torch.ones(0, 4, 4), torch.ones(2, 3, 4, 4), torch.full((2, 2), float("inf"))])

@@ -17,7 +17,7 @@ from skimage import data
 
 from pack.preprocessors import catalogue, softedges
 from pack.preprocessors.networks import InMemory, filled
-from workbench import trained
+from workbench import weights as trained
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "output"

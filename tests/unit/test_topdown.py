@@ -14,8 +14,8 @@ from skimage import data
 
 from pack.preprocessors import keypoints, topdown
 from pack.preprocessors.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND
-from pack.preprocessors.networks import InMemory
 from pack.preprocessors.nets import dwpose, vitpose
+from pack.preprocessors.networks import InMemory
 from pack.preprocessors.spec import Weights
 from workbench import references
 
@@ -275,7 +275,7 @@ def test_torchscript_files_run_as_the_networks_they_hold(tmp_path):
         torch.testing.assert_close(ours, expected)
     assert next(opened.parameters()).dtype == torch.float32
     (tmp_path / "cut.pt").write_bytes((tmp_path / "pose.pt").read_bytes()[:500])
-    with pytest.raises(ValueError, match="cut.pt is no TorchScript file, or is cut short"):
+    with pytest.raises(ValueError, match=r"cut\.pt is no TorchScript file, or is cut short"):
         dwpose.torchscript(str(tmp_path / "cut.pt"))
 
 

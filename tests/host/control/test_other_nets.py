@@ -55,13 +55,24 @@ def test_a_t2i_adapter_is_the_hosts(world, adapter):
     assert not image.equal(world.sample(*world.host(units[1:])))
 
 
-@pytest.mark.parametrize("more", [{"mode": "cond_only"}, {"layers": "soft 0.8"}, {"effect_mask": 1}])
-def test_what_is_built_for_unets_alone_is_refused(world, adapter, more):
+@pytest.mark.parametrize(
+    "more",
+    [*({"mode": mode} for mode in ("prompt", "control", "cond_only")), {"layers": "soft 0.8"}, {"effect_mask": 1}],
+)
+def test_what_is_built_for_unets_alone_is_refused(world, more):
+    """For a control object whose residuals may be anything: before a step is made, and with what to do instead."""
+    import comfy.controlnet
     import torch
+
+    class Unknown(comfy.controlnet.ControlBase):
+        def get_control(self, *args):
+            raise AssertionError("no step may be made")
 
     more = {k: torch.rand(1, 8, 8) if v == 1 else v for k, v in more.items()}
     with pytest.raises(ValueError, match="SD2 and SDXL only"):
-        world.ours([{"net": adapter, "image": world.hint(), **more}])
+        world.ours([{"net": Unknown(), "image": world.hint(), **more}])
+    with pytest.raises(ValueError, match="takes no inpaint_mask"):
+        world.ours([{"net": Unknown(), "image": world.hint(), "inpaint_mask": torch.ones(8, 8)}])
 
 
 def test_a_schedule_scales_any_net(world, adapter):
@@ -179,3 +190,62 @@ def test_a_control_object_of_another_pack(world):
     foreign = Foreign(base.control_model, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype)
     units = [{"net": foreign, "image": world.hint(), "strength": 0.5, "end_percent": 0.7}]
     assert world.sample(*world.ours(units)).equal(world.sample(*world.host(units)))
+
+
+# -- T2I-Adapters: features instead of blocks ---------------------------------------------------------------------
+
+
+def features(world, net, batch=1, **more):
+    """The features that a chain of one adapter gives for a negative and a positive chunk of `batch` latents each."""
+    import torch
+
+    control = started(world, {"net": net, "image": world.hint(5, more.pop("hints", 1)), **more})
+    x = torch.zeros(2 * batch, 4, 8, 8)
+    cond = {"c_crossattn": torch.zeros(2 * batch, 77, 64)}
+    out = control.get_control(x, torch.full((2 * batch,), 7.0), cond, 2, {"cond_or_uncond": [1, 0]})
+    return [feature for feature in reversed(out["input"]) if feature is not None]
+
+
+def test_soft_features_are_a1111s(world, adapter):
+    plain, soft = features(world, adapter), features(world, adapter, layers="soft")
+    for a, b, weight in zip(plain, soft, (0.25, 0.62, 0.825, 1.0), strict=True):
+        assert b.allclose(a * weight, rtol=1e-6)
+    deep = features(world, adapter, layers="resolution")
+    for a, b, weight in zip(plain, deep, (1, 2, 4, 8), strict=True):
+        assert b.equal(a * weight)
+
+
+def test_half_a_mask_leaves_the_other_half_of_every_feature(world, adapter):
+    import torch
+
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :, :32] = 1.0
+    for a, b in zip(features(world, adapter), features(world, adapter, effect_mask=mask), strict=True):
+        middle = a.shape[-1] // 2
+        if middle:
+            assert b[..., :middle].equal(a.expand(2, -1, -1, -1)[..., :middle])
+            assert not b[..., middle:].any()
+
+
+@pytest.mark.parametrize("hints", [1, 3])
+@pytest.mark.parametrize("mode", ["cond_only", "control"])
+def test_features_on_the_positive_prompt_only(world, adapter, hints, mode):
+    plain = features(world, adapter, 3, hints=hints, layers="soft" if mode == "control" else "")
+    for a, b in zip(plain, features(world, adapter, 3, hints=hints, mode=mode), strict=True):
+        assert not b[:3].any()
+        assert b[3:].allclose(a.expand(6, -1, -1, -1)[3:], rtol=1e-5)
+
+
+def test_an_adapters_features_are_made_once_for_each_size(world, adapter):
+    """The host makes them anew whenever an area changes the size."""
+    calls = []
+    handle = adapter.t2i_model.register_forward_pre_hook(lambda *_: calls.append(1))
+    area = [[world.positive[0][0], {"area": (5, 8, 3, 2), "strength": 1.0, "pooled_output": None}]]
+    units = [{"net": adapter, "image": world.hint(5)}]
+    how = {"steps": 4, "size": (10, 12)}
+    image = world.sample(*world.ours(units, world.positive + area), **how)
+    assert len(calls) == 2
+    calls.clear()
+    assert image.equal(world.sample(*world.host(units, world.positive + area), **how))
+    assert len(calls) > 2
+    handle.remove()

@@ -34,7 +34,7 @@ def fail_in_call(world, monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("mode", ["balanced", "cond_only"])
+@pytest.mark.parametrize("mode", ["balanced", "control"])
 @pytest.mark.parametrize("call", [1, 4])
 @pytest.mark.parametrize("how", ["interrupted", "out of memory"])
 def test_the_run_after_a_failed_one_is_a_fresh_one(world, fail_in_call, monkeypatch, mode, call, how):
@@ -71,14 +71,28 @@ def test_a_finished_run_keeps_no_tensor(world):
     world.sample(*chain)
     control = chain[0][0][1]["control"]
     assert control.run.hints == {}
-    assert control.run.masks == {}
+    assert control.run.factors == {}
     assert control.inner.cond_hint is None
     assert control.inner.control_model is world.nets[1].control_model
 
 
 def test_copies_act_alike(world):
-    chain = world.ours(units_of(world, schedule="0:1, 1:0.5", layers="soft 0.9"))
+    import torch
+
+    chain = world.ours(
+        units_of(
+            world,
+            mode="control",
+            fit="pad",
+            schedule="0s:1, 2s:0.5 | smooth",
+            layers="linear 0.2..1",
+            frame_strength="0:0.7",
+            effect_mask=torch.rand(1, 9, 9),
+            inpaint_mask=torch.eye(16),
+        )
+    )
     image = world.sample(*chain)
+    assert not image.equal(world.sample(*world.ours(units_of(world))))
     twin = chain[0][0][1]["control"].copy()
     twin.set_previous_controlnet(chain[0][0][1]["control"].previous_controlnet.copy())
     copied = [[[entry[0], {**entry[1], "control": twin}] for entry in side] for side in chain]
@@ -194,15 +208,18 @@ BAD = {
     "one picture without a batch": (lambda t: {"image": t.rand(8, 8, 3)}, r"expected \(batch, height, width, 3\)"),
     "NaN": (lambda t: {"image": nan()}, "finite"),
     "schedule": (lambda t: {"schedule": "0:1, half:0"}, r"schedule: .* at character 6 .*'half:0'"),
-    "schedule steps": (lambda t: {"schedule": "6s:0.5"}, "not built yet"),
-    "schedule interpolation": (lambda t: {"schedule": "0:1 | smooth"}, "not built yet"),
+    "schedule steps": (lambda t: {"schedule": "8s:0.5, 4s:1"}, "schedule: .* a position not before 8"),
+    "schedule interpolation": (lambda t: {"schedule": "0:1 | cubic"}, "the interpolation 'linear', 'smooth' or 'step'"),
+    "schedule curve": (lambda t: {"schedule": [(0.0, 1.0), (2.0, 0.5)]}, "x from 0 to 1"),
+    "schedule of something else": (lambda t: {"schedule": 3}, "expected a text or a curve's points"),
     "layers": (lambda t: {"layers": "softly 0.8"}, "layers: .* at character 1 .*'softly"),
     "layers value": (lambda t: {"layers": "blocks 1, x"}, "layers: .* at character 11 .*'x'"),
-    "layers kind": (lambda t: {"layers": "linear 1..0"}, "not built yet"),
-    "mode": (lambda t: {"mode": "control"}, "not built yet"),
-    "fit": (lambda t: {"fit": "region"}, "not built yet"),
-    "inpaint mask": (lambda t: {"inpaint_mask": t.ones(1, 8, 8)}, "not built yet"),
-    "frame strength": (lambda t: {"frame_strength": "0:1"}, "not built yet"),
+    "layers kind": (lambda t: {"layers": "linear 1"}, r"two weights 'a\.\.b'"),
+    "mode": (lambda t: {"mode": "more"}, "choose 'balanced' or"),
+    "fit": (lambda t: {"fit": "fill"}, "choose 'crop' or"),
+    "region without an area": (lambda t: {"fit": "region"}, "the positive prompt carries no area"),
+    "inpaint mask": (lambda t: {"inpaint_mask": t.ones(0, 8, 8)}, "inpaint_mask: expected a mask"),
+    "frame strength": (lambda t: {"frame_strength": "0.5:1"}, "frame_strength: expected a whole number"),
     "empty mask": (lambda t: {"effect_mask": t.ones(0, 8, 8)}, "effect_mask: expected a mask"),
     "mask with NaN": (lambda t: {"effect_mask": nan()[..., 0]}, "not finite"),
     "no net": (lambda t: {"net": "net.safetensors"}, "expected a CONTROL_NET from a loader, found str"),

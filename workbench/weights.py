@@ -1,14 +1,36 @@
-"""Trained weights that packages of the test environment carry, under the keys of the files that users have."""
+"""Weights for tests and benchmarks: random ones of every network, and a trained HED that a package carries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from . import stand_ins
+
 MEANS_RGB = (122.67891434, 116.66876762, 104.00698793)
 """What this HED was trained to subtract from a picture in 0..255."""
+
+
+class Random(dict[str, torch.nn.Module]):
+    """The network of each file that rows of a catalogue name, with fresh weights, made when it is first asked for.
+
+    Those that would take seconds a frame, and would find nobody, have stand-ins.
+    """
+
+    def __init__(self, catalogue: Iterable[Any]) -> None:
+        super().__init__(stand_ins.by_file())
+        engines = (weights for row in catalogue for weights in row.weights.values())
+        self._rows = {weights.file: weights for engine in engines for weights in (engine, *engine.beside)}
+
+    def __missing__(self, file: str) -> torch.nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self[file] = self._rows[file].module().eval().requires_grad_(False)
+        return self[file]
 
 
 def hed() -> dict[str, torch.Tensor]:
