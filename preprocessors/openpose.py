@@ -129,7 +129,7 @@ def peaks_of(heat: Map) -> NDArray[np.float64]:
 
 
 def linked(starts: NDArray[np.float64], ends: NDArray[np.float64], affinity: Map) -> list[tuple[int, int, float]]:
-    """(n,3) and (m,3) peaks, (H,W,2) → the limbs between them, best first: (start, end, score), each peak in one only."""
+    """(n,3) and (m,3) peaks, (H,W,2) → limbs between them, best first: (start, end, score), each peak in one only."""
     if not len(starts) or not len(ends):
         return []
     way = ends[None, :, :2] - starts[:, None, :2]
