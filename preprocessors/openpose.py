@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, label, sum_labels
+from scipy import ndimage as _ndimage  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from .images import Frame8, opencv, side_by_side, tensor_of
@@ -36,6 +36,7 @@ HAND_SIDES_PX, HAND_MAP_PX, HAND_PEAK = (184, 368, 552, 736), 128, 0.05
 FACE_SIDE_PX, FACE_PEAK = 384, 0.05
 SMALLEST_CROP_PX = 20
 
+ndimage: Any = _ndimage
 Map = NDArray[np.floating[Any]]
 Square = tuple[int, int, int]
 """x, y and side in px."""
@@ -120,7 +121,7 @@ def people_of(heat: Map, affinities: Map) -> People:
 
 def peaks_of(heat: Map) -> NDArray[np.float64]:
     """(H,W) → (n,3): x, y and heat of the points that, blurred, are no cooler than their four neighbours."""
-    blurred = gaussian_filter(heat, sigma=SIGMA_PX)
+    blurred = ndimage.gaussian_filter(heat, sigma=SIGMA_PX)
     around = np.pad(blurred, 1)
     neighbours = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
     is_peak = np.logical_and.reduce([blurred > PEAK, *(blurred >= neighbour for neighbour in neighbours)])
@@ -253,10 +254,10 @@ def hand_points(heat: Map, square: Square) -> People:
     x, y, side = square
     points = np.zeros((21, 3))
     for point in range(21):
-        islands, count = label(gaussian_filter(heat[..., point], sigma=SIGMA_PX) > HAND_PEAK, np.ones((3, 3)))
+        islands, count = ndimage.label(ndimage.gaussian_filter(heat[..., point], sigma=SIGMA_PX) > HAND_PEAK, np.ones((3, 3)))
         if not count:
             continue
-        hottest = 1 + int(np.argmax(sum_labels(heat[..., point], islands, range(1, count + 1))))
+        hottest = 1 + int(np.argmax(ndimage.sum_labels(heat[..., point], islands, range(1, count + 1))))
         row, column = np.unravel_index(np.argmax(np.where(islands == hottest, heat[..., point], 0)), islands.shape)
         down, across = int(float(row) * side / HAND_MAP_PX), int(float(column) * side / HAND_MAP_PX)
         if down and across:  # the tools cannot tell the first row and column from a point that is not there

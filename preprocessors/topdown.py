@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy import ndimage as _ndimage  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from .images import Frame8, opencv, tensor_of
@@ -18,6 +18,7 @@ from .keypoints import Frame, from_coco, nobody
 from .nets.dwpose import POSE_BINS_PER_PX, POSE_HEIGHT_PX, POSE_WIDTH_PX, YOLOX_SIDE_PX, YOLOX_STRIDES
 from .spec import Networks, Outputs, Progress, Weights
 
+ndimage: Any = _ndimage
 Floats = NDArray[np.floating[Any]]
 Boxes = NDArray[np.float64]
 """(n,4): left, top, right, bottom in px."""
@@ -223,7 +224,7 @@ def points_of_heat(heat: Floats, crop: Crop) -> NDArray[np.float64]:
     score = heat.reshape(joints, -1).max(axis=1)
     blurred = heat
     for axis in (1, 2):
-        blurred = gaussian_filter1d(blurred, DARK_SIGMA_PX, axis=axis, radius=DARK_RADIUS_PX)
+        blurred = ndimage.gaussian_filter1d(blurred, DARK_SIGMA_PX, axis=axis, radius=DARK_RADIUS_PX)
     log = np.pad(np.log(blurred.clip(0.001, 50)), ((0, 0), (1, 1), (1, 1)), mode="edge")
     joint = np.arange(joints)
 

@@ -26,7 +26,7 @@ def steady(
     of somebody as a whole, are filled in a straight line. `smooth_frames` is the standard deviation of a Gaussian over
     time, in frames (0: none); it acts on seen joints alone and looks both ways, so nothing lags behind.
     """
-    tracks = followed(frames)
+    tracks: list[Track] = followed(frames)
     if people:
         chosen = sorted(np.argsort([-prominence(track) for track in tracks], kind="stable")[:people].tolist())
         tracks = [tracks[index] for index in chosen]
