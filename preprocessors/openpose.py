@@ -254,7 +254,9 @@ def hand_points(heat: Map, square: Square) -> People:
     x, y, side = square
     points = np.zeros((21, 3))
     for point in range(21):
-        islands, count = ndimage.label(ndimage.gaussian_filter(heat[..., point], sigma=SIGMA_PX) > HAND_PEAK, np.ones((3, 3)))
+        islands, count = ndimage.label(
+            ndimage.gaussian_filter(heat[..., point], sigma=SIGMA_PX) > HAND_PEAK, np.ones((3, 3))
+        )
         if not count:
             continue
         hottest = 1 + int(np.argmax(ndimage.sum_labels(heat[..., point], islands, range(1, count + 1))))
