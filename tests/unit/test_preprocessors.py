@@ -84,7 +84,10 @@ SMALL = {
 }
 """Networks that are too large for a hundred small questions: the same classes with fewer channels and layers."""
 NETWORKS = InMemory(weights.Random(CATALOGUE, SMALL))
-CONNECTED = {("normal", "depth"): {"depth": torch.linspace(0, 1, 32 * 24).reshape(1, 32, 24, 1).expand(-1, -1, -1, 3)}}
+CONNECTED = {
+    ("normal", "depth"): {"depth": torch.linspace(0, 1, 32 * 24).reshape(1, 32, 24, 1).expand(-1, -1, -1, 3)},
+    ("pose", "keypoints"): {"pose_keypoint": {"people": [], "canvas_height": 24, "canvas_width": 32}},
+}
 """What is connected to the optional inputs of engines that work from them alone."""
 
 
@@ -304,7 +307,7 @@ def test_a_network_without_anything_to_load_it_is_refused(case: Case):
 @every_row
 def test_weights_say_what_they_are(row: Preprocessor):
     """A file name that is safe to write, a licence to show, and a repository to fetch it from."""
-    for needed in row.weights.values():
+    for needed in (file for engine in row.weights.values() for file in (engine, *engine.beside)):
         assert Path(needed.file).name == needed.file
         assert needed.licence
         assert needed.repo.count("/") == 1
