@@ -19,6 +19,7 @@ SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
     "depth": "depth and normal networks against controlnet-aux, frame by frame",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
+    "report": "what noting for Control Report costs, of a sampler step",
 }
 
 ABOUT = """\
