@@ -1,4 +1,4 @@
-"""The pose nodes on the real host: what they declare, what they write and read, what they refuse, SDPose's keypoints."""
+"""The pose nodes on the real host: what they declare, write, read and refuse; keypoints of the host's SDPose."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def clip(count: int = 3) -> list[dict]:
     person = {f"{name}_keypoints_2d": rng.uniform(20, 200, (points, 3)) for name, points in lists.items()}
     for points in person.values():
         points[:, 2] = 1
-    moved = [{name: points + (5 * index, 0, 0) for name, points in person.items()} for index in range(count)]
+    moved = [{name: points + np.array([5 * index, 0, 0]) for name, points in person.items()} for index in range(count)]
     lists_of = [{name: points.reshape(-1).tolist() for name, points in one.items()} for one in moved]
     return [{"people": [one], "canvas_height": 240, "canvas_width": 320} for one in lists_of]
 
@@ -198,6 +198,7 @@ def test_the_hosts_nodes_take_our_people(nodes):
 
 def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(host, tmp_path, monkeypatch):
     import folder_paths
+
     from pack.nodes import runtime, weights
     from pack.preprocessors import catalogue
     from pack.preprocessors.nets import dwpose
