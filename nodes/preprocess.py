@@ -17,7 +17,7 @@ _HINT_TIP = "The map to give to a ControlNet. Of a batch, the node shows the fir
 _RESOLUTION_TIP = "Short side of the hint in pixels; 0 keeps the picture's size. The shape is kept either way."
 
 
-def _input(param: Param) -> io.Input:
+def _input(param: Param, *, optional: bool = False) -> io.Input:
     """The host's widget for a parameter."""
     declared = {"default": param.default, "tooltip": param.tooltip, "optional": param.is_appended}
     if param.choices:
@@ -159,6 +159,10 @@ class ControlStackNormal(_OfCatalogue):
     key = "normal"
 
 
+class ControlStackPose(_OfCatalogue):
+    key = "pose"
+
+
 class ControlStackPreprocess(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -211,5 +215,6 @@ NODES = [
     ControlStackInpaintHint,
     ControlStackDepth,
     ControlStackNormal,
+    ControlStackPose,
     ControlStackPreprocess,
 ]

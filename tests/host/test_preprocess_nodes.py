@@ -32,12 +32,19 @@ INPUTS = {
     "ControlStackHED": ["image", "engine", "safe", "resolution"],
     "ControlStackSoftEdge": ["image", "engine", "safe", "resolution"],
     "ControlStackFakeScribble": ["image", "engine", "safe", "resolution"],
+    "ControlStackDepth": ["image", "engine", "normalization", "resolution"],
+    "ControlStackNormal": ["image", "engine", "convention", "background_threshold", "resolution", "depth"],
     "ControlStackPreprocess": ["image", "resolution", "method", "control_net"],
 }
-OUTPUTS = {"ControlStackSegmentation": ["labels", "mask"]}
-"""Of type MASK, after the hint."""
+OUTPUTS = {
+    "ControlStackDepth": {"depth": "IMAGE"},
+    "ControlStackNormal": {"normals": "IMAGE"},
+    "ControlStackSegmentation": {"labels": "MASK", "mask": "MASK"},
+}
+"""What nodes give beside the hint, and its type."""
 METHODS = {"canny": "ControlStackCanny", "scribble": "ControlStackScribble", "xdog": "ControlStackXDoG"}
 METHODS |= {"hed": "ControlStackHED", "softedge": "ControlStackSoftEdge", "fake_scribble": "ControlStackFakeScribble"}
+METHODS |= {"depth": "ControlStackDepth", "normal": "ControlStackNormal"}
 METHODS |= {"lineart": "ControlStackLineart", "tile": "ControlStackTile", "recolor": "ControlStackRecolor"}
 WITHOUT_WEIGHTS = {
     "ControlStackMLSD": {"engine": "lsd"},
@@ -95,9 +102,9 @@ def test_the_public_surface(nodes, node_id):
     named = [name for group in info["input_order"].values() for name in group]
     assert named == INPUTS[node_id]
     assert info["name"] == node_id
-    more = OUTPUTS.get(node_id, [])
+    more = OUTPUTS.get(node_id, {})
     assert info["output_name"] == ["hint", *more]
-    assert info["output"] == ["IMAGE", *["MASK"] * len(more)]
+    assert info["output"] == ["IMAGE", *more.values()]
     assert info["category"] == "ControlStack/Preprocess"
     declared = [spec for group in info["input"].values() for spec in group.values()]
     assert all(options.get("tooltip") for _, options in declared)
@@ -181,6 +188,24 @@ def test_a_hint_below_zero_reaches_the_control(nodes, picture):
 def test_canny_on_the_host_is_opencvs(nodes, picture):
     hint = execute(nodes["ControlStackCanny"], image=picture, low_threshold=60, high_threshold=120).result[0]
     assert (hint[0, ..., 0].numpy() * 255 == cv2.Canny(data.astronaut(), 60, 120)).all()
+
+
+def test_depth_reaches_a_16_bit_file_of_the_hosts(nodes, host):
+    """65 536 depths in, as many levels in the PNG: neither the node nor its hint has 8 bits."""
+    try:
+        from comfy_extras.nodes_images import SaveImageAdvanced
+    except ImportError:
+        pytest.skip("this host cannot write 16-bit files yet: its SaveImageAdvanced came later")
+    import folder_paths
+
+    ramp = (torch.arange(65536.0).view(1, 256, 256, 1) * 3.7 + 12).expand(-1, -1, -1, 3)
+    hint = execute(nodes["ControlStackDepth"], image=ramp, engine="image", normalization="clip").result[0]
+    form = {"format": "png", "bit_depth": "16-bit", "input_color_space": "sRGB"}
+    saved = execute(SaveImageAdvanced, images=hint, filename_prefix="depth16", format=form).ui["images"][0]
+    written = cv2.imread(str(Path(folder_paths.get_output_directory()) / saved["filename"]), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    assert (np.diff(written[..., 0].astype(int).ravel()) >= 0).all()
+    assert np.abs(written[..., 0].astype(int).ravel() - np.arange(65536)).max() <= 1
 
 
 @every_method
