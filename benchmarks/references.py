@@ -76,6 +76,45 @@ def standard_lineart() -> Detect:
     return lambda frame: detector(frame, detect_resolution=SIDE_PX, output_type="np")
 
 
+def tile() -> Detect:
+    """The ControlNet tools' pyramid; controlnet-aux has none. Its map is moved by 3.5 px, ours is not."""
+
+    def detect(frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        reduced = cv2.resize(frame, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
+        for _ in range(3):
+            reduced = cv2.pyrUp(reduced)
+        return reduced
+
+    return detect
+
+
+def shuffle() -> Detect:
+    detector = aux("shuffle.ContentShuffleDetector")()
+    return lambda frame: detector(frame, **SIZES)
+
+
+def recolor() -> Detect:
+    """The ControlNet tools' luminance; controlnet-aux has none."""
+
+    def detect(frame: np.ndarray) -> np.ndarray:
+        light = cv2.cvtColor(frame, cv2.COLOR_BGR2LAB)[..., 0].astype(np.float32) / 255
+        return np.repeat((light**1.0 * 255).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+    return detect
+
+
+def color_grid() -> Detect:
+    """The T2I-Adapters' grid; controlnet-aux has none."""
+
+    def detect(frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        coarse = cv2.resize(frame, (width // 64, height // 64), interpolation=cv2.INTER_AREA)
+        return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
+
+    return detect
+
+
 @dataclass(frozen=True)
 class Peer:
     """A network of the reference: its class, its detector, and what the detector is told beside sizes."""
@@ -142,6 +181,10 @@ WEIGHTLESS: dict[tuple[str, str], tuple[float, Callable[[], Detect]]] = {
     ("scribble", ""): (3.0, scribble),
     ("xdog", ""): (3.0, xdog),
     ("lineart", "standard"): (3.0, standard_lineart),
+    ("tile", ""): (1.0, tile),
+    ("shuffle", ""): (1.0, shuffle),
+    ("recolor", ""): (1.0, recolor),
+    ("color_grid", ""): (1.0, color_grid),
 }
 """By (method, engine): how many times faster ours should be, and the reference."""
 NETWORKS: dict[tuple[str, str], Callable[[], Peer]] = {

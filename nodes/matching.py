@@ -32,6 +32,7 @@ MAPS: Mapping[str, tuple[str, ...]] = {
     "normal_bae": ("normal",),
     "normal_cn10": ("normal",),
     "normal": ("normal",),
+    "pose": ("pose",),
     "segmentation": ("segmentation",),
     "inpaint": ("inpaint_hint",),
     "tile": ("tile",),

@@ -30,9 +30,9 @@ def tile(image: Tensor, *, pyramid_steps: int = 3, resolution: int = 0, progress
     def draw(frame: Frame8) -> Map:
         height, width = frame.shape[:2]
         below, right = -height % factor, -width % factor
-        whole = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        whole = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE) if below or right else frame
         small = ((width + right) // factor, (height + below) // factor)
-        reduced = cv2.resize(whole.astype(np.float32) / 255, small, interpolation=cv2.INTER_AREA)
+        reduced = cv2.resize(whole.astype(np.float32), small, interpolation=cv2.INTER_AREA) / np.float32(255)
         for _ in range(pyramid_steps):
             reduced = cv2.resize(reduced, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
         return np.minimum(reduced[:height, :width], np.float32(1))

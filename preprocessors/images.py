@@ -26,6 +26,8 @@ FloatFrame = NDArray[np.float32]
 Map = NDArray[np.uint8] | NDArray[np.float32]
 """(H,W) or, in colour, (H,W,3): uint8 in 0..255 or float32 in [0,1]."""
 
+_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
+"""8-bit level → [0,1]."""
 MAX_SIDE_PX = 16384
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 _BITS_OF_ONE = 0x3F800000
@@ -255,7 +257,10 @@ def _to_hint(drawn: Map, hint: FloatFrame) -> None:
     """(H,W) or (H,W,3), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into `hint`."""
     cv2 = opencv()
     if drawn.shape == hint.shape:
-        np.divide(drawn, np.float32(255 if drawn.dtype == np.uint8 else 1), out=hint)
+        if drawn.dtype == np.uint8:
+            cv2.LUT(drawn, _LEVELS, dst=hint)
+        else:
+            hint[:] = drawn
         return
     assert drawn.shape == hint.shape[:2]  # else OpenCV would leave `hint` alone and return another array
     grey = drawn if drawn.dtype == np.float32 else np.divide(drawn, np.float32(255), dtype=np.float32)
