@@ -42,6 +42,15 @@ def hint(seed=0, batch=1):
     return torch.rand(batch, 64, 64, 3, generator=torch.Generator().manual_seed(seed))
 
 
+def mask():
+    """For nets that read what is painted anew beside the hint: the left half."""
+    import torch
+
+    painted = torch.zeros(1, 64, 64)
+    painted[:, :, :32] = 1.0
+    return painted
+
+
 def sample(base, chain, batch=1, cfg=5.0):
     import torch
 
@@ -61,8 +70,14 @@ def plain(base):
 def host(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None):
     import nodes
 
-    apply = nodes.ControlNetApplyAdvanced().apply_controlnet
     image = hint() if image is None else image
+    if net.concat_mask:
+        from comfy_extras.nodes_controlnet import ControlNetInpaintingAliMamaApply as Inpaint
+
+        apply = getattr(Inpaint, "execute", None) or Inpaint().apply_inpaint_controlnet
+        out = apply(*(chain or plain(base)), net, base.vae, image, mask(), strength, start, end)
+        return out[0], out[1]
+    apply = nodes.ControlNetApplyAdvanced().apply_controlnet
     return apply(*(chain or plain(base)), net, image, strength, start, end, base.vae)
 
 
@@ -71,6 +86,8 @@ def ours(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None, mo
 
     schedule, layers = more.pop("schedule", ""), more.pop("layers", "")
     image = hint() if image is None else image
+    if net.concat_mask:
+        more["inpaint_mask"] = mask()
     stack = Add.execute(net, image, strength, start, end, mode, "crop", schedule, layers, **more)[0]
     positive, negative = chain or plain(base)
     out = Apply.execute(positive, stack, negative, vae=base.vae, model=base.patcher)
