@@ -79,6 +79,14 @@ class Weights:
     """Whether fp16 stays within one 8-bit level of float32."""
     renamed: Callable[[StateDict], StateDict] | None = None
     """From the file's keys to the network's, where they differ; raises ValueError where they are another network's."""
+    opened: Callable[[str], Module] | None = None
+    """For a file that holds its own graph (TorchScript, ONNX): opens the file of that path as a network, which is run
+    as it is; raises ValueError where the file is no such thing. `module` makes a stand-in of the same input and output.
+    """
+    package: str = ""
+    """What must be importable for that and comes neither with the host nor with us."""
+    beside: tuple[Weights, ...] = ()
+    """Other files that the engine runs with this one."""
 
 
 class Networks(Protocol):
@@ -104,11 +112,13 @@ class Networks(Protocol):
 
 @dataclass(frozen=True)
 class Port:
-    """An optional input, or an output after the hint, that a method has beside pictures: `kind` is the host's type."""
+    """An input, or an output after the hint, that a method has beside pictures: `kind` is the host's type."""
 
     name: str
     kind: str
     tooltip: str
+    is_required: bool = False
+    """Whether its own node refuses to run without it; the function behind takes None all the same."""
 
 
 @dataclass(frozen=True)

@@ -42,15 +42,6 @@ def hint(seed=0, batch=1):
     return torch.rand(batch, 64, 64, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def mask():
-    """For nets that read what is painted anew beside the hint: the left half."""
-    import torch
-
-    painted = torch.zeros(1, 64, 64)
-    painted[:, :, :32] = 1.0
-    return painted
-
-
 def sample(base, chain, batch=1, cfg=5.0):
     import torch
 
@@ -70,14 +61,8 @@ def plain(base):
 def host(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None):
     import nodes
 
-    image = hint() if image is None else image
-    if net.concat_mask:
-        from comfy_extras.nodes_controlnet import ControlNetInpaintingAliMamaApply as Inpaint
-
-        apply = getattr(Inpaint, "execute", None) or Inpaint().apply_inpaint_controlnet
-        out = apply(*(chain or plain(base)), net, base.vae, image, mask(), strength, start, end)
-        return out[0], out[1]
     apply = nodes.ControlNetApplyAdvanced().apply_controlnet
+    image = hint() if image is None else image
     return apply(*(chain or plain(base)), net, image, strength, start, end, base.vae)
 
 
@@ -86,8 +71,8 @@ def ours(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None, mo
 
     schedule, layers = more.pop("schedule", ""), more.pop("layers", "")
     image = hint() if image is None else image
-    if net.concat_mask:
-        more["inpaint_mask"] = mask()
+    if getattr(net, "concat_mask", False):  # the host would take an inpainting net without a mask: nothing is painted
+        more.setdefault("inpaint_mask", image.new_zeros(image.shape[1:3]))
     stack = Add.execute(net, image, strength, start, end, mode, "crop", schedule, layers, **more)[0]
     positive, negative = chain or plain(base)
     out = Apply.execute(positive, stack, negative, vae=base.vae, model=base.patcher)
@@ -100,6 +85,23 @@ def test_plain_settings_give_the_hosts_image(family):
     theirs = sample(base, host(base, net))
     assert not theirs.equal(sample(base, plain(base))), "its control must act, or the comparison says nothing"
     assert theirs.equal(sample(base, ours(base, net)))
+
+
+@every("SD3 inpainting", "Flux inpainting", "Qwen-Image inpainting")
+def test_inpainting_is_the_hosts(family):
+    import torch
+    from comfy_extras.nodes_controlnet import ControlNetInpaintingAliMamaApply
+
+    base, net = family
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 16:40, :32] = 1.0
+    apply = ControlNetInpaintingAliMamaApply.execute
+    theirs = apply(*plain(base), net, base.vae, hint(), mask, 0.7, 0.0, 1.0)
+    image = sample(base, (theirs[0], theirs[1]))
+    assert image.equal(sample(base, ours(base, net, inpaint_mask=mask)))
+    assert not image.equal(sample(base, ours(base, net)))
+    with pytest.raises(ValueError, match="is an inpainting net: connect inpaint_mask"):
+        ours(base, net, inpaint_mask=None)
 
 
 @every()
