@@ -21,7 +21,7 @@ from ..training import dataset as data
 from ..training import files, nets, report, session
 from ..training.loop import PRECISIONS, Settings
 from .preprocess import _input
-from .runtime import networks, progress
+from .runtime import networks, progress, say
 from .schema import schema
 
 ControlDataset = io.Custom("CONTROL_DATASET")
@@ -138,6 +138,7 @@ class Dataset(io.ComfyNode):
                 leave_out=leave_out,
                 progress=progress(),
             )
+        say(made.report)
         return io.NodeOutput(made, made.report, ui=ui.PreviewText(made.report))
 
 
@@ -346,7 +347,8 @@ class Save(io.ComfyNode):
         saved = path.relative_to(folder).as_posix()
         if (source := source_of(control_net)) is not None:
             setattr(control_net, TAG, Source(saved, dataclasses.replace(source.identity)))
-        return io.NodeOutput(ui=ui.PreviewText(f"controlnet/{saved} ({path.stat().st_size / 1e6:,.1f} MB)"))
+        say(written := f"controlnet/{saved} ({path.stat().st_size / 1e6:,.1f} MB)")
+        return io.NodeOutput(ui=ui.PreviewText(written))
 
 
 def _savable(net: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
