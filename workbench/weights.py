@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from . import stand_ins
+
 MEANS_RGB = (122.67891434, 116.66876762, 104.00698793)
 """What this HED was trained to subtract from a picture in 0..255."""
 
@@ -16,15 +18,16 @@ MEANS_RGB = (122.67891434, 116.66876762, 104.00698793)
 class Random(dict[str, torch.nn.Module]):
     """The network of each file that rows of a catalogue name, with fresh weights, made when it is first asked for.
 
-    `small`: other sizes of some of them, by file.
+    Those that would take seconds a frame, and would find nobody, have stand-ins. `small`: other sizes of some, by file.
     """
 
     def __init__(
         self, catalogue: Iterable[Any], small: Mapping[str, Callable[[], torch.nn.Module]] | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(stand_ins.by_file())
         self._small = small or {}
-        self._rows = {weights.file: weights for row in catalogue for weights in row.weights.values()}
+        engines = (weights for row in catalogue for weights in row.weights.values())
+        self._rows = {weights.file: weights for engine in engines for weights in (engine, *engine.beside)}
 
     def __missing__(self, file: str) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):

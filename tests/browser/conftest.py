@@ -90,7 +90,9 @@ def running_newest_page(tmp_path_factory, newest_page):
 def _running(base: Path, **more):
     if not (found := hosts.find()):
         pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
-    runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](base / "input" / "example.png")
+    draw = runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"]
+    for name in ("example.png", "my_pictures/1.png"):
+        draw(base / "input" / name)
     _write_net(base / "models" / "controlnet" / "other_family.safetensors")
     return server.running(found[0], base, **more)
 

@@ -1,0 +1,123 @@
+"""People over a clip: who is who from frame to frame, who matters most, and joints that neither tremble nor blink."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .keypoints import BODY, Frame, People, nobody
+
+Track = NDArray[np.float64]
+"""(T,136,3): one person in every frame, in fractions of the canvas; (0,0,0) where a point is not seen."""
+
+SAME_PERSON = 0.6
+"""How far somebody may move from one sight to the next, as a part of their size, and still be the same."""
+
+
+def steady(
+    frames: Sequence[Frame], *, people: int = 0, smooth_frames: float = 0.0, fill_frames: int = 0
+) -> list[Frame]:
+    """The clip with its people in one order throughout.
+
+    `people` keeps that many, the largest and longest seen (0: all). Gaps of up to `fill_frames` frames, of a joint or
+    of somebody as a whole, are filled in a straight line. `smooth_frames` is the standard deviation of a Gaussian over
+    time, in frames (0: none); it acts on seen joints alone and looks both ways, so nothing lags behind.
+    """
+    tracks: list[Track] = followed(frames)
+    if people:
+        chosen = sorted(np.argsort([-prominence(track) for track in tracks], kind="stable")[:people].tolist())
+        tracks = [tracks[index] for index in chosen]
+    if fill_frames:
+        tracks = [filled(track, fill_frames) for track in tracks]
+    if smooth_frames:
+        tracks = [smoothed(track, smooth_frames) for track in tracks]
+    return [_frame(index, frame, tracks) for index, frame in enumerate(frames)]
+
+
+def followed(frames: Sequence[Frame]) -> list[Track]:
+    """Who is who: in each frame the closest pair of somebody known and somebody seen is matched first."""
+    tracks, last = list[Track](), list[People]()
+    for index, frame in enumerate(frames):
+        seen = frame.people / (frame.width_px, frame.height_px, 1)
+        known = _matched(last, seen)
+        for person, points in enumerate(seen):
+            if not points[:, 2].any():
+                continue
+            if person not in known:
+                known[person] = len(tracks)
+                tracks.append(np.zeros((len(frames), *points.shape)))
+                last.append(points)
+            tracks[known[person]][index] = last[known[person]] = points
+    return tracks
+
+
+def _matched(last: Sequence[People], seen: People) -> dict[int, int]:
+    """For each person now seen, which of the known it is; nobody is two."""
+    far = [
+        (distance(known, points), person, track)
+        for person, points in enumerate(seen)
+        for track, known in enumerate(last)
+        if points[:, 2].any()
+    ]
+    matched: dict[int, int] = {}
+    for apart, person, track in sorted(far):
+        if apart <= SAME_PERSON and person not in matched and track not in matched.values():
+            matched[person] = track
+    return matched
+
+
+def distance(one: People, other: People) -> float:
+    """How far two sights of a person lie apart: the mean over the joints that both show, in the larger one's size."""
+    both = (one[:, 2] > 0) & (other[:, 2] > 0)
+    if both[BODY].any():
+        both = np.flatnonzero(both[BODY])
+    if not both.any():
+        return np.inf
+    apart = np.hypot(*(one[both, :2] - other[both, :2]).T).mean()
+    return float(apart / max(_size(one), _size(other), 1e-3))
+
+
+def _size(person: People) -> float:
+    """The diagonal of its box."""
+    seen = person[person[:, 2] > 0, :2]
+    return float(np.hypot(*(seen.max(axis=0) - seen.min(axis=0)))) if len(seen) else 0.0
+
+
+def prominence(track: Track) -> float:
+    """How much of the clip somebody fills."""
+    return sum(_size(sight) ** 2 for sight in track)
+
+
+def filled(track: Track, fill_frames: int) -> Track:
+    """Every joint's gaps of up to that many frames, in a straight line between two sights; as sure as the weaker."""
+    track = track.copy()
+    for point in range(track.shape[1]):
+        at = np.flatnonzero(track[:, point, 2] > 0)
+        for before, after in pairwise(at.tolist()):
+            if 1 < after - before <= fill_frames + 1:
+                part = (np.arange(before + 1, after) - before)[:, None] / (after - before)
+                ends = track[[before, after], point]
+                track[before + 1 : after, point] = (1 - part) * ends[0] + part * ends[1]
+                track[before + 1 : after, point, 2] = ends[:, 2].min()
+    return track
+
+
+def smoothed(track: Track, sigma_frames: float) -> Track:
+    """Joints as the Gaussian mean of their sights around; what is not seen stays so and counts for nothing."""
+    frames, seen = np.arange(len(track)), track[..., 2] > 0
+    nearness = np.exp(-0.5 * ((frames[:, None] - frames) / sigma_frames) ** 2)
+    total = nearness @ seen
+    smooth = track.copy()
+    for axis in (0, 1):
+        mean = nearness @ (track[..., axis] * seen) / np.maximum(total, 1e-12)
+        smooth[..., axis] = np.where(seen, mean, track[..., axis])
+    return smooth
+
+
+def _frame(index: int, frame: Frame, tracks: Sequence[Track]) -> Frame:
+    there = [track[index] for track in tracks if track[index, :, 2].any()]
+    people = np.stack(there) * (frame.width_px, frame.height_px, 1) if there else nobody()
+    return Frame(people, frame.height_px, frame.width_px)

@@ -1,0 +1,429 @@
+"""People as keypoints and as pictures: drawn as controlnet_aux draws them, read as any tool writes them."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from pack.preprocessors import catalogue, keypoints, skeleton, topdown, tracks
+from pack.preprocessors.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, Frame, KeypointError
+from pack.preprocessors.networks import InMemory
+from workbench import references
+
+PARTS = {"body": BODY, "face": FACE, "left": LEFT_HAND, "right": RIGHT_HAND}
+
+
+@pytest.fixture(scope="module")
+def open_pose():
+    with references.controlnet_aux("open_pose", "open_pose.body") as (module, _):
+        yield module
+
+
+def somebody(rng: np.random.Generator) -> np.ndarray:
+    """(136,3) in fractions: joints missing at random, hands and faces as a whole too, some out of the picture."""
+    person = np.zeros((136, 3))
+    middle, size = rng.random(2), rng.uniform(0.01, 0.3)
+    for part, spread in (BODY, 1), (FACE, 0.3), (LEFT_HAND, 0.3), (RIGHT_HAND, 0.3):
+        if part == BODY or rng.random() < 0.7:
+            shape = person[part].shape[:1]
+            person[part, :2] = middle + rng.normal(size=(*shape, 2)) * size * spread
+            person[part, 2] = rng.random(shape) > rng.choice([0, 0.2, 0.6])
+    person[person[:, 2] == 0] = 0
+    return person
+
+
+def as_theirs(open_pose, person: np.ndarray):
+    """The person in controlnet_aux's classes: None for what the body lacks, -1 for what hands and faces lack."""
+    body = open_pose.body
+
+    def points(part, lacking):
+        seen = [body.Keypoint(x, y) if score else lacking for x, y, score in person[part]]
+        return seen if person[part, 2].any() else None
+
+    joints = [body.Keypoint(x, y) if score else None for x, y, score in person[BODY]]
+    away = body.Keypoint(-1, -1)
+    rest = points(LEFT_HAND, away), points(RIGHT_HAND, away), points(FACE, away)
+    return open_pose.PoseResult(body.BodyResult(joints, 1, 18), *rest)
+
+
+# Drawing
+
+
+@pytest.mark.parametrize("size", [(512, 512), (1024, 1024), (384, 640)], ids=str)
+def test_two_hundred_people_are_drawn_as_the_tools_draw_them(open_pose, size):
+    rng = np.random.default_rng(sum(size))
+    people = [somebody(rng) for _ in range(200)]
+    crowds = [people[first : first + count] for first, count in ((0, 1), (1, 1), *((n, 6) for n in range(2, 200, 6)))]
+    height, width = size
+    for crowd in crowds:
+        theirs = open_pose.draw_poses([as_theirs(open_pose, person) for person in crowd], height, width)
+        # In pixels as the tools find them, so that both truncate the very same numbers.
+        frame = Frame(np.stack(crowd) * (width, height, 1), height, width)
+        ours = skeleton.draw([frame], height, width, stick_width="4")[0].numpy() * 255
+        assert np.array_equal(ours.round(), theirs)
+        assert np.abs(ours - theirs).max() < 1e-4
+    assert theirs.any()
+
+
+@pytest.mark.parametrize(("body", "hands", "face"), [(True, False, False), (False, True, False), (False, False, True)])
+def test_parts_are_drawn_on_their_own(open_pose, body, hands, face):
+    rng = np.random.default_rng(1)
+    crowd = [somebody(rng) for _ in range(20)]
+    theirs = open_pose.draw_poses([as_theirs(open_pose, person) for person in crowd], 256, 320, body, hands, face)
+    frame = Frame(np.stack(crowd) * (320, 256, 1), 256, 320)
+    ours = skeleton.draw([frame], 256, 320, body=body, hands=hands, face=face, stick_width="4")
+    assert np.array_equal((ours[0].numpy() * 255).round(), theirs)
+
+
+def test_parts_of_nobody_and_frames_of_nobody_are_black():
+    frames = [Frame(keypoints.nobody(count), 64, 48) for count in (0, 2)]
+    hints = skeleton.draw(frames, 32, 96)
+    assert hints.shape == (2, 32, 96, 3)
+    assert hints.max() == 0
+
+
+def test_people_far_outside_do_no_harm():
+    person = np.ones((1, 136, 3))
+    person[..., :2] = np.random.default_rng(0).uniform(-16, 16, (136, 2)) * 16384
+    hint = skeleton.draw([Frame(person, 16384, 16384)], 300, 200)
+    assert hint.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(400, 300), (768, 512), (1024, 1024), (1500, 2600), (300, 7200)], ids=str)
+def test_xinsirs_limbs_are_as_thick_as_its_model_card_says(size):
+    """The card's own ladder, written out: it was trained with these."""
+    longer = max(size)
+    ladder = [(500, 1), (1000, 2), (2000, 3), (3000, 4), (4000, 5), (5000, 6)]
+    ratio = next((ratio for limit, ratio in ladder if longer < limit), 7)
+    brush = skeleton.Brush.of("xinsir", *size)
+    assert (brush.limb_px, brush.joint_px) == (4 * ratio, 4 * ratio)
+
+
+@pytest.mark.parametrize(("size", "limb_px"), [((64, 64), 4), ((512, 900), 4), ((768, 512), 4), ((1024, 1024), 8)])
+def test_auto_grows_with_the_shorter_side_from_what_nets_were_trained_on(size, limb_px):
+    brush = skeleton.Brush.of("auto", *size)
+    assert brush.limb_px == limb_px
+    assert limb_px > 4 or brush == skeleton.Brush.of("4", *size)
+
+
+def test_an_unknown_stick_width_is_refused():
+    with pytest.raises(ValueError, match="stick_width is 'thick': choose one of auto, 4, xinsir"):
+        skeleton.draw([], 8, 8, stick_width="thick")
+
+
+# Reading and writing
+
+
+def clip(rng: np.random.Generator, frames: int = 3) -> list[Frame]:
+    crowd = [np.stack([somebody(rng) for _ in range(2)]) * (320, 240, 1) for _ in range(frames)]
+    return [Frame(people, 240, 320) for people in crowd]
+
+
+def test_what_is_written_is_read_back():
+    frames = clip(np.random.default_rng(0))
+    for back in keypoints.loads(keypoints.dumps(frames)), keypoints.parse(keypoints.encode(frames)):
+        assert len(back) == 3
+        for frame, read in zip(frames, back, strict=True):
+            assert np.array_equal(frame.people, read.people)
+            assert (read.height_px, read.width_px) == (240, 320)
+
+
+def test_fractions_and_pixels_are_the_same_people(open_pose):
+    """As controlnet_aux's own fractions; also where somebody reaches out of the picture."""
+    frames = clip(np.random.default_rng(1))
+    document = keypoints.encode(frames)
+    for frame in document:
+        for person in frame["people"]:
+            for name, numbers in person.items():
+                points = np.reshape(numbers, (-1, 3)) / (320, 240, 1)
+                person[name] = points.reshape(-1).tolist()
+    for frame, read in zip(frames, keypoints.parse(document), strict=True):
+        np.testing.assert_allclose(read.people, frame.people, atol=1e-9)
+    assert (frames[0].people[..., :2] > (320, 240)).any()
+
+
+def test_what_the_tools_leave_out_may_be_missing():
+    body = [0.5, 0.25, 1.0] * 18
+    for hand in ({}, {"hand_left_keypoints_2d": None}, {"hand_left_keypoints_2d": []}):
+        document = {"canvas_height": 100, "canvas_width": 200.0, "people": [{"pose_keypoints_2d": body, **hand}]}
+        (frame,) = keypoints.parse(document)  # one frame that is in no list
+        assert frame.people[0, BODY].tolist() == [[100, 25, 1]] * 18
+        assert not frame.people[0, 18:].any()
+
+
+def test_body_25_is_read_by_the_joints_names():
+    """Numbered as OpenPose's documentation numbers them."""
+    names = (
+        "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip LKnee LAnkle REye LEye"
+    )
+    names_25 = [*names.split(), "REar", "LEar", "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"]
+    names_18 = [name for name in names_25[:19] if name != "MidHip"]
+    numbers = [value for index in range(25) for value in (10 + index, 50, 1)]
+    document = {"canvas_height": 100, "canvas_width": 100, "people": [{"pose_keypoints_2d": numbers}]}
+    person = keypoints.parse(document)[0].people[0]
+    assert person[BODY, 0].tolist() == [10 + names_25.index(name) for name in names_18]
+    assert person[keypoints.FEET, 0].tolist() == [29, 30, 31, 32, 33, 34]
+
+
+GOOD = {"canvas_height": 100, "canvas_width": 200, "people": [{"pose_keypoints_2d": [0.0] * 54}]}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ("no list", "expected a list of frames, found the text 'no list'"),
+        ([], "the list of frames is empty"),
+        ([GOOD, 7], "frame 1: expected a dict with people and a canvas, found 7"),
+        (
+            {**GOOD, "canvas_height": 0},
+            "frame 0: expected canvas_height, a whole number of pixels from 1 to 16384, found 0",
+        ),
+        ({**GOOD, "canvas_width": "640"}, "found the text '640'"),
+        ({"people": []}, "canvas_height, a whole number of pixels from 1 to 16384, found none"),
+        ({**GOOD, "people": 1}, "expected a list under 'people', found 1"),
+        ({**GOOD, "people": [[]]}, "frame 0, person 0: expected a dict of keypoint lists, found a list"),
+        (
+            {**GOOD, "people": [{"pose_keypoints_2d": [1.0] * 51}]},
+            r"expected 54 or 75 numbers \(x, y, score\), found 51",
+        ),
+        (
+            {**GOOD, "people": [{"face_keypoints_2d": [1.0] * 4}]},
+            "expected x, y and score for every point, found 4 numbers",
+        ),
+        (
+            {**GOOD, "people": [{"face_keypoints_2d": "x"}]},
+            "face_keypoints_2d: expected a list of numbers, found the text",
+        ),
+        ({**GOOD, "people": [{"pose_keypoints_2d": [True] * 54}]}, "expected numbers only, found true"),
+        ({**GOOD, "people": [{"pose_keypoints_2d": [float("nan")] * 54}]}, "found NaN or infinity"),
+        ({**GOOD, "people": [{"pose_keypoints_2d": [10**400] * 54}]}, "too large to be a pixel"),
+        (
+            {**GOOD, "people": [{"pose_keypoints_2d": [1e9] * 54}]},
+            r"a point at \(1e\+09, 1e\+09\) lies too far off the canvas",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence(document, words):
+    with pytest.raises(KeypointError, match=words):
+        keypoints.parse(document)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000, b'"people"', b"null", b"[NaN]"], ids=range(8)
+)
+def test_texts_that_are_no_keypoints(text):
+    with pytest.raises(KeypointError):
+        keypoints.loads(text)
+
+
+WILD = [None, True, -1, 0, 2, 1e308, -1e-320, float("inf"), float("nan"), 10**40, "", "x", [], {}, [[]], {"people": 1}]
+
+
+def damaged(rng: random.Random, text: str) -> bytes:
+    """A keypoint file that something went wrong with: values replaced, parts lost or doubled, bytes changed."""
+    document = json.loads(text)
+    for _ in range(rng.randrange(1, 4)):
+        at, key = document, None
+        while isinstance(at, (dict, list)) and at and rng.random() < 0.8:
+            above, key = at, rng.choice([*at]) if isinstance(at, dict) else rng.randrange(len(at))
+            at = above[key]
+        if key is not None:
+            change = rng.randrange(4)
+            if change == 0:
+                above[key] = rng.choice(WILD)
+            elif change == 1:
+                del above[key]
+            elif change == 2 and isinstance(above, list):
+                above.insert(key, at)
+            elif isinstance(at, (int, float)):
+                above[key] = at * rng.choice([-1, 0.001, 1e3, 1e6])
+    raw = bytearray(json.dumps(document).encode())
+    if rng.random() < 0.3:
+        for _ in range(rng.randrange(1, 5)):
+            raw[rng.randrange(len(raw))] = rng.randrange(256)
+    return bytes(raw[: rng.randrange(len(raw))] if rng.random() < 0.1 else raw)
+
+
+def test_ten_thousand_damaged_files_raise_a_sentence_or_nothing():
+    person = np.round(somebody(np.random.default_rng(2)) * (320, 240, 1))
+    lists = {"pose_keypoints_2d": person[BODY], "hand_left_keypoints_2d": person[LEFT_HAND]}
+    people = [{name: points.reshape(-1).tolist() for name, points in lists.items()}] * 2
+    whole = json.dumps([{"people": people, "canvas_height": 240, "canvas_width": 320}])
+    rng, sentences, read = random.Random(0), list[str](), 0
+    for index in range(10_000):
+        try:
+            frames = keypoints.loads(damaged(rng, whole))
+        except KeypointError as error:
+            sentences.append(str(error))
+        else:
+            read += 1
+            if index % 20 == 0:
+                assert skeleton.draw(frames, 40, 30).isfinite().all()
+    assert len(sentences) > 2000
+    assert all(20 < len(sentence) < 400 for sentence in sentences)
+    assert read > 1000
+
+
+# Over time
+
+
+def walk(frames: int = 12) -> list[Frame]:
+    """Two people who walk past each other, listed in a different order in every frame; one is away for a while."""
+    rng = np.random.default_rng(3)
+    shapes = rng.normal(size=(2, 136, 2)) * (10, 30)
+    made = []
+    for index in range(frames):
+        middles = np.array([[60 + 15 * index, 100], [260 - 15 * index, 180]])
+        people = np.concatenate([middles[:, None] + shapes, np.ones((2, 136, 1))], axis=2)
+        people = people[[1, 0]] if index % 3 == 1 else people
+        here = people[[0]] if 5 <= index < 7 and index % 3 != 1 else people
+        made.append(Frame(here, 240, 320))
+    return made
+
+
+def test_everybody_keeps_their_place_in_the_list():
+    rows = [frame.people[:, BODY, 1].mean(axis=1) for frame in tracks.steady(walk())]
+    assert all(list(row) == sorted(row) for row in rows)
+
+
+def test_who_is_away_for_a_while_is_filled_in_on_a_straight_line():
+    frames = walk()
+    assert sorted({len(frame.people) for frame in frames}) == [1, 2]
+    whole = tracks.steady(frames, fill_frames=3)
+    assert {len(frame.people) for frame in whole} == {2}
+    middles = np.array([frame.people[:, BODY, 0].mean(axis=1) for frame in whole])
+    np.testing.assert_allclose(np.diff(middles, axis=0), [[15, -15]] * 11, atol=1e-9)
+    assert {len(frame.people) for frame in tracks.steady(frames, fill_frames=1)} == {1, 2}  # too long a gap
+
+
+def test_smoothing_calms_and_does_not_lag():
+    rng = np.random.default_rng(4)
+    calm = [Frame(np.concatenate([f.people[..., :2], f.people[..., 2:]], axis=2), 240, 320) for f in walk(40)]
+    calm = [
+        Frame(frame.people[:1] if index % 3 != 1 else frame.people[1:], 240, 320) for index, frame in enumerate(calm)
+    ]
+    noisy = [Frame(frame.people + rng.normal(size=(1, 136, 3)) * (2, 2, 0), 240, 320) for frame in calm]
+    smooth = tracks.steady(noisy, smooth_frames=2)
+
+    def error(frames: list[Frame]) -> float:
+        return float(np.mean([np.abs(f.people - c.people) for f, c in zip(frames[6:-6], calm[6:-6], strict=True)]))
+
+    assert error(smooth) < 0.5 * error(noisy)
+    drift = np.mean([f.people[..., 0] - c.people[..., 0] for f, c in zip(smooth[6:-6], calm[6:-6], strict=True)])
+    assert abs(drift) < 0.2  # the walk is 15 px a frame
+    np.testing.assert_allclose(tracks.smoothed(np.ones((5, 136, 3)), 1.0), 1)
+
+
+def test_smoothing_leaves_alone_what_was_not_seen():
+    track = np.ones((9, 136, 3))
+    track[4, 7] = 0
+    track[:4, 7, 0] = 5
+    smooth = tracks.smoothed(track, 2.0)
+    assert not smooth[4, 7].any()
+    assert (smooth[:4, 7, 0] > 3).all()  # the unseen zero pulls at nobody
+
+
+def test_the_largest_and_longest_seen_are_kept():
+    frames = walk()
+    small = np.concatenate([np.full((1, 136, 2), 20.0), np.ones((1, 136, 1))], axis=2)
+    small[..., :2] += np.random.default_rng(5).normal(size=(136, 2))
+    crowd = [Frame(np.concatenate([small, frame.people]), 240, 320) for frame in frames]
+    assert max(len(frame.people) for frame in tracks.steady(crowd)) == 3
+    kept = tracks.steady(crowd, people=2)
+    assert max(len(frame.people) for frame in kept) == 2
+    assert all(frame.people[:, BODY, 0].min() > 30 for frame in kept)
+
+
+# The row of the catalogue
+
+
+def raw_for(boxes, scores) -> torch.Tensor:
+    """(8400,85): what YOLOX must say for these boxes (left, top, right, bottom in px of the square) to come out."""
+    raw = torch.full((8400, 85), -4.0)
+    raw[:, 4:] = 0.0
+    cells, strides = topdown.yolox_grid()
+    for (left, top, right, bottom), (score, kind) in zip(boxes, scores, strict=True):
+        centre, size = np.array([left + right, top + bottom]) / 2, np.array([right - left, bottom - top])
+        free = [index for index in np.flatnonzero(strides[:, 0] == 16) if raw[index, 4] == 0]
+        cell = min(free, key=lambda index: np.hypot(*(cells[index] * 16 - centre)))
+        raw[cell, :2] = torch.from_numpy(centre / 16 - cells[cell])
+        raw[cell, 2:4] = torch.from_numpy(np.log(size / 16))
+        raw[cell, 4], raw[cell, 5 + kind] = 1.0, score
+    return raw
+
+
+def simcc_for(points: np.ndarray, score: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(133,2) in px of the crop → the bins that speak for them."""
+    across, down = torch.zeros(133, 576), torch.zeros(133, 768)
+    for index, (x, y) in enumerate(points):
+        across[index, round(2 * x)] = score
+        down[index, round(2 * y)] = score + 0.1
+    return across, down
+
+
+def test_keypoints_are_drawn_at_the_hints_size_and_come_out_in_its_pixels():
+    frames = clip(np.random.default_rng(6), 2)
+    images = torch.rand(2, 120, 160, 3)
+    hint, told = catalogue("pose").full(
+        images, engine="keypoints", pose_keypoint=keypoints.encode(frames), resolution=480, stick_width="4"
+    )
+    assert hint.shape == (2, 480, 640, 3)
+    assert hint.equal(skeleton.draw(frames, 480, 640, stick_width="4"))
+    assert (told[0]["canvas_height"], told[0]["canvas_width"]) == (480, 640)
+    again, _ = catalogue("pose").full(
+        torch.rand(2, 480, 640, 3), engine="keypoints", pose_keypoint=told, stick_width="4"
+    )
+    assert again.equal(hint)
+
+
+def test_one_frame_of_keypoints_serves_all_pictures_and_other_counts_are_refused():
+    frames, row = keypoints.encode(clip(np.random.default_rng(7), 3)), catalogue("pose")
+    hint = row(torch.rand(4, 60, 80, 3), engine="keypoints", pose_keypoint=frames[:1])
+    assert all(frame.equal(hint[0]) for frame in hint)
+    with pytest.raises(ValueError, match="3 frames of keypoints came with 4 pictures"):
+        row(torch.rand(4, 60, 80, 3), engine="keypoints", pose_keypoint=frames)
+    with pytest.raises(ValueError, match="connect one, or choose another engine"):
+        row(torch.rand(4, 60, 80, 3), engine="keypoints")
+
+
+def test_engines_without_anything_to_load_them_say_which_file_they_need():
+    for engine, weights in catalogue("pose").weights.items():
+        with pytest.raises(ValueError, match=f"needs the weights {weights.file}"):
+            catalogue("pose")(torch.rand(1, 8, 8, 3), engine=engine)
+
+
+def test_a_picture_goes_through_a_detector_to_a_drawing():
+    """DWPose's chain with stand-ins: the detector sees one box, the pose network a point at every place of a grid."""
+    weights = catalogue("pose").weights["dwpose"]
+    box, grid = (100, 40, 300, 440), np.stack(np.divmod(np.arange(133), 12), axis=1)[:, ::-1] * (22, 30) + (10, 10)
+    raw, (across, down) = raw_for([box], [(0.9, 0)]), simcc_for(grid, 0.9)
+
+    class Pose(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, crops):
+            return across.expand(len(crops), -1, -1), down.expand(len(crops), -1, -1)
+
+    class Boxes(Pose):
+        def forward(self, crops):
+            return raw.expand(len(crops), -1, -1)
+
+    networks = InMemory({weights.file: Pose(), weights.beside[0].file: Boxes()})
+    seen = []
+    hint, told = catalogue("pose").full(
+        torch.rand(3, 640, 640, 3), engine="dwpose", networks=networks, progress=lambda *told: seen.append(told)
+    )
+    assert [len(frame["people"]) for frame in told] == [1, 1, 1]
+    assert hint.amax((1, 2, 3)).tolist() == [1, 1, 1]
+    # A person of 200 by 400 fills four fifths of a crop of 375 by 500; the nose is the grid's first point.
+    nose = told[0]["people"][0]["pose_keypoints_2d"][:2]
+    np.testing.assert_allclose(nose, [200 - 187.5 + 10 * 375 / 288, 240 - 250 + 10 * 500 / 384], atol=0.01)
+    assert seen[0] == (0, 3)
+    assert seen[-1] == (3, 3)
+    assert seen == sorted(seen)

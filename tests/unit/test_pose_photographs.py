@@ -1,0 +1,95 @@
+"""The whole way from a photograph to a skeleton, with real weights.
+
+ViTPose's own weights come from no package registry. So BlazePose stands in for both networks behind our crops and
+decoding, and BlazePose's own way (its own square, turned upright, no heat maps) is the judge.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from pack.preprocessors import catalogue, topdown
+from pack.preprocessors.keypoints import COCO_WHOLEBODY_TO_OPENPOSE
+from pack.preprocessors.networks import InMemory
+from workbench import blazepose, stand_ins
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="mediapipe 0.10.21, whose networks judge, has no wheel for this Python"
+)
+PHOTOGRAPHS = {"astronaut": data.astronaut(), "cameraman": np.repeat(data.camera()[..., None], 3, axis=2)}
+VISIBLE = 0.8
+HEAD_TO_WRISTS = range(11)
+
+
+class Boxes(stand_ins.StandIn):
+    """As RT-DETR: a box around the whole body, also where it leaves the picture, from where BlazePose sees hips and
+    head. The network after it was trained on bodies in the middle of their crops."""
+
+    def __init__(self, height, width):
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, pixel_values):
+        made = stand_ins.Detector()(pixel_values)
+        for index, square in enumerate(pixel_values.permute(0, 2, 3, 1).numpy()):
+            frame = cv2.resize((square * 255).round().astype(np.uint8), (self.width, self.height))
+            person, size = blazepose.find(frame), np.array([self.width, self.height])
+            box = np.array([0.75, 1]) * person.side / topdown.PADDING
+            made.pred_boxes[index, 0] = torch.from_numpy(np.concatenate([person.centre / size, box / size]))
+        return made
+
+
+class Joints(stand_ins.StandIn):
+    """As ViTPose: heat (17,64,48) with a peak where BlazePose's network sees each joint in the crop."""
+
+    def forward(self, pixel_values):
+        heat = torch.zeros(len(pixel_values), 17, 64, 48)
+        rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(48.0), indexing="ij")
+        for index, crop in enumerate(pixel_values.permute(0, 2, 3, 1).numpy()):
+            picture = ((crop * topdown.STD + topdown.MEAN) * 255).round().clip(0, 255).astype(np.uint8)
+            points, visible = blazepose.landmarks(picture, np.array([95.5, 127.5]), 256.0)
+            for joint, source in enumerate(blazepose.OF_COCO):
+                x, y = points[source] * (47 / 191, 63 / 255)
+                peak = torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8)
+                heat[index, joint] = peak * float(visible[source])
+        return SimpleNamespace(heatmaps=heat)
+
+
+FRAMINGS = [("astronaut", 512, 512), ("astronaut", 700, 1000), ("cameraman", 512, 512)]
+
+
+@pytest.mark.parametrize(("name", "height", "width"), FRAMINGS, ids=str)
+def test_joints_agree_with_the_judge_where_both_see_them(name, height, width):
+    """From head to wrists: both photographs end at the hips, where BlazePose guesses, another way in every framing."""
+    picture, photo = np.zeros((height, width, 3), np.uint8), PHOTOGRAPHS[name]
+    picture[-512:, -512:] = photo
+    judge = blazepose.find(photo)
+    expected = judge.joints + np.array([width - 512, height - 512])
+    weights = catalogue("pose").weights["vitpose"]
+    networks = InMemory({weights.file: Joints(), weights.beside[0].file: Boxes(height, width)})
+    image = torch.from_numpy(picture[None].astype(np.float32) / 255)
+    hint, told = catalogue("pose").full(image, engine="vitpose", networks=networks)
+    (person,) = told[0]["people"]
+    found = np.reshape(person["pose_keypoints_2d"], (18, 3))
+    tall = np.ptp(expected[:, 1])
+    compared = 0
+    for ours, coco in enumerate(COCO_WHOLEBODY_TO_OPENPOSE):
+        if coco in HEAD_TO_WRISTS and judge.visible[coco] > VISIBLE and found[ours, 2] > VISIBLE:
+            apart = np.hypot(*(found[ours, :2] - expected[coco]))
+            assert apart < 0.1 * tall, f"joint {ours}: {apart:.0f} px of {tall:.0f}"
+            compared += 1
+    assert compared >= 7
+    # The nose is drawn where it was found: the first joint, in red.
+    x, y = found[0, :2].astype(int)
+    assert hint[0, y, x].tolist() == [1, 0, 0]
+
+
+def test_nobody_is_found_where_nobody_is():
+    assert blazepose.find(cv2.cvtColor(data.brick(), cv2.COLOR_GRAY2RGB)) is None
