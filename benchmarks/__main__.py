@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
+    "pose": "drawing people, against controlnet_aux",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
 }
 

@@ -1,4 +1,4 @@
-"""The pose nodes on the real host: what they declare, what they write and read, what they refuse, SDPose's keypoints."""
+"""The pose nodes on the real host: what they declare, write, read and refuse, and SDPose's keypoints."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def clip(count: int = 3) -> list[dict]:
     person = {f"{name}_keypoints_2d": rng.uniform(20, 200, (points, 3)) for name, points in lists.items()}
     for points in person.values():
         points[:, 2] = 1
-    moved = [{name: points + (5 * index, 0, 0) for name, points in person.items()} for index in range(count)]
+    moved = [{name: points + np.array([5 * index, 0, 0]) for name, points in person.items()} for index in range(count)]
     lists_of = [{name: points.reshape(-1).tolist() for name, points in one.items()} for one in moved]
     return [{"people": [one], "canvas_height": 240, "canvas_width": 320} for one in lists_of]
 
@@ -74,10 +74,11 @@ def clip(count: int = 3) -> list[dict]:
 @every_node
 def test_the_public_surface(nodes, node_id):
     info = nodes[node_id].GET_NODE_INFO_V1()
-    assert [name for group in info["input_order"].values() for name in group] == INPUTS[node_id]
+    named = [name for group, inputs in info["input_order"].items() if group != "hidden" for name in inputs]
+    assert named == INPUTS[node_id]
     assert [*zip(info["output"], info["output_name"], strict=True)] == OUTPUTS[node_id]
     assert set(info["input_order"].get("optional", [])) <= {"pose_keypoint", *OPTIONAL}
-    declared = [spec for group in info["input"].values() for spec in group.values()]
+    declared = [spec for group, specs in info["input"].items() if group != "hidden" for spec in specs.values()]
     assert all(options.get("tooltip") for _, options in declared)
 
 
@@ -198,6 +199,7 @@ def test_the_hosts_nodes_take_our_people(nodes):
 
 def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(host, tmp_path, monkeypatch):
     import folder_paths
+
     from pack.nodes import runtime, weights
     from pack.preprocessors import catalogue
     from pack.preprocessors.nets import dwpose
