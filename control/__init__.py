@@ -1,4 +1,5 @@
 """The residual engine.
 
-Reading order: schedule, layers, masks (when, how deep, where), residuals, families, stack, adapter.
+Reading order: schedule, layers, rows, hints, masks (when, how deep, for whom, of what, where), unions, residuals,
+families, stack, adapter.
 """

@@ -33,6 +33,8 @@ import torch
 
 from . import families, hints, residuals, unions
 from .families import Source
+from .journal import Journal
+from .report import Member
 from .rows import Rows, frames_of
 from .schedule import Clock, Schedule
 from .stack import Stack, Unit
@@ -81,19 +83,23 @@ class StackedControl(comfy.controlnet.ControlBase):
         self.inner = inner
         self.types = union_types_of(unit)
         self.run = Run()
+        self.journal = Journal()
 
     # -- what the host asks before sampling ----------------------------------------------------------------------
 
     def copy(self) -> StackedControl:
-        twin = StackedControl(self.unit, self.inner.copy())
-        self.copy_to(twin)
-        return twin
+        return self._twin(self.inner.copy())
 
     def deepclone_multigpu(self, load_device: Any, autoregister: bool = False) -> StackedControl:
-        twin = StackedControl(self.unit, self.inner.deepclone_multigpu(load_device))
-        self.copy_to(twin)
+        twin = self._twin(self.inner.deepclone_multigpu(load_device))
         if autoregister:
             self.multigpu_clones[load_device] = twin
+        return twin
+
+    def _twin(self, inner: Any) -> StackedControl:
+        twin = StackedControl(self.unit, inner)
+        self.copy_to(twin)
+        twin.journal = self.journal
         return twin
 
     def get_models(self) -> list[Any]:
@@ -108,6 +114,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Start afresh, as an interrupted run was never cleaned up. Raises ValueError where the net does not fit."""
         super().pre_run(model, percent_to_timestep_function)
         self.run = Run(clock=self.clock_of_chain() or Clock(percent_to_timestep_function))
+        self.journal.start()
         if self.unit.is_idle:
             return
         refuse_mismatch(self.unit, model.model_config)
@@ -145,10 +152,16 @@ class StackedControl(comfy.controlnet.ControlBase):
         strength = self.strength_at(t, transformer_options)
         rows = self.acting_rows(x_noisy, batched_number, transformer_options)
         if strength == 0.0 or not rows.indices:
+            if not self.unit.is_idle:
+                self.journal.off.append(_sigma_of(t, transformer_options))
             return previous
         self.inner.strength = strength
+        sigma = _sigma_of(t, transformer_options)
+        call = self.journal.begin(sigma, strength, x_noisy, rows.indices)
         own = self.evaluate(x_noisy, t, cond, rows, transformer_options)
-        return previous if own is None else residuals.merge(previous, own)
+        merged = previous if own is None else residuals.merge(previous, own)
+        self.journal.end(call, own, merged, transformer_options)
+        return merged
 
     def strength_at(self, t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
         """Strength times schedule at this step's sigma; 0 outside the range."""
@@ -186,13 +199,11 @@ class StackedControl(comfy.controlnet.ControlBase):
         """What of this batch is computed: not the negative's rows in modes control and cond_only, no idle frame."""
         window = transformer_options.get("context_window")
         frames = frames_of(x.shape[0] // chunks, getattr(window, "index_list", None) if _over_rows(window) else None)
-        every_chunk, every_entry = tuple(range(chunks)), tuple(range(len(frames)))
-        if not shape_of(self.inner):
-            return Rows(every_chunk, chunks, every_entry, frames)
-        kinds = transformer_options.get("cond_or_uncond")
+        acting, kinds = tuple(range(chunks)), transformer_options.get("cond_or_uncond")
         if self.unit.on_positive_only and kinds is not None:
-            every_chunk = tuple(i for i, kind in enumerate(kinds) if kind == 0)
-        return Rows(every_chunk, chunks, tuple(i for i in every_entry if self.unit.acts_on(frames[i])), frames)
+            acting = tuple(i for i, kind in enumerate(kinds) if kind == 0)
+        entries = tuple(entry for entry, frame in enumerate(frames) if self.unit.acts_on(frame))
+        return Rows(acting, chunks, entries, frames)
 
     def evaluate(
         self, x: torch.Tensor, t: torch.Tensor, cond: dict[str, Any], rows: Rows, transformer_options: dict[str, Any]
@@ -206,7 +217,10 @@ class StackedControl(comfy.controlnet.ControlBase):
             own = self.call_inner(x, t, cond, rows, transformer_options)
             return None if own is None else self.shaped(own, x, rows)
         picked = {key: _rows_of(value, rows) for key, value in cond.items()}
-        own = self.call_inner(x[rows.selection], t[rows.selection], picked, rows, transformer_options)
+        options = transformer_options
+        if (kinds := options.get("cond_or_uncond")) is not None:  # other packs' nets weigh rows by their prompt
+            options = {**options, "cond_or_uncond": [kinds[chunk] for chunk in rows.chunks]}
+        own = self.call_inner(x[rows.selection], t[rows.selection], picked, rows, options)
         return None if own is None else residuals.spread_rows(self.shaped(own, x, rows), rows.selection, rows.total)
 
     def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:
@@ -252,15 +266,22 @@ class StackedControl(comfy.controlnet.ControlBase):
             prepared.hint = self.inner.cond_hint
             if view is not None:
                 self.inner.control_model = module
-            if isinstance(self.inner, comfy.controlnet.T2IAdapter):
+            elif hasattr(self.inner, "control_input"):
                 prepared.feature = self.inner.control_input
 
     def lend(self, prepared: PreparedHint) -> None:
-        """Give the net its hint, and what it made of it at an earlier step."""
-        self.inner.cond_hint_original, self.inner.cond_hint = prepared.originals[0], prepared.hint
-        self.inner.extra_concat_orig = prepared.concat
-        if isinstance(self.inner, comfy.controlnet.T2IAdapter):
-            self.inner.control_input = prepared.feature
+        """Give the net its hint, and what it made of it at an earlier step: latents, or a T2I-Adapter's features.
+
+        A net of another pack keeps what it likes, where it likes; it is told of a hint that was exchanged, no more.
+        """
+        inner, original = self.inner, prepared.originals[0]
+        if isinstance(inner, comfy.controlnet.ControlNet) or type(inner).__module__.startswith("comfy."):
+            inner.cond_hint_original, inner.cond_hint = original, prepared.hint
+            inner.extra_concat_orig = prepared.concat
+            if hasattr(inner, "control_input"):
+                inner.control_input = prepared.feature
+        elif inner.cond_hint_original is not original or self.cond_hint is not None:
+            inner.cond_hint_original, inner.cond_hint = original, self.cond_hint
 
     def fitted_by_host(self, run: Callable[[], Any], hint: torch.Tensor) -> torch.Tensor:
         """What the host hands to the net for this hint: a step of which only that is looked at."""
@@ -288,6 +309,7 @@ class StackedControl(comfy.controlnet.ControlBase):
             parts = unions.hints_by_type(original, max(1, len(self.types)))
             concat = [fit(mask) for mask in self.extra_concat_orig]
             self.run.hints[key] = PreparedHint(sources, tuple(map(fit, parts)), concat, hint=ready)
+            self.journal.encoded += 1
         return self.run.hints[key]
 
     def fitted(self, hint: torch.Tensor, x: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -321,7 +343,9 @@ class StackedControl(comfy.controlnet.ControlBase):
         module = getattr(self.inner, "control_model", None)
         if self.run.view is None or self.run.view[0] is not module:
             several = len(self.types) > 1 and module is not None
-            self.run.view = (module, FusedUnion(module, self.types) if several else remembering(module))
+            known = type(self.inner).__module__.startswith("comfy.")  # other packs' change their hint between steps
+            twin = FusedUnion(module, self.types) if several else remembering(module) if known else None
+            self.run.view = (module, twin)
         return self.run.view[1]
 
 
@@ -546,10 +570,11 @@ def refuse_unfit(unit: Unit, vae: Any) -> None:
     net, said = unit.net, describe(unit)
     if net.latent_format is not None and vae is None:
         raise ValueError(f"{said} takes its hint as latents: connect the model's VAE to Apply Control Stack")
-    if unit.shapes_residuals and not shape_of(net):
+    if (unit.depth.kind or unit.effect_mask is not None) and not shape_of(net):
         raise ValueError(
-            f"{said}: mode {unit.mode!r}, layers and effect_mask are built for ControlNets and T2I-Adapters of SD1.5, "
-            "SD2 and SDXL only. Use mode 'balanced' and leave layers and effect_mask empty, or choose such a net."
+            f"{said}: modes 'prompt' and 'control', layers and effect_mask are built for ControlNets and T2I-Adapters "
+            "of SD1.5, SD2 and SDXL only. Use mode 'balanced' or 'cond_only' and leave layers and effect_mask empty, "
+            "or choose such a net."
         )
     if unit.union_type != unions.AUTO:
         _refuse_union_type(unit, said)
@@ -600,6 +625,31 @@ def source_of(net: Any) -> Source | None:
     weights = module.state_dict() if module is not None else getattr(net, "control_weights", {})  # a Control-LoRA's
     identity = families.identify({key: tuple(value.shape) for key, value in weights.items()})
     return Source(type(net).__name__, identity) if identity is not None and identity.is_control else None
+
+
+def members_of(conditioning: list[Any]) -> tuple[list[Member], list[str]]:
+    """What the entries of a CONDITIONING carry: members that keep a journal, first of a chain first, and the others."""
+    members: dict[int, Member] = {}
+    foreign: dict[int, str] = {}
+    for _, options in conditioning:
+        chain: list[Any] = []
+        control = options.get("control")
+        while control is not None:
+            chain.insert(0, control)
+            control = getattr(control, "previous_controlnet", None)
+        for control in chain:
+            if isinstance(control, StackedControl):
+                members.setdefault(id(control.journal), _member(control))
+            else:
+                foreign.setdefault(id(control), type(control).__name__)
+    return list(members.values()), list(foreign.values())
+
+
+def _member(control: StackedControl) -> Member:
+    unit, source = control.unit, control.unit.source
+    name = source.name if source else type(unit.net).__name__
+    family = str(source.identity) if source else "a net that is not known here"
+    return Member(name, family, unit.strength, control.journal, "never acts: not loaded" if unit.is_idle else "")
 
 
 def describe(unit: Unit) -> str:

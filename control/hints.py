@@ -84,7 +84,8 @@ def padded(hint: torch.Tensor, height: int, width: int, resize: Resize) -> torch
     scale = min(height / hint.shape[-2], width / hint.shape[-1])
     h, w = max(1, round(hint.shape[-2] * scale)), max(1, round(hint.shape[-1] * scale))
     top, left = (height - h) // 2, (width - w) // 2
-    canvas = border_colour(hint).repeat(1, 1, height, width)
+    # Laid out like any IMAGE (colours side by side), so that convolutions round as they do for one.
+    canvas = border_colour(hint).movedim(1, -1).repeat(1, height, width, 1).movedim(-1, 1)
     canvas[:, :, top : top + h, left : left + w] = resize(hint, h, w)
     return canvas
 

@@ -44,8 +44,15 @@ def by_depth(residuals: Residuals) -> list[tuple[str, int, torch.Tensor]]:
 
 
 def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -> Residuals:
-    """Apply `change` to every tensor."""
-    return {place: [None if r is None else change(r) for r in residuals.get(place, [])] for place in PLACES}
+    """Apply `change` to every tensor, once to one that stands in several places, as a transformer's residuals do."""
+    changed: dict[int, torch.Tensor] = {}
+
+    def once(residual: torch.Tensor) -> torch.Tensor:
+        if id(residual) not in changed:
+            changed[id(residual)] = change(residual)
+        return changed[id(residual)]
+
+    return {place: [None if r is None else once(r) for r in residuals.get(place, [])] for place in PLACES}
 
 
 def spread_rows(residuals: Residuals, rows: slice | list[int], total: int) -> Residuals:
@@ -61,8 +68,17 @@ def spread_rows(residuals: Residuals, rows: slice | list[int], total: int) -> Re
 
 def _added(previous: list[torch.Tensor | None], own: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
     longest = max(len(previous), len(own))
-    pairs = zip(_filled(previous, longest), _filled(own, longest), strict=True)
-    return [p if o is None else o if p is None else p + o for p, o in pairs]
+    sums: dict[tuple[int, int], torch.Tensor] = {}  # two nets for transformers give few tensors in many places
+
+    def added(p: torch.Tensor | None, o: torch.Tensor | None) -> torch.Tensor | None:
+        if p is None or o is None:
+            return p if o is None else o
+        key = (id(p), id(o))
+        if key not in sums:
+            sums[key] = p + o
+        return sums[key]
+
+    return [added(p, o) for p, o in zip(_filled(previous, longest), _filled(own, longest), strict=True)]
 
 
 def _filled(residuals: list[torch.Tensor | None], length: int) -> list[torch.Tensor | None]:

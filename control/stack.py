@@ -75,11 +75,6 @@ class Unit:
         masked_out = self.effect_mask is not None and not self.effect_mask.acts_on(frame)
         return not masked_out and self.frame_schedule.at(frame) != 0.0
 
-    @property
-    def shapes_residuals(self) -> bool:
-        """It asks for more than strength over time and frames: single prompts, depth or place."""
-        return self.on_positive_only or self.depth.kind != "" or self.effect_mask is not None
-
 
 @dataclass(frozen=True)
 class Stack:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import load, pose, preprocess, stack, weights
+from . import load, pose, preprocess, report, routes, stack, training, weights
 
 
 class ControlStackExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         weights.folders()  # registers ours; here, because hosts before 0.9 do not call `on_load`
-        return [*load.NODES, *stack.NODES, *preprocess.NODES, *pose.NODES]
+        routes.register()
+        nodes = (load, stack, report, preprocess, pose, training)
+        return [node for module in nodes for node in module.NODES]

@@ -86,7 +86,7 @@ def _told(name: str, identity: Identity) -> str:
     said = f"{name} is {article} {identity}"
     if identity.folder == CONTROL:
         return f"{said}, which ComfyUI's own loader cannot read. Use it with {identity.served_by}."
-    used = f", and {identity.served_by} uses it" if identity.served_by else ""
+    used = f": use {identity.served_by}" if identity.served_by else ""
     return f"{said}, not a ControlNet. It belongs in {identity.folder}{used}."
 
 

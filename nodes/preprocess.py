@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
 from ..preprocessors.spec import Port
+from .matching import refuse_other_map
 from .runtime import networks, preview, progress
 from .schema import schema
 
@@ -34,8 +35,8 @@ def _inputs(row: Preprocessor) -> list[io.Input]:
 
 
 def _port(port: Port) -> io.Input:
-    """The host's optional socket for an extra input."""
-    return io.Custom(port.kind).Input(port.name, optional=True, tooltip=port.tooltip)
+    """The host's socket for an extra input."""
+    return io.Custom(port.kind).Input(port.name, optional=not port.is_required, tooltip=port.tooltip)
 
 
 def _output(port: Port) -> io.Output:
@@ -122,16 +123,40 @@ class ControlStackLineartAnime(_OfCatalogue):
     key = "lineart_anime"
 
 
+class ControlStackSegmentation(_OfCatalogue):
+    key = "segmentation"
+
+
+class ControlStackTile(_OfCatalogue):
+    key = "tile"
+
+
+class ControlStackShuffle(_OfCatalogue):
+    key = "shuffle"
+
+
+class ControlStackColorGrid(_OfCatalogue):
+    key = "color_grid"
+
+
+class ControlStackRecolor(_OfCatalogue):
+    key = "recolor"
+
+
+class ControlStackBrightness(_OfCatalogue):
+    key = "brightness"
+
+
+class ControlStackInpaintHint(_OfCatalogue):
+    key = "inpaint_hint"
+
+
 class ControlStackDepth(_OfCatalogue):
     key = "depth"
 
 
 class ControlStackNormal(_OfCatalogue):
     key = "normal"
-
-
-class ControlStackSegmentation(_OfCatalogue):
-    key = "segmentation"
 
 
 class ControlStackPose(_OfCatalogue):
@@ -156,7 +181,7 @@ class ControlStackPreprocess(io.ComfyNode):
                 io.ControlNet.Input(
                     "control_net",
                     optional=True,
-                    tooltip="Will check that the map is one this net was trained on. Not built yet: leave it empty.",
+                    tooltip="Checks that this net was trained on the method's maps, and names the right one if not.",
                 ),
             ],
             outputs=[_hint()],
@@ -165,12 +190,9 @@ class ControlStackPreprocess(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, resolution: int, method: dict, control_net=None) -> io.NodeOutput:
-        if control_net is not None:
-            raise ValueError(
-                "Preprocess (any) cannot match a map to a ControlNet yet: "
-                "disconnect control_net and choose the method by hand"
-            )
         params = {name: value for name, value in method.items() if name != "method"}
+        if control_net is not None:
+            refuse_other_map(control_net, method["method"], params)
         return _run(cls, catalogue(method["method"]), image, resolution, params)
 
 
@@ -184,9 +206,15 @@ NODES = [
     ControlStackFakeScribble,
     ControlStackMLSD,
     ControlStackLineartAnime,
+    ControlStackSegmentation,
+    ControlStackTile,
+    ControlStackShuffle,
+    ControlStackColorGrid,
+    ControlStackRecolor,
+    ControlStackBrightness,
+    ControlStackInpaintHint,
     ControlStackDepth,
     ControlStackNormal,
-    ControlStackSegmentation,
     ControlStackPose,
     ControlStackPreprocess,
 ]

@@ -16,6 +16,7 @@ from ..control.masks import mask_values
 from ..control.schedule import Schedule, parse_frames, through
 from ..control.schedule import parse as parse_schedule
 from ..control.stack import FITS, MODES, SPEEDS, Stack, Unit, refuse_not_built
+from .matching import said, suspicion
 from .schema import ControlStack, schema
 
 ForeignStack = io.Custom("CONTROL_NET_STACK")
@@ -108,7 +109,7 @@ class Add(io.ComfyNode):
             inpaint_mask=None if inpaint_mask is None else mask_values("inpaint_mask", inpaint_mask),
             union_type=union_type.strip() or "auto",
         )
-        return io.NodeOutput((stack or Stack()).with_unit(unit))
+        return io.NodeOutput((stack or Stack()).with_unit(unit), ui=said(suspicion(control_net, image)))
 
 
 class Apply(io.ComfyNode):

@@ -6,7 +6,7 @@ Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, *
 
 from __future__ import annotations
 
-from . import depth, edges, lines, normals, pose, scribble, segmentation, skeleton, softedges
+from . import color, depth, edges, lines, normals, pose, scribble, segmentation, skeleton, softedges
 from .spec import Param, Port, Preprocessor
 
 _SAFE = Param("safe", False, "Leave three levels only, so that no picture can hide in the map.")
@@ -323,6 +323,91 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Port("labels", "MASK", "The class of each pixel as number / 255; 1 is no class. An 8-bit PNG keeps it."),
             Port("mask", "MASK", "A mask for each of the classes, all frames of the first one first."),
         ),
+    ),
+    Preprocessor(
+        key="tile",
+        title="Tile",
+        summary="The picture without its detail and without a shift, for tile ControlNets.",
+        run=color.tile,
+        params=(Param("pyramid_steps", 3, "Halvings: each takes away finer detail of twice the size.", 1, 10),),
+        aliases=("tile", "upscale", "blur", "detail"),
+        grey=False,
+    ),
+    Preprocessor(
+        key="shuffle",
+        title="Content Shuffle",
+        summary="The picture's colours flowed to other places, for shuffle ControlNets.",
+        run=color.shuffle,
+        params=(
+            Param("seed", 0, "Each seed flows another way; all frames of a batch flow alike.", 0, 2**32 - 1),
+            Param("cell_px", 256, "How far colours stay together, in pixels.", 8, 4096),
+        ),
+        aliases=("shuffle", "content shuffle", "style"),
+        grey=False,
+    ),
+    Preprocessor(
+        key="color_grid",
+        title="Color Grid",
+        summary="The mean colour of each cell of the picture, for colour adapters.",
+        run=color.color_grid,
+        params=(Param("cell_px", 64, "Side of a cell in pixels.", 1, 4096),),
+        aliases=("color", "colour", "palette", "pixelate", "t2ia_color"),
+        grey=False,
+    ),
+    Preprocessor(
+        key="recolor",
+        title="Recolor",
+        summary="The picture without its colours, for recolor ControlNets.",
+        run=color.recolor,
+        params=(
+            Param(
+                "tone",
+                "luminance",
+                "luminance: how light a colour looks. intensity: the greatest of R, G and B.",
+                choices=color.TONES,
+            ),
+            Param("gamma", 1.0, "Above 1 darkens the middle, below 1 lightens it.", 0.1, 5.0, 0.01),
+            Param(
+                "channel_order",
+                "rgb",
+                "reference: red and blue exchanged before luminance is found, as the original tools do by mistake.",
+                choices=color.CHANNEL_ORDERS,
+            ),
+        ),
+        aliases=("recolor", "colorize", "grayscale", "luminance", "intensity"),
+    ),
+    Preprocessor(
+        key="brightness",
+        title="Brightness",
+        summary="Light and dark, for brightness and QR code ControlNets.",
+        run=color.brightness,
+        params=(
+            Param(
+                "level",
+                "fixed",
+                "fixed: white above the threshold. otsu: a threshold found for each frame. grey: no threshold.",
+                choices=color.LEVELS,
+            ),
+            Param("threshold", 127, "What is brighter (0-255) is white, with level fixed."),
+        ),
+        aliases=("brightness", "qr code", "threshold", "binary", "illumination"),
+    ),
+    Preprocessor(
+        key="inpaint_hint",
+        title="Inpaint Hint",
+        summary="The picture with what is to be painted anew marked, for inpaint ControlNets.",
+        run=color.inpaint_hint,
+        params=(
+            Param(
+                "masked",
+                "-1",
+                "What a masked pixel becomes. -1: SD1.5's inpaint ControlNet. 0: SDXL's by xinsir. 0.5, 1: others.",
+                choices=tuple(color.MASKED),
+            ),
+        ),
+        aliases=("inpaint", "mask", "outpaint", "inpaint preprocessor"),
+        grey=False,
+        inputs=(Port("mask", "MASK", "White is to be painted anew. Any size; one for all frames, or one each.", True),),
     ),
     Preprocessor(
         key="pose",

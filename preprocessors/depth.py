@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
@@ -107,7 +108,7 @@ def depth(
     """
     size = size_of(image, resolution)
     if engine == "image":
-        found = given(image, size)
+        found = frame_by_frame(image, lambda frame: given(frame, size), progress)
     elif engine in ESTIMATORS:
         found = resampled(estimated(ESTIMATORS[engine], image, networks, resolution, progress), size)
     else:
@@ -158,14 +159,33 @@ def normalized(found: Tensor, normalization: str) -> Tensor:
 
 
 def given(depth: Tensor, size: tuple[int, int]) -> Tensor:
-    """A depth that came as picture, (B,H,W,C) in any range → (B,1,h,w). What is not finite becomes the farthest."""
-    size_of(depth, 0)  # the door: raises where this is no picture
-    found = depth[..., :1].movedim(3, 1).to("cpu", copy=False).float()
+    """A depth that came as picture, (B,H,W,C) in any range → (B,1,h,w) on the CPU.
+
+    Its first channel counts; what is not finite becomes the farthest, what is transparent 1. Raises ValueError where it
+    is no picture.
+    """
+    size_of(depth, 0)
+    depth = depth.detach().to("cpu", torch.float32).movedim(3, 1)
+    found = depth[:, :1]
     known = found.isfinite()
     if not known.all():
         least = found.where(known, float("inf")).amin((1, 2, 3), keepdim=True)
         found = found.where(known, least.where(least.isfinite(), 0))
+    if depth.shape[1] == 4:
+        found = found * depth[:, 3:] + (1 - depth[:, 3:])
     return resampled(found, size)
+
+
+def frame_by_frame(frames: Tensor, work: Callable[[Tensor], Tensor], progress: Progress | None) -> Tensor:
+    """`work` on one frame (1,...) after the other, put together; `progress` is told of each and may end it."""
+    done: list[Tensor] = []
+    for index in range(len(frames)):
+        if progress:
+            progress(index, len(frames))
+        done.append(work(frames[index : index + 1]))
+    if progress:
+        progress(len(frames), len(frames))
+    return torch.cat(done)
 
 
 def resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -24,7 +24,7 @@ Frame8 = NDArray[np.uint8]
 """(H,W,3) RGB in 0..255, C-contiguous."""
 FloatFrame = NDArray[np.float32]
 Map = NDArray[np.uint8] | NDArray[np.float32]
-"""(H,W), uint8 in 0..255 or float32 in [0,1]."""
+"""(H,W) or, in colour, (H,W,3): uint8 in 0..255 or float32 in [0,1]."""
 
 MAX_SIDE_PX = 16384
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
@@ -127,6 +127,13 @@ def through(
 def tensor_of(array: NDArray[Any]) -> Tensor:
     """The array as a tensor that shares its memory."""
     return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
+
+
+def as_masks(mask: Tensor, name: str) -> Tensor:
+    """A MASK (H,W) or (B,H,W) → (B,H,W) float on the CPU; raises ValueError for anything else."""
+    if mask.ndim not in (2, 3) or 0 in mask.shape:
+        raise ValueError(f"{name}: expected a MASK of (batch, height, width), found {tuple(mask.shape)}")
+    return mask.detach().cpu().float().reshape(-1, *mask.shape[-2:])
 
 
 def only(outputs: Outputs) -> Tensor:
@@ -245,8 +252,11 @@ def _checked(image: Tensor) -> Tensor:
 
 
 def _to_hint(drawn: Map, hint: FloatFrame) -> None:
-    """(H,W), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into `hint`."""
+    """(H,W) or (H,W,3), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into `hint`."""
     cv2 = opencv()
+    if drawn.shape == hint.shape:
+        np.divide(drawn, np.float32(255 if drawn.dtype == np.uint8 else 1), out=hint)
+        return
     assert drawn.shape == hint.shape[:2]  # else OpenCV would leave `hint` alone and return another array
     grey = drawn if drawn.dtype == np.float32 else np.divide(drawn, np.float32(255), dtype=np.float32)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=hint)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
-from .depth import ESTIMATORS, estimated, given, imagenet, normalized, resampled
+from .depth import ESTIMATORS, estimated, frame_by_frame, given, imagenet, normalized, resampled
 from .images import size_of, through, to_hint
 from .nets import normalbae
 from .spec import Networks, Progress, Weights
@@ -72,7 +72,8 @@ def normal(
     elif engine == "midas":
         vectors = from_depth(estimated(MIDAS, image, networks, resolution, progress), background_threshold)
     elif engine == "depth":
-        vectors = from_depth(spread(_connected(depth, len(image), size)), background_threshold)
+        relative = spread(_connected(depth, len(image), size))
+        vectors = frame_by_frame(relative, lambda frame: from_depth(frame, background_threshold), progress)
     else:
         raise ValueError(f"there is no normal map engine {engine!r}: choose one of {', '.join(ENGINES)}")
     if vectors.shape[-2:] != size:

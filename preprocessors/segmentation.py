@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, each_frame, only, size_of, through
+from .images import Frame8, as_masks, each_frame, only, size_of, through
 from .nets import segmenters
 from .palettes import NOTHING, PALETTES, Palette
 from .spec import Forward, Networks, Progress, Weights
@@ -128,7 +128,7 @@ def nearest_class(frame: Frame8, table: Palette) -> NDArray[np.uint8]:
 
 def _given(image: Tensor, label_map: Tensor, table: Palette, resolution: int) -> Tensor:
     """The label map fitted to the picture by its nearest pixels: (B,h,w) class numbers."""
-    found = as_batch(label_map, "label_map")
+    found = as_masks(label_map, "label_map")
     labels = numbers(_nearest(found, size_of(image, resolution)))
     unknown = labels[(labels >= len(table.names)) & (labels != NOTHING)]
     if unknown.numel():
@@ -175,7 +175,7 @@ def painted(labels: Tensor, strokes: Sequence[Stroke], areas: Tensor | None) -> 
     Raises ValueError where strokes without a box and areas are not equally many.
     """
     open_strokes = sum(stroke.box is None for stroke in strokes)
-    masks = torch.zeros(0, 1, 1) if areas is None else as_batch(areas, "areas")
+    masks = torch.zeros(0, 1, 1) if areas is None else as_masks(areas, "areas")
     if open_strokes != len(masks):
         raise ValueError(
             f"paint names {open_strokes} classes without a box and areas holds {len(masks)} masks: "
@@ -198,13 +198,6 @@ def painted(labels: Tensor, strokes: Sequence[Stroke], areas: Tensor | None) -> 
 def numbers(labels: Tensor) -> Tensor:
     """Labels of a mask, number / 255, → the numbers."""
     return (labels.nan_to_num(nan=1.0).clamp(0, 1) * 255).round().long()
-
-
-def as_batch(mask: Tensor, name: str) -> Tensor:
-    """A MASK (H,W) or (B,H,W) → (B,H,W) float on the CPU; raises ValueError for anything else."""
-    if mask.ndim not in (2, 3) or 0 in mask.shape:
-        raise ValueError(f"{name}: expected a MASK of (batch, height, width), found {tuple(mask.shape)}")
-    return mask.detach().cpu().float().reshape(-1, *mask.shape[-2:])
 
 
 def _nearest(masks: Tensor, size: tuple[int, ...]) -> Tensor:

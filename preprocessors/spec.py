@@ -112,11 +112,13 @@ class Networks(Protocol):
 
 @dataclass(frozen=True)
 class Port:
-    """An optional input, or an output after the hint, that a method has beside pictures: `kind` is the host's type."""
+    """An input, or an output after the hint, that a method has beside pictures: `kind` is the host's type."""
 
     name: str
     kind: str
     tooltip: str
+    is_required: bool = False
+    """Whether its own node refuses to run without it; the function behind takes None all the same."""
 
 
 @dataclass(frozen=True)

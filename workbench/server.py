@@ -149,9 +149,17 @@ def place(pack: Path, custom_nodes: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def running(
-    host: Host, base: Path, *, packs: Mapping[str, Path] = PACKS, cpu: bool = True, timeout_s: float = 240
+    host: Host,
+    base: Path,
+    *,
+    packs: Mapping[str, Path] = PACKS,
+    cpu: bool = True,
+    timeout_s: float = 240,
+    page: Path | None = None,
 ) -> Iterator[Server]:
     """Run `host` on `base` with `packs` beside those that lie there; stop it however the block ends.
+
+    `page` is the folder of another page than the host's own (a frontend's `static`).
 
     Raises HostError, with the end of the log, when it does not start or one of the packs fails to load.
     """
@@ -164,7 +172,7 @@ def running(
     port = _free_port()
     with _ending_on_signals(), log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "main.py", *_flags(host, base, port, cpu=cpu)],
+            [sys.executable, "main.py", *_flags(host, base, port, cpu=cpu), *_page_flags(page)],
             cwd=host.path,
             stdout=lines,
             stderr=subprocess.STDOUT,
@@ -189,6 +197,10 @@ def _flags(host: Host, base: Path, port: int, *, cpu: bool) -> list[str]:
         *("--base-directory", str(base), "--database-url", "sqlite:///:memory:"),
         *flags,
     ]
+
+
+def _page_flags(page: Path | None) -> list[str]:
+    return [] if page is None else ["--front-end-root", str(page)]
 
 
 def _surroundings() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,22 @@ MEANS_RGB = (122.67891434, 116.66876762, 104.00698793)
 class Random(dict[str, torch.nn.Module]):
     """The network of each file that rows of a catalogue name, with fresh weights, made when it is first asked for.
 
-    Those that would take seconds a frame, and would find nobody, have stand-ins.
+    Those that would take seconds a frame, and would find nobody, have stand-ins. `small`: other sizes of some, by file.
     """
 
-    def __init__(self, catalogue: Iterable[Any]) -> None:
+    def __init__(
+        self, catalogue: Iterable[Any], small: Mapping[str, Callable[[], torch.nn.Module]] | None = None
+    ) -> None:
         super().__init__(stand_ins.by_file())
+        self._small = small or {}
         engines = (weights for row in catalogue for weights in row.weights.values())
         self._rows = {weights.file: weights for engine in engines for weights in (engine, *engine.beside)}
 
     def __missing__(self, file: str) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self[file] = self._rows[file].module().eval().requires_grad_(False)
+            module = self._small.get(file) or self._rows[file].module
+            self[file] = module().eval().requires_grad_(False)
         return self[file]
 
 

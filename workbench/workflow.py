@@ -6,10 +6,11 @@ holds it equal to the page's own `graphToPrompt`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PLAIN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 MUTED, BYPASSED = 2, 4
 
 
@@ -22,22 +23,36 @@ def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> di
             continue
         known = object_info[node["type"]]
         links = {i["name"]: sources[i["link"]] for i in node.get("inputs", []) if i.get("link") is not None}
-        widgets = dict(zip(widget_names(known), node.get("widgets_values", []), strict=False))
+        widgets = dict(widgets_of(known["input"], node.get("widgets_values") or []))
         inputs = {name: value for name, value in widgets.items() if not name.startswith("*")} | links
         title = node.get("title") or known["display_name"]
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
     return prompt
 
 
-def widget_names(known: Mapping[str, Any]) -> Iterator[str]:
-    """Inputs that are widgets, in the order of `widgets_values`; the page's own companions begin with a star."""
+def widgets_of(inputs: Mapping[str, Any], values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Inputs that are widgets with their values, in the order of `widgets_values`.
+
+    The page's own companions begin with a star; what a dynamic combo's choice brings follows it, as `combo.input`.
+    """
+    left = iter(values)
+    yield from _widgets(inputs, left, "")
+
+
+def _widgets(inputs: Mapping[str, Any], left: Iterator[Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for group in ("required", "optional"):
-        for name, declared in known["input"].get(group, {}).items():
+        for name, declared in inputs.get(group, {}).items():
             kind, options = declared[0], declared[1] if len(declared) > 1 else {}
-            if options.get("forceInput") or not (isinstance(kind, list) or kind in PLAIN):
+            shown_as = "COMBO" if isinstance(kind, list) else options.get("widgetType", kind)  # of several types, one
+            if options.get("forceInput") or shown_as not in PLAIN | {DYNAMIC}:
                 continue
-            yield name
-            if options.get("control_after_generate") or name in ("seed", "noise_seed"):
-                yield f"*{name} after generating"
+            if (value := next(left, left)) is left:
+                return
+            yield prefix + name, value
+            if kind == DYNAMIC:
+                chosen = next(choice for choice in options["options"] if choice["key"] == value)
+                yield from _widgets(chosen["inputs"], left, f"{name}.")
+            if options.get("control_after_generate", name in ("seed", "noise_seed")):
+                yield f"*{name} after generating", next(left, None)
             if options.get("image_upload"):
-                yield f"*{name} upload"
+                yield f"*{name} upload", next(left, None)

@@ -1,2 +1,157 @@
+"""One host, one browser, and the newest page beside the host's own, shared by all tests in the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from workbench import environment, hosts, server
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = ROOT / "tests" / "output"
+FOLDER = environment.HOME / "browser"  # what is fetched once, beside the Python environment
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PLAYWRIGHT = "playwright-core@1.65.1"
+NEWEST_PAGE = "1.58.1"
+CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
+FALLBACK_CELLS = ("pinned-classic", "newest-nodes2")
+
+
 def pytest_addoption(parser):
     parser.addoption("--write-pictures", action="store_true", help="take the templates' pictures anew")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if not found:
+        pytest.skip("no Chromium was found: install it (apt-get install chromium) or set CHROMIUM to its program")
+    return found
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Path:
+    """The folder of playwright-core, which drives the browser."""
+    if not shutil.which("node"):
+        pytest.skip("node was not found: install Node.js 20 or newer")
+    if not (FOLDER / "node_modules" / "playwright-core").exists():
+        if not (npm := shutil.which("npm")):
+            pytest.skip("npm was not found: install it to fetch playwright-core")
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        words = [npm, "install", "--silent", "--no-save", "--prefix", str(FOLDER), PLAYWRIGHT]
+        ended = subprocess.run(words, capture_output=True, text=True)
+        if ended.returncode:
+            pytest.skip(f"npm could not fetch {PLAYWRIGHT}: {ended.stderr.strip()[-200:]}")
+    return FOLDER
+
+
+@pytest.fixture(scope="session")
+def newest_page() -> Path:
+    """The folder of the newest page, for the host's --front-end-root; the host's packages stay as they are."""
+    folder = FOLDER / f"frontend-{NEWEST_PAGE}"
+    if not (folder / "static" / "index.html").exists():
+        package = f"comfyui-frontend-package=={NEWEST_PAGE}"
+        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
+        ended = subprocess.run(words, capture_output=True, text=True)
+        if ended.returncode:
+            pytest.skip(f"pip could not fetch {package}, so the newest page was NOT tested: {ended.stderr[-200:]}")
+        (wheel,) = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as files:
+            files.extractall(folder / "unpacked")
+        (folder / "unpacked" / "comfyui_frontend_package" / "static").rename(folder / "static")
+        shutil.rmtree(folder / "unpacked")
+        wheel.unlink()
+    return folder / "static"
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    """The newest host found, with the page that it pins."""
+    with _running(tmp_path_factory.mktemp("base")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def running_newest_page(tmp_path_factory, newest_page):
+    with _running(tmp_path_factory.mktemp("base"), page=newest_page) as running:
+        yield running
+
+
+def _running(base: Path, **more):
+    if not (found := hosts.find()):
+        pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
+    draw = runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"]
+    for name in ("example.png", "my_pictures/1.png"):
+        draw(base / "input" / name)
+    _write_net(base / "models" / "controlnet" / "other_family.safetensors")
+    return server.running(found[0], base, **more)
+
+
+def _write_net(file: Path) -> None:
+    """A file whose header is an SDXL ControlNet's, as far as one can tell what it is; it is never loaded."""
+    shapes = {"zero_convs.0.0.weight": [1], "input_hint_block.0.weight": [1]}
+    shapes["input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"] = [1, 2048]
+    header = {key: {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]} for key, shape in shapes.items()}
+    text = json.dumps(header).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(struct.pack("<Q", len(text)) + text)
+
+
+@pytest.fixture(scope="session")
+def drive(chromium, playwright, tmp_path_factory):
+    """Runs a script of this folder in the browser: what it was asked → what it found."""
+
+    def run(script: str, ask: dict) -> dict:
+        PICTURES.mkdir(exist_ok=True)
+        ask = {"playwright": str(playwright), "chromium": chromium, "pictures": str(PICTURES), **ask}
+        question = tmp_path_factory.mktemp("ask") / "ask.json"
+        question.write_text(json.dumps(ask), encoding="utf-8")
+        words = ["node", str(Path(__file__).with_name(script)), str(question)]
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=400)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cells(drive, running, running_newest_page) -> dict[str, dict]:
+    """What was found in each cell; the two pages are worked side by side."""
+
+    stack = json.loads((ROOT / "example_workflows" / "two_control_stack.json").read_text(encoding="utf-8"))
+    files = sorted((ROOT / "tests" / "fixtures" / "workflows").glob("*.json"))
+    saved = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+    def work(page: str, address: str) -> dict[str, dict]:
+        found = {}
+        for renderer in ("classic", "nodes2"):
+            cell = f"{page}-{renderer}"
+            ask = {"address": address, "vue": renderer == "nodes2", "cell": cell, "stack": stack, "saved": saved}
+            found[cell] = drive("widgets.mjs", {**ask, "broken": cell in FALLBACK_CELLS})
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        pages = {"pinned": running.address, "newest": running_newest_page.address}
+        return {
+            cell: seen for found in pool.map(work, *zip(*pages.items(), strict=True)) for cell, seen in found.items()
+        }
+
+
+@pytest.fixture(params=CELLS)
+def cell(request, cells) -> dict:
+    return cells[request.param]
+
+
+@pytest.fixture(params=FALLBACK_CELLS)
+def fallback_cell(request, cells) -> dict:
+    return cells[request.param]

@@ -2,30 +2,8 @@
 // node page.mjs ASK.json, with {"playwright": DIR, "chromium": FILE, "address": URL, "vue": false,
 //   "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": NAME or "",
 //   "portrait": true to run each workflow and picture the graph alone, with its hints}
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-
-const ask = JSON.parse(await readFile(process.argv[2], "utf8"));
-const { chromium } = await import(pathToFileURL(join(ask.playwright, "node_modules/playwright-core/index.mjs")));
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync"];
-
-async function post(path, value) {
-  const headers = { "Content-Type": "application/json" };
-  const answer = await fetch(ask.address + path, { method: "POST", headers, body: JSON.stringify(value) });
-  if (!answer.ok) throw new Error(`the host answered ${path} with ${answer.status}`);
-}
-
-async function openPage(browser, query = "") {
-  const page = await browser.newPage({ viewport: { width: 2000, height: 1400 } });
-  const errors = [];
-  page.on("pageerror", (error) => errors.push(String(error)));
-  await page.goto(ask.address + query);
-  await page.waitForFunction(() => window.app?.extensionManager && window.app?.graph
-    && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100, null, { timeout: 90_000 });
-  return { page, errors };
-}
+import { ask, launch, openPage, post, settle } from "./drive.mjs";
 
 // What the page made of the workflow that is open: types it lacks, the prompt it would queue, the file it would save.
 const look = (page) => page.evaluate(async () => {
@@ -80,11 +58,10 @@ async function picture(page, name) {
   await page.screenshot({ path: join(ask.pictures, `${name}-${renderer}.png`), clip });
 }
 
-const browser = await chromium.launch({ executablePath: ask.chromium, headless: true, args: FLAGS });
+const browser = await launch();
 const found = {};
 try {
-  await post("/api/settings/Comfy.TutorialCompleted", true);
-  await post("/api/settings/Comfy.VueNodes.Enabled", ask.vue);
+  await settle();
   const { page, errors } = await openPage(browser);
   for (const [name, workflow] of Object.entries(ask.workflows)) {
     await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
@@ -98,7 +75,7 @@ try {
   }
   await page.close();
   if (ask.template) {
-    const { page } = await openPage(browser, `/?template=${ask.template}&source=controlstack`);
+    const { page } = await openPage(browser, { query: `/?template=${ask.template}&source=controlstack` });
     await page.waitForFunction(() => JSON.stringify(window.app.graph.serialize()).includes("ControlStackApply"), null,
       { timeout: 20_000 }).catch(() => {});
     found.template = await look(page);

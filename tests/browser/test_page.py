@@ -3,85 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-import runpy
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from workbench import environment, hosts, server, workflow
+from workbench import workflow
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = ROOT / "tests" / "output"
 EXAMPLES = {
     file.stem: json.loads(file.read_text(encoding="utf-8"))
     for file in sorted((ROOT / "example_workflows").glob("*.json"))
 }
 STRANGER = {"nodes": [{"id": 1, "type": "NoSuchNode", "pos": [0, 0], "size": [200, 60]}], "links": [], "version": 0.4}
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PLAYWRIGHT = "playwright-core@1.65.1"
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if not found:
-        pytest.skip("no Chromium was found: install it (apt-get install chromium) or set CHROMIUM to its program")
-    return found
-
-
-@pytest.fixture(scope="session")
-def playwright() -> Path:
-    """The folder of playwright-core, which drives the browser; fetched once, beside the Python environment."""
-    folder = environment.HOME / "browser"
-    if not shutil.which("node"):
-        pytest.skip("node was not found: install Node.js 20 or newer")
-    if not (folder / "node_modules" / "playwright-core").exists():
-        if not (npm := shutil.which("npm")):
-            pytest.skip("npm was not found: install it to fetch playwright-core")
-        folder.mkdir(parents=True, exist_ok=True)
-        words = [npm, "install", "--silent", "--no-save", "--prefix", str(folder), PLAYWRIGHT]
-        ended = subprocess.run(words, capture_output=True, text=True)
-        if ended.returncode:
-            pytest.skip(f"npm could not fetch {PLAYWRIGHT}: {ended.stderr.strip()[-200:]}")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def running(tmp_path_factory):
-    if not (found := hosts.find()):
-        pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
-    base = tmp_path_factory.mktemp("base")
-    runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](base / "input" / "example.png")
-    with server.running(found[0], base) as running:
-        yield running
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["classic", "nodes2"])
-def seen(request, chromium, playwright, running, tmp_path_factory) -> dict:
+def seen(request, drive, running) -> dict:
     """What the page made of each example, and of the link that the demo opens."""
-    PICTURES.mkdir(exist_ok=True)
     ask = {
-        "playwright": str(playwright),
-        "chromium": chromium,
         "address": running.address,
         "vue": request.param,
         "workflows": {**EXAMPLES, "stranger": STRANGER},
         "template": "two_control_stack",
-        "pictures": str(PICTURES),
     }
-    return {"asked": ask, **look(ask, tmp_path_factory.mktemp("ask"))}
-
-
-def look(ask: dict, folder: Path) -> dict:
-    (folder / "ask.json").write_text(json.dumps(ask), encoding="utf-8")
-    words = ["node", str(Path(__file__).with_name("page.mjs")), str(folder / "ask.json")]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
+    return {"asked": ask, **drive("page.mjs", ask)}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -116,14 +63,41 @@ def test_link_of_the_demo_opens_the_example(seen):
     assert seen["template"]["prompt"] == seen["two_control_stack"]["prompt"]
 
 
-def test_pictures_of_the_templates(chromium, playwright, running, tmp_path, pytestconfig):
+def posed(example: dict) -> dict:
+    """The example as it sits for its picture: a training is made short, and finds something to train on."""
+    example = json.loads(json.dumps(example))
+    for node in example["nodes"]:
+        if node["type"] == "ControlStackDataset":
+            node["widgets_values"][4:6] = 64, 64
+        if node["type"] == "ControlStackTrain":
+            node["widgets_values"] = [60, 4, 1, 1e-3, 0.01, 0.5, 0, "fp32", False, False, 30, "", 0]
+    return example
+
+
+def test_pictures_of_the_templates(drive, running, tmp_path, pytestconfig):
     """With --write-pictures, takes the pictures that the template browser shows; else looks whether they are there."""
     if pytestconfig.getoption("--write-pictures", default=False):
-        ask = {"playwright": str(playwright), "chromium": chromium, "address": running.address, "vue": False}
-        look({**ask, "workflows": EXAMPLES, "pictures": str(tmp_path), "portrait": True}, tmp_path)
+        _give_nets(running.base / "models" / "controlnet")
+        ask = {
+            "address": running.address,
+            "vue": False,
+            "workflows": {name: posed(example) for name, example in EXAMPLES.items()},
+            "portrait": True,
+        }
+        drive("page.mjs", {**ask, "pictures": str(tmp_path)})
         for name in EXAMPLES:
             shot = Image.open(tmp_path / f"{name}-classic.png").convert("RGB")
             shot.thumbnail((1200, 1200), Image.Resampling.LANCZOS)
             shot.save(ROOT / "example_workflows" / f"{name}.jpg", quality=85, optimize=True)
     for name in EXAMPLES:
         assert Image.open(ROOT / "example_workflows" / f"{name}.jpg").width >= 800
+
+
+def _give_nets(folder: Path) -> None:
+    """Every net that an example names, as a copy of a tiny one: what is pictured is the graph and its hints."""
+    tiny = folder / "control_v11p_sd15_canny_fp16.safetensors"
+    for example in EXAMPLES.values():
+        for node in example["nodes"]:
+            for model in node["properties"].get("models", []):
+                if model["directory"] == "controlnet" and not (folder / model["name"]).exists():
+                    shutil.copy(tiny, folder / model["name"])

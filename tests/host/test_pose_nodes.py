@@ -1,4 +1,4 @@
-"""The pose nodes on the real host: what they declare, write, read and refuse, and SDPose's keypoints."""
+"""The pose nodes on the real host: what they declare, write, read and refuse; keypoints of the host's SDPose."""
 
 from __future__ import annotations
 

@@ -20,14 +20,40 @@ INPUTS = {
     "ControlStackScribble": ["image", "threshold", "invert", "resolution"],
     "ControlStackXDoG": ["image", "threshold", "resolution"],
     "ControlStackLineart": ["image", "engine", "gaussian_sigma", "intensity_threshold", "resolution"],
+    "ControlStackMLSD": ["image", "engine", "score_threshold", "distance_threshold", "resolution", "max_lines"],
+    "ControlStackLineartAnime": ["image", "engine", "resolution", "sizing"],
+    "ControlStackSegmentation": ["image", "engine", "palette", "resolution", "label_map", "areas", "classes", "paint"],
+    "ControlStackTile": ["image", "pyramid_steps", "resolution"],
+    "ControlStackShuffle": ["image", "seed", "cell_px", "resolution"],
+    "ControlStackColorGrid": ["image", "cell_px", "resolution"],
+    "ControlStackRecolor": ["image", "tone", "gamma", "channel_order", "resolution"],
+    "ControlStackBrightness": ["image", "level", "threshold", "resolution"],
+    "ControlStackInpaintHint": ["image", "masked", "resolution", "mask"],
     "ControlStackHED": ["image", "engine", "safe", "resolution"],
     "ControlStackSoftEdge": ["image", "engine", "safe", "resolution"],
     "ControlStackFakeScribble": ["image", "engine", "safe", "resolution"],
+    "ControlStackDepth": ["image", "engine", "normalization", "resolution"],
+    "ControlStackNormal": ["image", "engine", "convention", "background_threshold", "resolution", "depth"],
     "ControlStackPreprocess": ["image", "resolution", "method", "control_net"],
 }
+OUTPUTS = {
+    "ControlStackDepth": {"depth": "IMAGE"},
+    "ControlStackNormal": {"normals": "IMAGE"},
+    "ControlStackSegmentation": {"labels": "MASK", "mask": "MASK"},
+}
+"""What nodes give beside the hint, and its type."""
 METHODS = {"canny": "ControlStackCanny", "scribble": "ControlStackScribble", "xdog": "ControlStackXDoG"}
-METHODS["lineart"] = "ControlStackLineart"
 METHODS |= {"hed": "ControlStackHED", "softedge": "ControlStackSoftEdge", "fake_scribble": "ControlStackFakeScribble"}
+METHODS |= {"depth": "ControlStackDepth", "normal": "ControlStackNormal"}
+METHODS |= {"lineart": "ControlStackLineart", "tile": "ControlStackTile", "recolor": "ControlStackRecolor"}
+WITHOUT_WEIGHTS = {
+    "ControlStackMLSD": {"engine": "lsd"},
+    "ControlStackLineartAnime": {"engine": "standard"},
+    "ControlStackSegmentation": {"engine": "snap"},
+    "ControlStackInpaintHint": {"mask": torch.ones(1, 64, 64).triu()},
+    "ControlStackPreprocess": {"method": {"method": "canny"}},
+}
+"""What a node needs beside a picture to run without a network."""
 
 every_node = pytest.mark.parametrize("node_id", INPUTS)
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -67,8 +93,7 @@ def execute(node, **inputs):
 
 
 def inputs_of(node_id: str, image: torch.Tensor) -> dict:
-    method = {"method": {"method": "canny"}} if node_id == "ControlStackPreprocess" else {}
-    return {"image": image, "resolution": 128, **method}
+    return {"image": image, "resolution": 128, **WITHOUT_WEIGHTS.get(node_id, {})}
 
 
 @every_node
@@ -77,7 +102,9 @@ def test_the_public_surface(nodes, node_id):
     named = [name for group in info["input_order"].values() for name in group]
     assert named == INPUTS[node_id]
     assert info["name"] == node_id
-    assert (info["output"], info["output_name"]) == (["IMAGE"], ["hint"])
+    more = OUTPUTS.get(node_id, {})
+    assert info["output_name"] == ["hint", *more]
+    assert info["output"] == ["IMAGE", *more.values()]
     assert info["category"] == "ControlStack/Preprocess"
     declared = [spec for group in info["input"].values() for spec in group.values()]
     assert all(options.get("tooltip") for _, options in declared)
@@ -92,8 +119,10 @@ def test_the_help_page_names_every_input_and_its_pictures_are_small(node_id):
 
 
 def test_the_methods_are_the_catalogue(nodes):
+    from pack.preprocessors import CATALOGUE
+
     _, options = nodes["ControlStackPreprocess"].GET_NODE_INFO_V1()["input"]["required"]["method"]
-    assert [option["key"] for option in options["options"]] == list(METHODS)
+    assert [option["key"] for option in options["options"]] == [row.key for row in CATALOGUE]
     canny = options["options"][0]["inputs"]["required"]
     assert list(canny) == ["low_threshold", "high_threshold"]
     assert canny["high_threshold"][1]["default"] == 200
@@ -115,12 +144,68 @@ def test_a_hint_and_its_preview(nodes, node_id, picture, host):
     (saved,) = shown.ui.as_dict()["images"]
     with Image.open(Path(folder_paths.get_temp_directory()) / saved["filename"]) as written:
         seen = np.asarray(written.convert("RGB"), np.float32)
-    assert np.abs(seen / 255 - hint[0].numpy()).max() < 1.01 / 255  # the host truncates to 8 bits
+    # What is below zero is shown black; the host truncates to 8 bits.
+    assert np.abs(seen / 255 - hint[0].clamp(min=0).numpy()).max() < 1.01 / 255
+
+
+def test_labels_survive_the_hosts_own_save_and_load(nodes, host):
+    """Mask to picture, saved as PNG, loaded as a mask: every class is what it was."""
+    import folder_paths
+    from comfy_extras.nodes_mask import MaskToImage
+
+    import nodes as host_nodes
+
+    labels = torch.arange(256.0).reshape(1, 16, 16)
+    labels[labels >= 150] = 255
+    label_map, blank = labels / 255, torch.zeros(1, 16, 16, 3)
+    first = execute(nodes["ControlStackSegmentation"], image=blank, label_map=label_map).result
+    convert = getattr(MaskToImage, "execute", None) or MaskToImage().mask_to_image
+    made = convert(first[1])
+    picture = made.result[0] if hasattr(made, "result") else made[0]
+    saved = host_nodes.SaveImage().save_images(picture, "labels")["ui"]["images"][0]
+    written = Path(folder_paths.get_output_directory()) / saved["subfolder"] / saved["filename"]
+    written.rename(Path(folder_paths.get_input_directory()) / "labels.png")
+    loader = host_nodes.LoadImageMask()
+    loaded = getattr(loader, loader.FUNCTION)("labels.png", "red")[0]
+    again = execute(nodes["ControlStackSegmentation"], image=blank, label_map=loaded).result
+    assert again[1].equal(label_map)
+    assert again[0].equal(first[0])
+
+
+def test_a_hint_below_zero_reaches_the_control(nodes, picture):
+    """The inpaint hint's -1 is in the node's output as it is, and the stack takes it."""
+    from pack.nodes.stack import hint_of
+
+    mask = torch.zeros(1, 512, 512)
+    mask[:, 100:200, 100:200] = 1
+    shown = execute(nodes["ControlStackInpaintHint"], image=picture, mask=mask)
+    hint = shown.result[0]
+    assert (hint[mask > 0] == -1).all()
+    assert hint[mask == 0].equal(picture[mask == 0])
+    assert hint_of(hint).movedim(1, -1).equal(hint)
 
 
 def test_canny_on_the_host_is_opencvs(nodes, picture):
     hint = execute(nodes["ControlStackCanny"], image=picture, low_threshold=60, high_threshold=120).result[0]
     assert (hint[0, ..., 0].numpy() * 255 == cv2.Canny(data.astronaut(), 60, 120)).all()
+
+
+def test_depth_reaches_a_16_bit_file_of_the_hosts(nodes, host):
+    """65 536 depths in, as many levels in the PNG: neither the node nor its hint has 8 bits."""
+    try:
+        from comfy_extras.nodes_images import SaveImageAdvanced
+    except ImportError:
+        pytest.skip("this host cannot write 16-bit files yet: its SaveImageAdvanced came later")
+    import folder_paths
+
+    ramp = (torch.arange(65536.0).view(1, 256, 256, 1) * 3.7 + 12).expand(-1, -1, -1, 3)
+    hint = execute(nodes["ControlStackDepth"], image=ramp, engine="image", normalization="clip").result[0]
+    form = {"format": "png", "bit_depth": "16-bit", "input_color_space": "sRGB"}
+    saved = execute(SaveImageAdvanced, images=hint, filename_prefix="depth16", format=form).ui["images"][0]
+    written = cv2.imread(str(Path(folder_paths.get_output_directory()) / saved["filename"]), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    assert (np.diff(written[..., 0].astype(int).ravel()) >= 0).all()
+    assert np.abs(written[..., 0].astype(int).ravel() - np.arange(65536)).max() <= 1
 
 
 @every_method
@@ -136,9 +221,99 @@ def test_settings_of_the_method_arrive(nodes, picture):
     assert (hint[0, ..., 0].numpy() * 255 == cv2.Canny(data.astronaut(), 10, 20)).all()
 
 
-def test_a_connected_net_is_refused_until_it_can_be_used(nodes, picture):
-    with pytest.raises(ValueError, match="disconnect control_net"):
-        execute(nodes["ControlStackPreprocess"], **inputs_of("ControlStackPreprocess", picture), control_net=object())
+class Net:
+    """A control object as Load tags it: only its file's name tells what it was trained on."""
+
+    def __init__(self, name: str, **identity):
+        from pack.control.adapter import TAG
+        from pack.control.families import Identity, Source
+
+        setattr(self, TAG, Source(name, Identity("ControlNet", "controlnet", "SD1.5", **identity)))
+
+    def get_control(self): ...
+    def set_cond_hint(self): ...
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "words"),
+    [
+        (
+            "control_v11f1p_sd15_depth.pth",
+            "canny",
+            "was trained on depth, and Canny Edge makes Canny edges: choose method 'depth'",
+        ),
+        ("control_v11p_sd15_seg.pth", "lineart", "choose method 'segmentation'"),
+        ("control_sd15_normal.pth", "normal", "choose method 'normal' with convention 'cn1.0'"),
+        ("control_v11p_sd15_canny.pth", "tile", "choose method 'canny', or disconnect control_net"),
+        ("control_v11p_sd15_openpose.pth", "canny", "human poses"),
+    ],
+)
+def test_a_net_of_other_maps_is_refused_with_the_method_to_choose(nodes, picture, name, method, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        execute(
+            nodes["ControlStackPreprocess"],
+            image=picture,
+            resolution=64,
+            method={"method": method},
+            control_net=Net(name),
+        )
+
+
+@pytest.mark.parametrize(
+    ("net", "method"),
+    [
+        (("control_v11p_sd15_canny.pth", {}), "canny"),
+        (("t2iadapter_color_sd14v1.pth", {}), "color_grid"),
+        (("my_net_7.safetensors", {}), "canny"),
+        (("controlnet_union_promax.safetensors", {"union_types": 8}), "canny"),
+        (("hand_made.safetensors", {"hint": "xdog"}), "xdog"),
+    ],
+)
+def test_a_net_of_these_maps_or_of_unknown_ones_is_let_through(nodes, picture, net, method):
+    name, identity = net
+    hint = execute(
+        nodes["ControlStackPreprocess"],
+        image=picture,
+        resolution=64,
+        method={"method": method},
+        control_net=Net(name, **identity),
+    ).result[0]
+    assert hint.shape == (1, 64, 64, 3)
+
+
+def test_every_condition_has_a_method_or_is_known_to_have_none(nodes):
+    from pack.control.conditions import CONDITIONS
+    from pack.nodes.matching import MAPS
+    from pack.preprocessors import CATALOGUE
+
+    assert {row.key for row in CONDITIONS} - MAPS.keys() <= {"pose"}
+    assert {method for methods in MAPS.values() for method in methods} == {row.key for row in CATALOGUE} - {"pose"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint", "words"),
+    [
+        ("control_v11p_sd15_canny.pth", "light", "light"),
+        ("control_v11p_sd15_seg.pth", "photograph", "colours"),
+        ("control_v11p_sd15_canny.pth", "dark", ""),
+        ("control_v11p_sd15_seg.pth", "labels", ""),
+        ("my_net_7.safetensors", "light", ""),
+    ],
+)
+def test_add_says_when_a_hint_is_obviously_another_map_and_changes_nothing(nodes, picture, name, hint, words):
+    from pack.nodes.stack import Add
+
+    made = {
+        "light": 1 - execute(nodes["ControlStackCanny"], image=picture).result[0],
+        "dark": execute(nodes["ControlStackCanny"], image=picture).result[0],
+        "photograph": picture,
+        "labels": execute(nodes["ControlStackSegmentation"], image=picture, engine="snap", palette="coco").result[0],
+    }[hint]
+    given = {"control_net": Net(name), "image": made, "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    out = Add.execute(**given, mode="balanced", fit="crop", schedule="", layers="")
+    (unit,) = out.result[0].units
+    assert unit.hint.movedim(1, -1).equal(made)
+    assert (words in out.ui["text"][0]) if words else out.ui is None
 
 
 @pytest.mark.parametrize("frames", [1, 16])

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def pytest_addoption(parser):
     parser.addoption("--write-surface", action="store_true", help="pin the nodes' surface as it is now")
+    parser.addoption("--write-locales", action="store_true", help="write what the languages lack")
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +26,15 @@ def host() -> hosts.Host:
 
 
 @pytest.fixture(scope="session")
-def running(host, tmp_path_factory):
-    base = tmp_path_factory.mktemp("base")
-    runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](base / "input" / "example.png")
+def base(tmp_path_factory):
+    """The host's base directory, with a picture in it."""
+    folder = tmp_path_factory.mktemp("base")
+    runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](folder / "input" / "example.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def running(host, base):
     with server.running(host, base) as running:
         yield running
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,31 @@ def test_template_has_a_picture(running, name):
     shown = running.ask(f"/api/workflow_templates/controlstack/{name}.jpg")
     assert len(shown) <= 200_000
     assert min(Image.open(io.BytesIO(shown)).size) >= 400
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_template_has_no_node_that_this_host_lacks(object_info, name):
+    workflow = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    drawn_by_the_page = {"Note", "MarkdownNote"}
+    assert {node["type"] for node in workflow["nodes"]} - drawn_by_the_page <= object_info.keys()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_template_says_where_its_models_are(name):
+    """The page offers to fetch what a node names: an https address of a safetensors file, for every loader."""
+    workflow = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        if node["type"] in ("CheckpointLoaderSimple", "ControlStackLoad"):
+            (model,) = node["properties"]["models"]
+            assert model["name"] == node["widgets_values"][0]
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["url"].endswith(f"/{model['name']}")
+            assert model["directory"] == ("controlnet" if node["type"] == "ControlStackLoad" else "checkpoints")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "js" / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_help_page_shows_a_picture(page):
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert shown, "no picture"
+    for name in shown:
+        assert (page.parent / name).stat().st_size <= 200_000

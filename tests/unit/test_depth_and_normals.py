@@ -62,26 +62,31 @@ class Normalize:
         return (frames - self.mean) / self.std
 
 
-def lively(net: nn.Module, last: nn.Module | None = None) -> nn.Module:
-    """Random weights with norms and biases that do something, and that keep the picture's contrast on its way through;
-    `last` without negative ones, so that depth is not 0."""
+def lively(net: nn.Module, last: nn.Module | None = None, *, gain: float = 1.5) -> nn.Module:
+    """Random weights with norms and biases that do something, and a `gain` that keeps the picture's contrast on its way
+    through; `last` without negative ones, so that depth is not 0."""
     torch.manual_seed(0)
-    for layer in net.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            assert layer.running_mean is not None
-            assert layer.running_var is not None
-            layer.running_mean.normal_(0, 0.2)
-            layer.running_var.uniform_(0.5, 1.5)
     for name, weight in net.named_parameters():
         if weight.ndim < 2:
             weight.data.add_(torch.randn_like(weight) * 0.1)
         elif "token" in name or "pos" in name:
             weight.data.normal_(0, 0.3)
         else:
-            weight.data.mul_(1.5)
+            weight.data.mul_(gain)
     if last is not None:
         last.weight.data.abs_()  # type: ignore[operator, union-attr]
     return net.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def trained_once(net: nn.Module) -> nn.Module:
+    """Its norms set by one picture, as training would have: else a deep network's values vanish or overflow."""
+    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in norms:
+        layer.momentum = 1.0
+    net.train()(picture(96, 128).movedim(3, 1) * 4 - 2)
+    assert all(layer.running_var.isfinite().all() for layer in norms if layer.running_var is not None)
+    return net.eval()
 
 
 def picture(height: int, width: int, frames: int = 1) -> Tensor:
@@ -106,7 +111,8 @@ def bae() -> tuple:
         from controlnet_aux.normalbae import NNET, NormalBaeDetector
 
         settings = types.SimpleNamespace(architecture="BN", sampling_ratio=0.4, importance_ratio=0.7)
-        detector = NormalBaeDetector(lively(NNET(settings)))
+        torch.manual_seed(0)
+        detector = NormalBaeDetector(trained_once(lively(NNET(settings), gain=1.0)))
     state = {f"module.{key}": tensor for key, tensor in detector.model.state_dict().items()}
     return detector, filled(normals.BAE, state)
 

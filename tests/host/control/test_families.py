@@ -1,4 +1,4 @@
-"""Every family that the host controls, tiny from its real class: the host's own image, and none of it when idle."""
+"""Every family that the host controls, tiny from its real class: the host's image, and none where control is nil."""
 
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ def ours(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None, mo
 
     schedule, layers = more.pop("schedule", ""), more.pop("layers", "")
     image = hint() if image is None else image
+    if getattr(net, "concat_mask", False):  # the host would take an inpainting net without a mask: nothing is painted
+        more.setdefault("inpaint_mask", image.new_zeros(image.shape[1:3]))
     stack = Add.execute(net, image, strength, start, end, mode, "crop", schedule, layers, **more)[0]
     positive, negative = chain or plain(base)
     out = Apply.execute(positive, stack, negative, vae=base.vae, model=base.patcher)
@@ -83,3 +85,139 @@ def test_plain_settings_give_the_hosts_image(family):
     theirs = sample(base, host(base, net))
     assert not theirs.equal(sample(base, plain(base))), "its control must act, or the comparison says nothing"
     assert theirs.equal(sample(base, ours(base, net)))
+
+
+@every("SD3 inpainting", "Flux inpainting", "Qwen-Image inpainting")
+def test_inpainting_is_the_hosts(family):
+    import torch
+    from comfy_extras.nodes_controlnet import ControlNetInpaintingAliMamaApply
+
+    base, net = family
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 16:40, :32] = 1.0
+    apply = ControlNetInpaintingAliMamaApply.execute
+    theirs = apply(*plain(base), net, base.vae, hint(), mask, 0.7, 0.0, 1.0)
+    image = sample(base, (theirs[0], theirs[1]))
+    assert image.equal(sample(base, ours(base, net, inpaint_mask=mask)))
+    assert not image.equal(sample(base, ours(base, net)))
+    with pytest.raises(ValueError, match="is an inpainting net: connect inpaint_mask"):
+        ours(base, net, inpaint_mask=None)
+
+
+@every()
+def test_no_strength_or_no_interval_is_no_control(family):
+    base, net = family
+    without = sample(base, plain(base))
+    for how in ({"strength": 0.0}, {"start": 0.6, "end": 0.2}, {"schedule": "0:0"}):
+        assert without.equal(sample(base, ours(base, net, **how)))
+
+
+@every("T2I-Adapter XL", "SD3", "XLabs", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT")
+def test_range_and_schedule_are_the_hosts_range_and_strength(family):
+    base, net = family
+    ranged = {"start": 0.2, "end": 0.7}
+    assert sample(base, ours(base, net, **ranged)).equal(sample(base, host(base, net, **ranged)))
+    half = sample(base, ours(base, net, strength=0.8, schedule="0:0.5"))
+    assert half.equal(sample(base, host(base, net, strength=0.4)))
+
+
+@every("SDXL", "SD3", "SD3.5", "InstantX", "Qwen-Image", "HunyuanDiT")
+@pytest.mark.parametrize("order", ["ours-ours", "host-ours", "ours-host"])
+def test_chains_of_one_family_mixed_with_the_hosts_nodes(family, order):
+    base, net = family
+    sides = {"ours": ours, "host": host}
+    theirs = mixed = None
+    for i, side in enumerate(order.split("-")):
+        theirs = host(base, net, hint(i), 0.4 + 0.2 * i, chain=theirs)
+        mixed = sides[side](base, net, hint(i), 0.4 + 0.2 * i, chain=mixed)
+    assert sample(base, theirs).equal(sample(base, mixed))
+
+
+@every("SDXL", "T2I-Adapter XL", "SD3", "SD3.5", "InstantX", "XLabs", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT")
+def test_cond_only_acts_on_the_positive_prompt_alone(family):
+    """The host's way to it: control on the positive alone, lent to nobody, at twice the model's calls."""
+    import nodes
+
+    base, net = family
+    apply = nodes.ControlNetApplyAdvanced().apply_controlnet
+    positive, _ = apply(base.positive, [], net, hint(0, 2), 0.7, 0.0, 1.0, base.vae)
+    theirs = sample(base, (positive, base.negative), batch=2)
+    mine = sample(base, ours(base, net, hint(0, 2), mode="cond_only"), batch=2)
+    assert (theirs - mine).abs().max() <= 2e-4 * theirs.abs().max()
+    assert not mine.allclose(sample(base, host(base, net, hint(0, 2)), batch=2), rtol=1e-3)
+
+
+@every("T2I-Adapter XL", "SD3", "InstantX", "Qwen-Image")
+def test_hints_of_each_picture_in_a_batch(family):
+    base, net = family
+    images = hint(3, 3)
+    assert sample(base, host(base, net, images), 3).equal(sample(base, ours(base, net, images), 3))
+
+
+@every("SD3", "InstantX", "Qwen-Image", "Qwen-Image Fun")
+def test_a_hint_is_encoded_once_a_run(family):
+    base, net = family
+    base.vae.encodes = 0
+    sample(base, ours(base, net))
+    assert base.vae.encodes == 1
+
+
+def with_areas(base):
+    area = {"area": (6, 4, 0, 0), "strength": 1.0}
+    return [*base.positive, [base.negative[0][0], {**base.positive[0][1], **area}]], base.negative
+
+
+@every("T2I-Adapter light", "SD3", "InstantX")
+def test_areas_encode_each_size_once(family):
+    """The host encodes anew whenever the size changes, so at every step twice; the picture is the same."""
+    base, net = family
+    theirs = sample(base, host(base, net, chain=with_areas(base)))
+    base.vae.encodes = 0
+    assert theirs.equal(sample(base, ours(base, net, chain=with_areas(base))))
+    assert base.vae.encodes <= 2
+
+
+def pairs():
+    """Each net with a base that it was not made for."""
+    order = list(tiny_bases.BASES)
+    for name, (base, _) in tiny_bases.NETS.items():
+        other = order[(order.index(base) + 1) % len(order)]
+        if (base, other) == ("flux", "chroma"):
+            other = "qwen"
+        yield name, other
+
+
+@pytest.mark.parametrize(("family", "other"), list(pairs()), indirect=["family"])
+def test_a_pair_that_cannot_work_is_refused_with_both_named(family, other, bases):
+    from pack.control.adapter import source_of
+
+    _, net = family
+    wrong = bases(other)
+    known = source_of(net)
+    assert known is not None
+    with pytest.raises(ValueError, match="does not fit the model") as refused:
+        ours(wrong, net)
+    said = str(refused.value)
+    assert known.name in said
+    assert (known.identity.base or str(known.identity)) in said
+    assert f"the model, which is {MODEL_NAMES.get(other, '')}" in said
+
+
+MODEL_NAMES = {
+    "sd2": "SD2",
+    "sdxl": "SDXL",
+    "sd3": "SD3",
+    "flux": "Flux",
+    "chroma": "Chroma",
+    "qwen": "Qwen-Image",
+    "hunyuan_dit": "HunyuanDiT",
+}
+
+
+@every("SD3", "InstantX", "Qwen-Image", "HunyuanDiT")
+def test_a_missing_vae_is_said_before_sampling(family):
+    from dataclasses import replace
+
+    base, net = family
+    with pytest.raises(ValueError, match="connect the model's VAE to Apply Control Stack"):
+        ours(replace(base, vae=None), net)

@@ -108,6 +108,18 @@ FILES = {
         "is a whole checkpoint, not a ControlNet. It belongs in checkpoints",
     ),
     "style.pt": (lambda w: {"string_to_param": {"*": torch.ones(1, 8)}}, "is an embedding"),
+    "sparse.safetensors": (
+        lambda w: {"controlnet.down_blocks.0.motion_modules.0.norm.weight": torch.ones(1)},
+        "AnimateDiff SparseCtrl .*own loader cannot read. Use it with ComfyUI-Advanced-ControlNet",
+    ),
+    "zimage.safetensors": (
+        lambda w: {"control_all_x_embedder.2-1.weight": torch.ones(1)},
+        "Z-Image Fun patch .*It belongs in model_patches: use Apply Z-Image Fun ControlNet",
+    ),
+    "vace.safetensors": (
+        lambda w: {"vace_patch_embedding.weight": torch.ones(1)},
+        "It belongs in diffusion_models: use Load Diffusion Model and WanVaceToVideo",
+    ),
     "ip.safetensors": (lambda w: {"image_proj.proj.weight": torch.ones(1)}, "is an IP-Adapter"),
     "odd.safetensors": (lambda w: {"some.key": torch.ones(1)}, "is no ControlNet that is known here.*some.key"),
     "empty.pth": (lambda w: {}, "is no ControlNet that is known here.*no keys at all"),
@@ -143,21 +155,37 @@ def test_a_truncated_file(world, put):
         load("cut.safetensors")
 
 
-def test_a_model_patch_is_listed_and_refused_for_now(host):
+PATCHES = {
+    "Z-Image Fun patch for Z-Image": ({"control_all_x_embedder.2-1.weight": (1, 1)}, "Apply Z-Image Fun ControlNet"),
+    "Qwen-Image DiffSynth patch": ({"controlnet_blocks.0.y_rms.weight": (1,)}, "Apply Qwen Image DiffSynth ControlNet"),
+    "Anima LLLite": ({"lllite_conditioning1.conv1.weight": (1, 1)}, "Apply Anima LLLite"),
+    "Wan Uni3C patch": ({"controlnet_patch_embedding.weight": (1, 1)}, "Apply Wan Uni3C ControlNet"),
+    "ControlNet for SD1.5, no model patch": (
+        {"zero_convs.0.0.weight": (320, 1), "input_hint_block.0.weight": (16, 3), "a.attn2.to_k.weight": (320, 768)},
+        "Move it to models/controlnet",
+    ),
+    "LoRA, not a ControlNet": ({"lora_unet_x.lora_down.weight": (1, 1)}, "It belongs in loras"),
+    "no model patch that is known here": ({"some.key": (1,)}, "the host's Load Model Patch"),
+}
+
+
+@pytest.mark.parametrize("what", PATCHES)
+def test_a_model_patch_is_listed_and_the_node_that_serves_it_is_named(host, what):
     import folder_paths
 
     from pack.nodes.load import names
 
+    shapes, sentence = PATCHES[what]
     folder = Path(folder_paths.get_folder_paths("model_patches")[0])
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "zimage.safetensors").write_bytes(b"")
+    save_file({key: torch.ones(shape) for key, shape in shapes.items()}, folder / "net.safetensors")
     folder_paths.filename_list_cache.clear()
     try:
-        assert "model_patches/zimage.safetensors" in names()
-        with pytest.raises(ValueError, match="ModelPatchLoader"):
-            load("model_patches/zimage.safetensors")
+        assert "model_patches/net.safetensors" in names()
+        with pytest.raises(ValueError, match=f"model_patches/net.safetensors is .*{what}.*{sentence}"):
+            load("model_patches/net.safetensors")
     finally:
-        (folder / "zimage.safetensors").unlink()
+        (folder / "net.safetensors").unlink()
 
 
 @pytest.mark.parametrize("name", ["../secret.safetensors", "absent.safetensors", "/etc/passwd"])

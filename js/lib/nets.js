@@ -1,0 +1,19 @@
+// Which nets a list offers, from what the server tells of them: {nets: {NAME: {is, base, blocks, fits}}, base}.
+
+// The names that may fit, in their order; never without the saved one, and all of them where none is known to fit.
+export function offered(names, table, saved) {
+  const kept = names.filter((name) => name === saved || table.nets[name]?.fits !== false);
+  const isSome = kept.some((name) => table.nets[name]?.fits === true);
+  const shown = isSome ? kept : [...names];
+  return shown.includes(saved) || typeof saved !== "string" || saved === "" ? shown : [saved, ...shown];
+}
+
+// How a list shows a net: its name, its family, and whether it does not fit the model.
+export function label(name, table) {
+  const net = table?.nets[name];
+  if (!net?.is) return name;
+  const doubt = net.fits === false ? `, does not fit ${table.base}` : "";
+  return `${name}  ·  ${net.is}${doubt}`;
+}
+
+export const isTable = (value) => Boolean(value) && typeof value.nets === "object" && value.nets !== null;

@@ -1,0 +1,97 @@
+"""Which map a net expects (`control/conditions.py`) and what a hint is (`preprocessors/judge.py`), brought together.
+
+Nothing here changes a hint or a choice: it answers in sentences.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
+
+from ..control import conditions
+from ..control.adapter import source_of
+from ..preprocessors import catalogue, judge
+from ..preprocessors.palettes import PALETTES
+from ..preprocessors.spec import Value
+
+MAPS: Mapping[str, tuple[str, ...]] = {
+    "canny": ("canny",),
+    "mlsd": ("mlsd",),
+    "softedge": ("softedge", "hed"),
+    "scribble": ("fake_scribble", "scribble", "xdog"),
+    "lineart": ("lineart",),
+    "lineart_anime": ("lineart_anime",),
+    "any_line": ("lineart",),
+    "depth": ("depth",),
+    "normal_bae": ("normal",),
+    "normal_cn10": ("normal",),
+    "normal": ("normal",),
+    "segmentation": ("segmentation",),
+    "inpaint": ("inpaint_hint",),
+    "tile": ("tile",),
+    "shuffle": ("shuffle",),
+    "recolor": ("recolor",),
+    "colorgrid": ("color_grid",),
+    "brightness": ("brightness",),
+}
+"""The methods that make the maps of a condition, the usual one first."""
+CONVENTIONS = {"bae": "normal_bae", "cn1.0": "normal_cn10"}
+"""Conditions of normal maps; the other conventions are no ControlNet's."""
+
+
+def made_by(method: str, params: Mapping[str, Value]) -> conditions.Condition | None:
+    """The condition whose maps a method makes; None where no net is known to read them."""
+    if method == "normal":
+        return conditions.condition(CONVENTIONS.get(str(params.get("convention", "bae")), ""))
+    return next((conditions.condition(key) for key, methods in MAPS.items() if method in methods), None)
+
+
+def refuse_other_map(control_net: Any, method: str, params: Mapping[str, Value]) -> None:
+    """Raise ValueError where the net is known to read another map than the method makes, naming the method that does.
+
+    Silent where a net's file tells nothing, and for union nets, which read several.
+    """
+    source = source_of(control_net)
+    expected, made = conditions.expected(source), made_by(method, params)
+    if source is None or expected is None or made is None or conditions.accepts(expected, made):
+        return
+    known = MAPS.get(expected.key, ())
+    convention = next((name for name, key in CONVENTIONS.items() if key == expected.key), "")
+    choose = f"choose method {known[0]!r}" if known else "no method here makes them"
+    choose += f" with convention {convention!r}" if convention else ""
+    raise ValueError(
+        f"ControlNet {source.name!r} was trained on {expected.title}, and {catalogue(method).title} makes "
+        f"{made.title}: {choose}, or disconnect control_net if you mean it"
+    )
+
+
+def suspicion(control_net: Any, image: torch.Tensor) -> str:
+    """The sentence for a hint (B,H,W,C) that is obviously no map of the kind its net reads; '' where nothing is."""
+    expected = conditions.expected(source_of(control_net))
+    if expected is None:
+        return ""
+    colours = image.expand(-1, -1, -1, 3) if image.shape[3] == 1 else image[..., :3]
+    return judge.disagreement(colours.cpu(), expected.key, _palette())
+
+
+def said(sentence: str) -> dict[str, tuple[str]] | None:
+    """The node's ui for a sentence, which is also put on the node at once and into the log; None for ''."""
+    if not sentence:
+        return None
+    logging.warning("ControlStack: %s", sentence)
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is not None and server is not None:
+        server.send_progress_text(sentence, context.node_id)
+    return {"text": (sentence,)}
+
+
+@cache
+def _palette() -> torch.Tensor:
+    """(N,3) in [0,1]: the colours of every palette, and black, which is no class."""
+    return torch.cat([palette.paint.unique(dim=0) for palette in PALETTES.values()])

@@ -1,0 +1,43 @@
+"""What a stack did while it sampled, as a text and a plot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..control.adapter import members_of
+from ..control.plot import plot
+from ..control.report import report, text
+from .schema import schema
+
+
+class Report(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ControlStackReport",
+            display_name="Control Report",
+            description="Shows what each ControlNet of a stack did in the last run: how much, where, when, how long.",
+            search_aliases=["controlnet report", "controlnet debug", "residual norms", "control timing"],
+            is_output_node=True,
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The very positive that goes into the sampler."),
+                io.Latent.Input("latent", tooltip="What comes out of the sampler, so that the report waits for it."),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent"),
+                io.String.Output(display_name="text"),
+                io.Image.Output(display_name="plot"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, positive: list[Any], latent: dict[str, Any]) -> io.NodeOutput:
+        members, foreign = members_of(positive)
+        found = report(members, foreign)
+        words = text(found)
+        return io.NodeOutput(latent, words, plot(found), ui={"text": (words,)})
+
+
+NODES = [Report]

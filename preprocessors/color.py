@@ -1,0 +1,167 @@
+"""Colours, tones and places: hints that are the picture itself with something taken away."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .images import Frame8, Map, as_masks, each_frame, opencv, size_of, sized, to_rgb
+from .spec import Progress
+
+TONES = ("luminance", "intensity")
+CHANNEL_ORDERS = ("rgb", "reference")
+LEVELS = ("fixed", "otsu", "grey")
+MASKED = {"-1": -1.0, "0": 0.0, "0.5": 0.5, "1": 1.0}
+"""What a masked pixel becomes, by its name."""
+
+
+def tile(image: Tensor, *, pyramid_steps: int = 3, resolution: int = 0, progress: Progress | None = None) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the picture without its detail, which a tile ControlNet invents anew.
+
+    `pyramid_steps` halvings by area, then as many smooth doublings. The reference enlarges with a pyramid whose steps
+    each move the picture by half a pixel of the smaller one, 3.5 px for three; here every step keeps the centre.
+    """
+    cv2 = opencv()
+    factor = 2**pyramid_steps
+
+    def draw(frame: Frame8) -> Map:
+        height, width = frame.shape[:2]
+        below, right = -height % factor, -width % factor
+        whole = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        small = ((width + right) // factor, (height + below) // factor)
+        reduced = cv2.resize(whole.astype(np.float32) / 255, small, interpolation=cv2.INTER_AREA)
+        for _ in range(pyramid_steps):
+            reduced = cv2.resize(reduced, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+        return np.minimum(reduced[:height, :width], np.float32(1))
+
+    return each_frame(image, draw, resolution=resolution, progress=progress)
+
+
+def shuffle(
+    image: Tensor, *, seed: int = 0, cell_px: int = 256, resolution: int = 0, progress: Progress | None = None
+) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the picture's colours, flowed to other places.
+
+    Equals ControlNet's content shuffle with numpy's global generator seeded by `seed`: two smooth discs of noise, of
+    `cell_px`, say where each pixel comes from. All frames flow alike.
+    """
+    cv2 = opencv()
+    height, width = size_of(image, resolution)
+    random = np.random.RandomState(seed)
+    flow = np.stack(
+        [_noise(random, height, width, cell_px) * (side - 1) for side in (width, height)], axis=2, dtype=np.float32
+    )
+
+    def draw(frame: Frame8) -> Map:
+        return cv2.remap(frame, flow, None, cv2.INTER_LINEAR)
+
+    return each_frame(image, draw, resolution=resolution, progress=progress)
+
+
+def _noise(random: np.random.RandomState, height: int, width: int, cell_px: int) -> NDArray[np.float64]:
+    """(height,width) in [0,1], smooth over about `cell_px`."""
+    cv2 = opencv()
+    coarse = random.uniform(0, 1, (height // cell_px + 2, width // cell_px + 2, 1))
+    fine = cv2.resize(coarse, (width + 2 * cell_px, height + 2 * cell_px), interpolation=cv2.INTER_CUBIC)
+    fine = fine[cell_px : cell_px + height, cell_px : cell_px + width]
+    fine = fine - fine.min()
+    return fine / (fine.max() or 1.0)  # one pixel has no span
+
+
+def color_grid(image: Tensor, *, cell_px: int = 64, resolution: int = 0, progress: Progress | None = None) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the mean colour of each cell of about `cell_px`, flat.
+
+    What T2I-Adapter's colour model reads: as many whole cells as fit, at least one, stretched over the picture.
+    """
+    cv2 = opencv()
+
+    def draw(frame: Frame8) -> Map:
+        height, width = frame.shape[:2]
+        cells = max(1, width // cell_px), max(1, height // cell_px)
+        coarse = cv2.resize(frame, cells, interpolation=cv2.INTER_AREA)
+        return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
+
+    return each_frame(image, draw, resolution=resolution, progress=progress)
+
+
+def recolor(
+    image: Tensor,
+    *,
+    tone: str = "luminance",
+    gamma: float = 1.0,
+    channel_order: str = "rgb",
+    resolution: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the picture without its colours, for recolouring.
+
+    `tone` is CIE Lab's lightness ("luminance") or the greatest of R, G and B ("intensity"), to the power of `gamma`.
+    `channel_order` "reference" takes red for blue before it finds the lightness, as the ControlNet tools do.
+    """
+    cv2 = opencv()
+    code = cv2.COLOR_RGB2LAB if channel_order == "rgb" else cv2.COLOR_BGR2LAB
+
+    def draw(frame: Frame8) -> Map:
+        if tone == "luminance":
+            levels: NDArray[np.uint8] = cv2.extractChannel(cv2.cvtColor(frame, code), 0)
+        else:
+            red, green, blue = cv2.split(frame)
+            levels = cv2.max(cv2.max(red, green), blue)
+        return levels if gamma == 1 else np.power(levels.astype(np.float32) / 255, np.float32(gamma))
+
+    return each_frame(image, draw, resolution=resolution, progress=progress)
+
+
+def brightness(
+    image: Tensor,
+    *,
+    level: str = "fixed",
+    threshold: int = 127,
+    resolution: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: light and dark, for brightness and QR code ControlNets.
+
+    White where the luma (Rec. 601) exceeds `threshold` (0-255) or, for `level` "otsu", the threshold that best divides
+    each frame (Otsu, 1979); "grey" leaves the luma as it is.
+    """
+    cv2 = opencv()
+    kind = cv2.THRESH_BINARY + (cv2.THRESH_OTSU if level == "otsu" else 0)
+
+    def draw(frame: Frame8) -> Map:
+        luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        return luma if level == "grey" else cv2.threshold(luma, threshold, 255, kind)[1]
+
+    return each_frame(image, draw, resolution=resolution, progress=progress)
+
+
+def inpaint_hint(
+    image: Tensor,
+    *,
+    masked: str = "-1",
+    resolution: int = 0,
+    mask: Tensor | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """(B,H,W,C) in [0,1] and mask (B,H',W') → (B,h,w,3): the picture, and `masked` where the mask exceeds 0.5.
+
+    -1 is what SD1.5's inpainting ControlNet was trained on, black (0) xinsir's for SDXL. Nothing is rounded to 8 bits.
+    Without a mask nothing is to be painted anew. Raises ValueError where frames and masks are not equally many.
+    """
+    height, width = size_of(image, resolution)
+    masks = torch.zeros(1, 1, 1) if mask is None else as_masks(mask, "mask")
+    if len(masks) not in (1, len(image)):
+        raise ValueError(f"mask has {len(masks)} frames and the picture {len(image)}: give one, or as many")
+    covers = F.interpolate(masks[:, None], (height, width), mode="bilinear")[:, 0] > 0.5
+    hints = torch.empty(len(image), height, width, 3)
+    for index, frame in enumerate(image.detach().cpu().float()):
+        if progress:
+            progress(index, len(image))
+        hints[index] = sized(to_rgb(frame[None]), height, width)[0].movedim(0, 2)
+        hints[index][covers[index % len(covers)]] = MASKED[masked]
+    if progress:
+        progress(len(image), len(image))
+    return hints

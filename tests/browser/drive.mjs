@@ -1,0 +1,34 @@
+// What every script here needs: the question it was asked, a browser, and the host's page in it.
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+export const ask = JSON.parse(await readFile(process.argv[2], "utf8"));
+const { chromium } = await import(pathToFileURL(join(ask.playwright, "node_modules/playwright-core/index.mjs")));
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync"];
+
+export const launch = () => chromium.launch({ executablePath: ask.chromium, headless: true, args: FLAGS });
+
+export async function post(path, value) {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch(ask.address + path, { method: "POST", headers, body: JSON.stringify(value) });
+  if (!answer.ok) throw new Error(`the host answered ${path} with ${answer.status}`);
+}
+
+// The page with its nodes, in the renderer that was asked for. `errors` collects what it throws.
+export async function openPage(browser, { query = "", viewport = { width: 2000, height: 1400 }, prepare } = {}) {
+  const page = await browser.newPage({ viewport });
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  await prepare?.(page);
+  await page.goto(ask.address + query);
+  await page.waitForFunction(() => window.app?.extensionManager && window.app?.graph
+    && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100, null, { timeout: 90_000 });
+  return { page, errors };
+}
+
+export async function settle() {
+  await post("/api/settings/Comfy.TutorialCompleted", true);
+  await post("/api/settings/Comfy.VueNodes.Enabled", ask.vue);
+}

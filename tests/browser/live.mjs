@@ -1,0 +1,202 @@
+// Scenes of hints that follow a setting, of the comparison with the source, and of lists of nets. See widgets.mjs.
+import { join } from "node:path";
+import { ask } from "./drive.mjs";
+
+const SETTING = "ControlStack.LiveHint";
+
+const set = (page, id, value) => page.evaluate(([id, value]) => window.app.extensionManager.setting.set(id, value), [id, value]);
+
+// A picture, a node of ours fed by it (through another where `between` says so), both at known places.
+async function hinted(page, type, { empty, between = "" }) {
+  await page.evaluate(async ({ type, empty, between }) => {
+    const { app } = window;
+    await app.loadGraphData(empty);
+    const add = (kind, pos) => {
+      const node = LiteGraph.createNode(kind);
+      node.pos = pos;
+      app.graph.add(node);
+      return node;
+    };
+    const load = add("LoadImage", [0, 60]), node = add(type, [420, 60]);
+    load.widgets.find((widget) => widget.name === "image").value = "example.png";
+    if (between) {
+      const middle = add(between, [300, 500]);
+      load.connect(0, middle, 0);
+      middle.connect(0, node, 0);
+    } else load.connect(0, node, 0);
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [80, 40];
+    app.canvas.setDirty(true, true);
+  }, { type, empty, between });
+  await page.waitForTimeout(300);
+}
+
+// As the page's own widgets do when they are turned.
+const turn = (page, type, name, value) => page.evaluate(([type, name, value]) => {
+  const node = window.app.graph.nodes.find((one) => one.type === type);
+  const widget = node.widgets.find((one) => one.name === name);
+  widget.value = value;
+  widget.callback?.(value);
+}, [type, name, value]);
+
+const compare = (page) => page.locator(".controlstack-compare");
+
+// The hint as it is shown: how many of its pixels are white, and its size.
+const shown = (page) => page.evaluate(async () => {
+  const image = document.querySelector(".controlstack-compare img[alt=hint]");
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  let white = 0;
+  for (let i = 0; i < data.length; i += 4) white += data[i] > 127;
+  return { white, size: [canvas.width, canvas.height], isBlob: image.src.startsWith("blob:"), src: image.src };
+});
+
+async function newHint(page, before) {
+  await page.waitForFunction((before) => {
+    const image = document.querySelector(".controlstack-compare img[alt=hint]");
+    return image?.complete && image.naturalWidth > 0 && image.src !== before;
+  }, before, { timeout: 15_000 });
+  return shown(page);
+}
+
+const values = (page, type) => page.evaluate((type) =>
+  window.app.graph.serialize().nodes.find((one) => one.type === type).widgets_values, type);
+
+export const scenes = (empty) => ({
+  async liveOff(page) {
+    await set(page, SETTING, false);
+    await hinted(page, "ControlStackCanny", { empty });
+    await turn(page, "ControlStackCanny", "low_threshold", 20);
+    await page.waitForTimeout(700);
+    return { compares: await compare(page).count() };
+  },
+
+  async liveByRoute(page) {
+    await set(page, SETTING, true);
+    await hinted(page, "ControlStackCanny", { empty });
+    const plain = await values(page, "ControlStackCanny");
+    await turn(page, "ControlStackCanny", "high_threshold", 60);
+    const many = await newHint(page, "");
+    await turn(page, "ControlStackCanny", "low_threshold", 250);
+    await turn(page, "ControlStackCanny", "high_threshold", 255);
+    const few = await newHint(page, many.src);
+    const stored = await values(page, "ControlStackCanny");
+    await page.waitForTimeout(300);
+    await page.screenshot({ path: join(ask.pictures, `compare-${ask.cell}.png`), clip: { x: 60, y: 40, width: 900, height: 640 } });
+    await set(page, SETTING, false);
+    return { many, few, plain, stored };
+  },
+
+  async liveThroughQueue(page) {
+    await set(page, SETTING, true);
+    await hinted(page, "ControlStackXDoG", { empty, between: "ImageInvert" });
+    await turn(page, "ControlStackXDoG", "threshold", 12 + Math.floor(Math.random() * 40)); // not in the host's cache
+    const hint = await newHint(page, "");
+    await set(page, SETTING, false);
+    return { hint, nodes: await page.evaluate(() => window.app.graph.nodes.length) };
+  },
+
+  async compared(page) {
+    await hinted(page, "ControlStackPreprocess", { empty });
+    await turn(page, "ControlStackPreprocess", "method", "lineart");
+    await page.waitForTimeout(200);
+    await turn(page, "ControlStackPreprocess", "method.gaussian_sigma", 3.5);
+    await set(page, SETTING, true);
+    await turn(page, "ControlStackPreprocess", "method.intensity_threshold", 21);
+    await newHint(page, "");
+    await set(page, SETTING, false);
+    const place = () => page.evaluate(() => {
+      const node = window.app.graph.nodes.find((one) => one.type === "ControlStackPreprocess");
+      return [...node.pos, window.app.canvas.ds.scale, ...window.app.canvas.ds.offset];
+    });
+    const before = await place();
+    const box = await compare(page).boundingBox();
+    const slider = compare(page).locator("input[type=range]");
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width / 4, box.y + box.height / 2 + 10, { steps: 8 });
+    await page.mouse.up();
+    const dragged = Number(await slider.inputValue());
+    await page.keyboard.press("ArrowRight");
+    const pressed = Number(await slider.inputValue());
+    const after = await place();
+    await turn(page, "ControlStackPreprocess", "method", "canny");
+    await page.waitForTimeout(200);
+    await turn(page, "ControlStackPreprocess", "method", "lineart");
+    await page.waitForTimeout(200);
+    await turn(page, "ControlStackPreprocess", "method.gaussian_sigma", 3.5);
+    await turn(page, "ControlStackPreprocess", "method.intensity_threshold", 21);
+    const stored = await values(page, "ControlStackPreprocess");
+    const label = await slider.getAttribute("aria-label");
+    await page.evaluate(() => window.app.loadGraphData(JSON.parse(JSON.stringify(window.app.graph.serialize()))));
+    await page.waitForTimeout(400);
+    return { before, after, dragged, pressed, stored, label, again: await values(page, "ControlStackPreprocess") };
+  },
+
+  // The menu's entry, and what undo and loading leave of it.
+  async comparedByMenu(page) {
+    await hinted(page, "ControlStackCanny", { empty });
+    const choose = () => page.evaluate(() => {
+      const node = window.app.graph.nodes.find((one) => one.type === "ControlStackCanny");
+      const mine = window.app.extensions.find((one) => one.name === "ControlStack");
+      const [entry] = mine.getNodeMenuItems(node);
+      entry.callback();
+      return entry.content;
+    });
+    const first = await choose();
+    const shown = await compare(page).count();
+    await page.evaluate(() => window.app.loadGraphData(JSON.parse(JSON.stringify(window.app.graph.serialize()))));
+    await page.waitForTimeout(300);
+    const kept = await compare(page).count();
+    const second = await choose();
+    await page.waitForTimeout(200);
+    return { first, second, counts: [shown, kept, await compare(page).count()], stored: await values(page, "ControlStackCanny") };
+  },
+
+  // What the curve and the bars take from the graph around them, and that they follow it.
+  async knownFromTheGraph(page) {
+    const graph = JSON.parse(JSON.stringify(ask.stack));
+    const [add, other] = graph.nodes.filter((node) => node.type === "ControlStackAdd");
+    graph.nodes.find((node) => node.type === "ControlStackLoad").widgets_values = ["other_family.safetensors"];
+    add.properties.controlstack_open = "schedule layers";
+    other.pos = [3000, 3000];
+    await page.evaluate((graph) => window.app.loadGraphData(graph), graph);
+    await page.evaluate(() => Object.assign(window.app.canvas.ds, { scale: 1, offset: [-600, -200] }) && window.app.canvas.setDirty(true, true));
+    await page.waitForFunction(() => [...document.querySelectorAll(".controlstack-plot")]
+      .some((plot) => plot.querySelectorAll("rect.slot").length === 2), null, { timeout: 10_000 }).catch(() => {});
+    const look = () => page.evaluate(() => [...document.querySelectorAll(".controlstack-plot")].filter((plot) => plot.checkVisibility())
+      .map((plot) => ({ bars: plot.querySelectorAll("rect.slot").length, said: plot.querySelector("text").textContent,
+        ticks: (plot.querySelector(".ticks")?.getAttribute("d").match(/M/g) ?? []).length })));
+    const before = await look();
+    await turn(page, "KSampler", "steps", 8);
+    await page.evaluate(() => {
+      const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
+      (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
+    });
+    await page.waitForTimeout(900);
+    return { before, after: await look() };
+  },
+
+  async netLists(page) {
+    const lists = () => page.evaluate(() => window.app.graph.nodes.filter((node) => node.type === "ControlStackLoad").map((node) => {
+      const widget = node.widgets.find((one) => one.name === "control_net_name");
+      return { value: widget.value, values: [...widget.options.values], label: widget.options.getOptionLabel?.(widget.value) };
+    }));
+    await page.evaluate((graph) => window.app.loadGraphData(graph), ask.stack);
+    await page.waitForFunction(() => window.app.graph.nodes.find((node) => node.type === "ControlStackLoad")
+      ?.widgets[0].options.getOptionLabel, null, { timeout: 10_000 });
+    await page.waitForTimeout(300);
+    const fitting = await lists();
+    await set(page, "ControlStack.FilterNets", false);
+    await page.waitForTimeout(800);
+    const all = await lists();
+    await set(page, "ControlStack.FilterNets", true);
+    const other = JSON.parse(JSON.stringify(ask.stack));
+    for (const node of other.nodes) if (node.type === "ControlStackLoad") node.widgets_values = ["other_family.safetensors"];
+    await page.evaluate((graph) => window.app.loadGraphData(graph), other);
+    await page.waitForTimeout(1200);
+    return { fitting, all, kept: await lists() };
+  },
+});

@@ -1,0 +1,89 @@
+"""Hints that follow a setting, the comparison with the source, and lists of nets, in the same four cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+OUTPUT = Path(__file__).resolve().parents[1] / "output"
+NETS = [
+    "control_v11f1p_sd15_depth_fp16.safetensors",
+    "control_v11p_sd15_canny_fp16.safetensors",
+    "control_v11p_sd15_scribble_fp16.safetensors",
+]
+STRANGER = "other_family.safetensors"
+
+
+def test_live_hints_are_off_until_the_setting_says_so(cell):
+    assert cell["liveOff"]["compares"] == 0
+
+
+def test_cheap_hint_follows_the_setting_and_the_newest_wins(cell):
+    scene = cell["liveByRoute"]
+    assert scene["many"]["isBlob"], "it came through the queue"
+    assert scene["many"]["size"] == scene["few"]["size"] == [512, 512]
+    assert scene["many"]["white"] > scene["few"]["white"] > 0
+
+
+def test_picture_in_the_node_is_not_saved(cell):
+    scene = cell["liveByRoute"]
+    assert scene["plain"] == [100, 200, 0]
+    assert scene["stored"] == [250, 255, 0]
+
+
+def test_other_hints_come_through_the_queue(cell):
+    hint = cell["liveThroughQueue"]["hint"]
+    assert not hint["isBlob"]
+    assert hint["size"] == [512, 512]
+    assert hint["white"] > 0
+    assert cell["liveThroughQueue"]["nodes"] == 3, "asking left a node behind"
+
+
+def test_divider_follows_mouse_and_keys_and_spares_the_node(cell):
+    scene = cell["compared"]
+    assert scene["before"] == scene["after"]
+    assert abs(scene["dragged"] - 25) <= 4
+    assert scene["pressed"] == scene["dragged"] + 1
+    assert scene["label"] == "divider between source and hint"
+
+
+def test_settings_of_a_chosen_method_survive_beside_the_picture(cell):
+    """Widgets that store nothing have cost nodes with a list of methods their values (a defect of newer pages)."""
+    scene = cell["compared"]
+    assert scene["stored"] == [0, "lineart", "standard", 3.5, 21]
+    assert scene["again"] == scene["stored"]
+
+
+def test_comparison_is_asked_for_and_ended_in_the_nodes_menu(cell):
+    scene = cell["comparedByMenu"]
+    assert (scene["first"], scene["second"]) == ("Compare with the source", "Hide the comparison")
+    assert scene["counts"] == [1, 1, 0]
+    assert scene["stored"] == [100, 200, 0]
+
+
+def test_curve_and_bars_know_the_sampler_and_the_net(cell):
+    """The net's header has one zero convolution, so with the middle it has two blocks."""
+    scene = cell["knownFromTheGraph"]
+    curve, bars = scene["before"]
+    assert (curve["said"], curve["ticks"], bars["bars"]) == ("20 steps", 20, 2)
+    assert scene["after"][0]["said"] == "8 steps"
+    assert scene["after"][0]["ticks"] == 8
+
+
+def test_only_nets_that_fit_the_model_are_offered(cell):
+    scene = cell["netLists"]
+    assert [sorted(one["values"]) for one in scene["fitting"]] == [NETS, NETS]
+    assert [sorted(one["values"]) for one in scene["all"]] == [[*NETS, STRANGER]] * 2
+
+
+def test_saved_net_is_never_dropped_and_its_family_is_shown(cell):
+    for one in cell["netLists"]["kept"]:
+        assert one["value"] == STRANGER
+        assert STRANGER in one["values"]
+        assert "ControlNet for SDXL, does not fit" in one["label"]
+
+
+def test_pictures_of_the_comparison_are_kept(cells):
+    for name in cells:
+        assert len(Image.open(OUTPUT / f"compare-{name}.png").convert("RGB").getcolors(1 << 24)) > 100

@@ -1,0 +1,140 @@
+"""The tiny family from the host's own loader, as a graph would have it: under inference mode, with CLIP and VAE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A base with its encoders, and what tests do with it."""
+
+    model: Any
+    clip: Any
+    vae: Any
+
+    def create(self, control_net=None):
+        import torch
+
+        from pack.nodes.training import Create
+
+        with torch.inference_mode():
+            return Create.execute(self.model, control_net)[0]
+
+    def dataset(self, targets, hints, prompts="a disc", size=64):
+        import torch
+
+        from pack.nodes.training import Dataset
+
+        with torch.inference_mode():
+            return Dataset.execute("", {"method": "given"}, size, size, target=targets, hint=hints, prompts=prompts)[0]
+
+    def train(self, net, dataset, **settings):
+        """Outputs of the node: net, model, curves, validation."""
+        import torch
+
+        from pack.nodes.training import Train
+
+        with torch.inference_mode():
+            given = {**PLAIN, **settings}
+            return Train.execute(self.model, self.clip, self.vae, net, dataset, **given)
+
+    def trainer(self, net, data, **settings):
+        """The loop itself, without a node around it."""
+        import torch
+
+        from pack.training import loop, nets
+
+        chosen = loop.Settings(**{**{k: v for k, v in PLAIN.items() if k != "validate_every"}, **settings})
+        cpu = torch.device("cpu")
+        base = nets.frozen_base(self.model, cpu, chosen.compute, decoder_too=chosen.train_decoder)
+        trained = nets.trainable(nets.weights_of(net, self.model), self.model, cpu)
+        return loop.Trainer(base, trained, self.model.get_model_object("model_sampling"), data, chosen, cpu)
+
+    def residuals(self, net, seed=0):
+        """What the host's control object gives for fixed inputs, input to middle."""
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        hint, x = torch.rand(1, 3, 64, 64, generator=generator), torch.randn(1, 4, 8, 8, generator=generator)
+        context = torch.randn(1, 77, 64, generator=generator)
+        with torch.inference_mode():
+            control = net.copy().set_cond_hint(hint)
+            control.pre_run(self.model.model, self.model.model.model_sampling.percent_to_sigma)
+            got = control.get_control(x, torch.tensor([7.0]), {"c_crossattn": context}, 1, {})
+        return [*got["output"], *got["middle"]]
+
+
+PLAIN = {
+    "steps": 2,
+    "batch_size": 2,
+    "precision": "fp32",
+    "gradient_checkpointing": False,
+    "validate_every": 0,
+    "weight_decay": 0.0,
+    "learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="session")
+def studio(host):
+    import folder_paths
+    import torch
+
+    import nodes
+    from workbench import tiny
+    from workbench.tiny_family import family
+
+    family.teach_host()
+    tiny.write_family(Path(folder_paths.models_dir))
+    folder_paths.filename_list_cache.clear()
+    with torch.inference_mode():
+        return Studio(*nodes.CheckpointLoaderSimple().load_checkpoint(family.CHECKPOINT)[:3])
+
+
+@pytest.fixture
+def folder(host):
+    """The host's controlnet folder, with whatever a test writes there gone afterwards."""
+    import folder_paths
+
+    path = Path(folder_paths.get_folder_paths("controlnet")[0])
+    before = set(path.iterdir())
+    yield path
+    for made in set(path.iterdir()) - before:
+        made.unlink() if made.is_symlink() or made.is_file() else [*map(Path.unlink, made.iterdir()), made.rmdir()]
+    folder_paths.filename_list_cache.clear()
+
+
+def discs(count, size=64):
+    """Targets and hints (count,size,size,3): a coloured disc on a ground, and the same shape as the hint shows it."""
+    import torch
+
+    generator = torch.Generator().manual_seed(5)
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    targets, hints = [], []
+    for _ in range(count):
+        x, y, radius = (torch.rand(3, generator=generator) * size * torch.tensor([0.6, 0.6, 0.15])).tolist()
+        distance = ((columns - x - 0.2 * size) ** 2 + (rows - y - 0.2 * size) ** 2).sqrt()
+        inside = (distance < radius + 0.12 * size).float()[..., None]
+        disc, ground = torch.rand(2, 3, generator=generator)
+        targets.append(inside * disc + (1 - inside) * ground)
+        hints.append(targets[-1])  # colours too: eight pairs are then told apart by more than a place
+    return torch.stack(targets), torch.stack(hints)
+
+
+@pytest.fixture(scope="session")
+def eight(studio):
+    """Eight pairs as training reads them. Latents are a linear map of the picture: the VAE's weights are random."""
+    import torch
+
+    from pack.training.cache import Encoded, Text
+
+    targets, hints = discs(8)
+    small = torch.nn.functional.avg_pool2d(targets.movedim(-1, 1), 8)
+    latents = torch.cat([small, small.mean(1, keepdim=True)], 1) * 4 - 2
+    text = Text(torch.randn(1, 77, 64, generator=torch.Generator().manual_seed(3)))
+    return Encoded(latents, (text,), (0,) * 8, text, lambda row: hints[row])

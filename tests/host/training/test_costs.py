@@ -1,0 +1,92 @@
+"""What training costs beside a plain torch loop over the host's own modules, in this process."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from workbench import inprocess, plain_loop
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def large():
+    """One pair at 256 pixels: activations weigh more than weights, as at full size with a batch."""
+    from pack.training.cache import Encoded, Text
+
+    generator = torch.Generator().manual_seed(2)
+    latents, hints = torch.randn(1, 4, 32, 32, generator=generator), torch.rand(1, 256, 256, 3, generator=generator)
+    text = Text(torch.randn(1, 77, 64, generator=generator))
+    return Encoded(latents, (text,), (0,), text, lambda row: hints[row])
+
+
+@pytest.fixture
+def rivals(studio):
+    """Makers of our loop and the plain one for some data, on the same net, batches and settings."""
+    from pack.training import nets
+    from workbench import tiny
+
+    model = tiny.model_patcher()  # the textbook loop wants weights that are no inference tensors
+    net = nets.as_control(nets.created(model), model, "new")
+    used = type(studio)(model, studio.clip, studio.vae)
+    made = []
+
+    def ours(data, batch, **more):
+        settings = {"batch_size": batch, "weight_decay": 0.01, "learning_rate": 1e-4, **more}
+        made.append(used.trainer(net, data, **settings))
+        return made[-1]
+
+    yield ours, lambda data, batch: plain_loop.PlainLoop(model, nets.created(model), ours(data, batch))
+    for trainer in made:
+        trainer.close()
+
+
+def test_the_plain_loop_learns_the_same(rivals, eight):
+    """The loops are rivals at the same work: their losses agree from step to step."""
+    ours, plain = (make(eight, 2) for make in rivals)
+    for _ in range(3):
+        assert ours.advance() == pytest.approx(plain.advance(), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_memory_beside_a_plain_loop(rivals, large):
+    """At most 1.1 times."""
+    if not plain_loop.STATUS.exists():
+        pytest.skip("memory is told by Linux's /proc")
+    ours, plain = rivals
+    _, theirs, mine = (plain_loop.peak_mb(partial(make, large, 1)) for make in (plain, plain, ours))  # one warms up
+    assert mine < 1.1 * theirs, f"{mine:.0f} MB, a plain loop {theirs:.0f} MB"
+
+
+def remembered_mb(trainer):
+    """What one forward pass keeps for the backward one, without the weights."""
+    kept, weights = {}, {value.untyped_storage().data_ptr() for value in trainer.named.values()}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = trainer.loss(*trainer.read(0))
+    del loss
+    return sum(value.untyped_storage().nbytes() for key, value in kept.items() if key not in weights) / 2**20
+
+
+def test_gradient_checkpointing_remembers_less(rivals, large):
+    mine, saving = (remembered_mb(rivals[0](large, 1, gradient_checkpointing=on)) for on in (False, True))
+    assert saving < 0.3 * mine, f"{saving:.1f} MB with gradient checkpointing, {mine:.1f} MB without"
+
+
+@pytest.mark.slow
+def test_time_beside_a_plain_loop(rivals, eight):
+    """Guarded against blunders alone, as other work may hold the cores; `python3 benchmarks training` measures it."""
+    inprocess.load_package(ROOT / "benchmarks", "benchmarks")
+    from benchmarks.timing import paired
+
+    mine, theirs = (make(eight, 4) for make in rivals)
+    took = paired(mine.advance, theirs.advance, repeats=9)
+    assert took.ratio.median < 1.4, f"{took.ratio} times the time of a plain loop"

@@ -1,0 +1,204 @@
+"""What Save writes: read by the host's own loader, never half a file, never outside its folder."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from .conftest import discs
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def save(net, name, precision="fp32", **given):
+    from pack.nodes.training import Save
+
+    with torch.inference_mode():
+        return Save.execute(net, name, precision, **given)
+
+
+def loaded(name):
+    import folder_paths
+
+    import nodes
+
+    folder_paths.filename_list_cache.clear()
+    with torch.inference_mode():
+        return nodes.ControlNetLoader().load_controlnet(name)[0]
+
+
+@pytest.fixture(scope="module")
+def trained(studio):
+    return studio.train(studio.create(), studio.dataset(*discs(2)), steps=2)[0]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_the_hosts_loader_gives_the_same_net(studio, trained, folder, precision):
+    save(trained, "trained", precision)
+    net = loaded("trained.safetensors")
+    found = net.control_model.state_dict()
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    assert all(
+        found[key].float().equal(value.to(dtype).float()) for key, value in trained.control_model.state_dict().items()
+    )
+    ours, theirs = studio.residuals(trained), studio.residuals(net)
+    if precision == "fp32":
+        assert all(a.equal(b) for a, b in zip(ours, theirs, strict=True))
+    assert all(
+        torch.allclose(a, b.float(), rtol=0.1, atol=0.02 * a.abs().max()) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def test_our_loader_names_what_it_was_trained_for(studio, trained, folder):
+    from pack.control.adapter import source_of
+    from pack.nodes.load import load
+
+    save(trained, "folder/edges")
+    import folder_paths
+
+    folder_paths.filename_list_cache.clear()
+    net = load("folder/edges.safetensors")
+    assert source_of(net).identity.unet.skips[0] == 32
+    assert studio.residuals(net)[0].equal(studio.residuals(trained)[0])
+    with safe_open(folder / "folder" / "edges.safetensors", "pt") as file:
+        said = file.metadata()
+        assert "zero_convs.0.0.weight" in file.keys()  # noqa: SIM118 (no mapping)
+    assert said["controlstack.steps"] == "2"
+    assert said["controlstack.pairs"] == "2"
+    assert len(said["controlstack.dataset_sha256"]) == 64
+    assert json.loads(said["controlstack.settings"])["learning_rate"] == 1e-3
+    norms = json.loads(said["controlstack.zero_convolution_norms"])
+    assert list(norms) == [*(f"zero_convs.{i}" for i in range(12)), "middle_block_out"]
+    own = trained.control_model.zero_convs[3][0]
+    right = (own.weight.square().sum() + own.bias.square().sum()).sqrt().item()
+    assert norms["zero_convs.3"] == pytest.approx(right, abs=1e-6)
+
+
+def test_an_existing_file_is_left_alone(trained, folder):
+    save(trained, "mine")
+    before = (folder / "mine.safetensors").read_bytes()
+    for name in ("mine", "mine.safetensors"):
+        with pytest.raises(ValueError, match=r"mine.safetensors is there already.*overwrite"):
+            save(trained, name, "fp16")
+    assert (folder / "mine.safetensors").read_bytes() == before
+    save(trained, "mine", "fp16", overwrite=True)
+    assert (folder / "mine.safetensors").stat().st_size < 0.6 * len(before)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "../x", "a/../../x", "/tmp/x", "..\\x", "C:\\x", "a/..", ".", "a/"])
+def test_names_that_lead_elsewhere(trained, folder, name):
+    before = {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*")}
+    if name == "a/":  # a file named a
+        save(trained, name)
+        assert (folder / "a.safetensors").exists()
+        return
+    with pytest.raises(ValueError, match="expected a name"):
+        save(trained, name)
+    assert {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*")} == before
+
+
+def test_links_that_lead_elsewhere(trained, folder, tmp_path):
+    (folder / "away").symlink_to(tmp_path)
+    (folder / "file.safetensors").symlink_to(tmp_path / "target.safetensors")
+    for name in ("away/x", "file"):
+        with pytest.raises(ValueError, match="over a link"):
+            save(trained, name, overwrite=True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_checkpoints_stay_in_their_folder(studio):
+    for name in ("../x", "/tmp/x"):
+        with pytest.raises(ValueError, match="checkpoint: expected a name"):
+            studio.train(studio.create(), studio.dataset(*discs(2)), checkpoint=name)
+
+
+def test_weights_that_are_no_numbers(studio, folder):
+    net = studio.create()
+    with torch.no_grad():
+        net.control_model.zero_convs[0][0].weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"no numbers in torch.float16.*fp32"):
+        save(net, "huge", "fp16")
+    assert not (folder / "huge.safetensors").exists()
+
+
+@pytest.fixture
+def small_disk():
+    """The system refuses to let any file of this process grow beyond a megabyte, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_a_full_disk_is_a_sentence(trained, folder, small_disk, tmp_path):
+    """The old file stays as it was, and no half file is left."""
+    (folder / "old.safetensors").write_bytes(b"old")
+    with pytest.raises(OSError, match=r"old.safetensors.*(disk is full|could not be written).*untouched"):
+        save(trained, "old", overwrite=True)
+    assert (folder / "old.safetensors").read_bytes() == b"old"
+    with pytest.raises(OSError, match="nothing was left behind"):
+        save(trained, "new")
+    assert not [path for path in folder.iterdir() if "part" in path.name or path.stem == "new"]
+
+
+def test_the_words_of_a_full_disk(tmp_path):
+    """What the system and safetensors say when no space is left, in a sentence that says what to do."""
+    import errno
+
+    from safetensors import SafetensorError
+
+    from pack.training.files import _sentence
+
+    weights = {"a": torch.zeros(1_000_000)}
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ):
+        said = _sentence(error, tmp_path / "net.safetensors", weights)
+        assert said.startswith("net.safetensors: the disk is full; 4 MB are needed in")
+
+
+SAVES = """
+import importlib.util, sys
+from pathlib import Path
+init = Path({root!r}) / "__init__.py"
+spec = importlib.util.spec_from_file_location("pack", init, submodule_search_locations=[{root!r}])
+sys.modules["pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["pack"])
+import torch
+from pack.training import files
+weights = {{str(i): torch.full((500_000,), 2.0) for i in range(20)}}
+print("ready", flush=True)
+while True:
+    files.save(weights, Path({file!r}), {{}})
+"""
+
+
+def test_killed_while_saving(tmp_path):
+    """Killed at five moments of writing over a file again and again: it is always whole, the old one or the new."""
+    from pack.training import files
+
+    path = tmp_path / "net.safetensors"
+    for moment in range(5):
+        files.save({str(i): torch.full((500_000,), 1.0) for i in range(20)}, path, {})
+        words = [sys.executable, "-c", SAVES.format(root=str(ROOT), file=str(path))]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline().strip() == "ready"
+        time.sleep(0.011 * moment)
+        process.kill()
+        process.wait()
+        found = files.read(path)[0]
+        assert len(found) == 20
+        assert {float(value.min()) for value in found.values()} in ({1.0}, {2.0})
+        assert {float(value.max()) for value in found.values()} in ({1.0}, {2.0})

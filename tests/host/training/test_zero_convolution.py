@@ -1,0 +1,234 @@
+"""The idea itself: a new net does nothing; gradients reach the zero convolutions first, then what lies behind them."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+
+import pytest
+import torch
+
+from .conftest import discs
+
+
+def zero(key):
+    return key.startswith(("zero_convs", "middle_block_out"))
+
+
+def hashed(module):
+    digest = hashlib.sha256()
+    for _, value in sorted(module.state_dict().items()):
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def images(model, net, conditionings, size=(8, 8), steps=3):
+    """Sampled without control, through the host's own Apply, and through ours."""
+    import nodes
+    from pack.nodes.stack import Add, Apply
+
+    positive, negative = conditionings
+    hint = torch.rand(1, size[0] * 8, size[1] * 8, 3, generator=torch.Generator().manual_seed(1))
+    stack = Add.execute(net, hint, 1.0, 0.0, 1.0, "balanced", "crop", "", "")[0]
+    ours = Apply.execute(positive, stack, negative)
+    theirs = nodes.ControlNetApplyAdvanced().apply_controlnet(positive, negative, net, hint, 1.0, 0.0, 1.0)
+    latent = {"samples": torch.zeros(1, 4, *size)}
+    for pair in ((positive, negative), theirs, (ours[0], ours[1])):
+        yield nodes.common_ksampler(model, 7, steps, 5.0, "euler", "normal", *pair, latent)[0]["samples"]
+
+
+def test_a_new_net_does_nothing(studio):
+    from workbench import tiny
+
+    net = studio.create()
+    residuals = studio.residuals(net)
+    assert len(residuals) == 13
+    assert all(residual.abs().max() == 0 for residual in residuals)
+    with torch.inference_mode():
+        base, theirs, ours = images(studio.model, net, (tiny.conditioning(1), tiny.conditioning(2)))
+    assert theirs.equal(base)
+    assert ours.equal(base)
+
+
+@pytest.mark.slow
+def test_a_new_net_does_nothing_at_full_size(host):
+    """SD1.5's own shapes; and the same net in diffusers' layout comes through the host's loader into training."""
+    import comfy.controlnet
+    import comfy.utils
+
+    from pack.training import nets
+    from workbench import tiny
+
+    model = tiny.full_model_patcher()
+    weights = nets.created(model)
+    net = nets.as_control(weights, model, "new")
+    prompts = [tiny.conditioning(seed, size="full") for seed in (1, 2)]
+    base, theirs, ours = images(model, net, prompts, steps=1)
+    assert theirs.equal(base)
+    assert ours.equal(base)
+    del net, base, theirs, ours
+    gc.collect()
+    names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+    elsewhere = {there: weights[here] for there, here in names.items() if here in weights}
+    for part in ("weight", "bias"):
+        elsewhere |= {f"controlnet_down_blocks.{i}.{part}": weights[f"zero_convs.{i}.0.{part}"] for i in range(12)}
+        elsewhere[f"controlnet_mid_block.{part}"] = weights[f"middle_block_out.0.{part}"]
+        hint = ["conv_in", *(f"blocks.{i}" for i in range(6)), "conv_out"]
+        elsewhere |= {
+            f"controlnet_cond_embedding.{name}.{part}": weights[f"input_hint_block.{2 * i}.{part}"]
+            for i, name in enumerate(hint)
+        }
+    assert len(elsewhere) == len(weights)
+    loaded = comfy.controlnet.load_controlnet_state_dict(dict(elsewhere))
+    taken = nets.weights_of(loaded, model)
+    assert all(taken[key].equal(value) for key, value in weights.items())
+
+
+def test_the_copy_is_the_base(studio):
+    """Encoder and middle block equal the base's; the hint block is fresh, its last convolution zero."""
+    weights = studio.create().control_model.state_dict()
+    base = studio.model.model.diffusion_model.state_dict()
+    own = {key for key in weights if zero(key) or key.startswith("input_hint_block")}
+    assert {key for key in weights if key not in own} == {
+        key for key in base if not key.startswith(("output_blocks", "out."))
+    }
+    assert all(weights[key].equal(base[key]) for key in weights.keys() - own)
+    hint = {key: value for key, value in weights.items() if key.startswith("input_hint_block")}
+    assert {key for key, value in hint.items() if value.abs().max() == 0} == {
+        "input_hint_block.14.weight",
+        "input_hint_block.14.bias",
+    }
+    assert all(
+        0.5 < value.std() * (3 * value[0].numel()) ** 0.5 < 1.5
+        for key, value in hint.items()
+        if "14" not in key and value.ndim > 1
+    )
+    assert weights["input_hint_block.0.weight"].shape[1] == 3
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["on disk", "in use"])
+def test_loras_on_the_base_are_copied(studio, loaded):
+    import comfy.model_management
+
+    key = "input_blocks.1.0.in_layers.2.weight"
+    base = studio.model.model.diffusion_model.state_dict()[key].clone()
+    change = torch.full_like(base, 0.25)
+    patched = studio.model.clone()
+    patched.add_patches({f"diffusion_model.{key}": ("diff", (change,))}, 0.5)
+    if loaded:
+        comfy.model_management.load_models_gpu([patched])
+    from pack.training import nets
+
+    assert torch.allclose(nets.created(patched)[key], base + 0.125, atol=1e-6)
+    assert nets.created(studio.model)[key].equal(base)
+    comfy.model_management.unload_all_models()
+
+
+def test_forward_is_the_hosts(studio):
+    """Our written-out forward, with a net that acts, against the host's own modules, to the bit."""
+    from pack.training import forward, nets
+    from workbench import tiny
+
+    net, cpu = tiny.control_net(), torch.device("cpu")
+    ours = nets.trainable(nets.weights_of(net, studio.model), studio.model, cpu)
+    base = nets.frozen_base(studio.model, cpu, torch.float32)
+    x, hint, context = torch.randn(2, 4, 8, 8), torch.rand(2, 3, 64, 64), torch.randn(2, 77, 64)
+    timesteps = torch.tensor([10.0, 900.0])
+    with torch.no_grad():
+        residuals = forward.residuals(ours, x, hint, timesteps, context, None)
+        said = forward.prediction(base, x, timesteps, context, None, residuals)
+        theirs = net.control_model(x=x, hint=hint, timesteps=timesteps, context=context)
+        expected = [value.clone() for value in (*theirs["output"], *theirs["middle"])]
+        right = studio.model.model.diffusion_model(x, timesteps, context=context, control=theirs)
+    assert all(a.equal(b) for a, b in zip(residuals, expected, strict=True))
+    assert said.equal(right)
+
+
+def test_checkpointing_changes_nothing(studio, eight):
+    gradients = []
+    for checkpointing in (False, True):
+        trainer = studio.trainer(studio.create(), eight, gradient_checkpointing=checkpointing)
+        trainer.loss(*trainer.read(0)).backward()
+        gradients.append({key: value.grad for key, value in trainer.named.items()})
+        trainer.close()
+    assert all(gradients[1][key].equal(value) for key, value in gradients[0].items())
+
+
+def test_first_and_second_step(studio, eight):
+    """∂y/∂w = x ≠ 0 moves the zero convolutions at once; ∂y/∂x = w = 0 keeps what lies behind them for a step."""
+    trainer = studio.trainer(studio.create(), eight)
+    states = [{key: value.detach().clone() for key, value in trainer.net.named_parameters()}]
+    for _ in range(2):
+        trainer.advance()
+        states.append({key: value.detach().clone() for key, value in trainer.net.named_parameters()})
+    trainer.close()
+    outputs = {key for key in states[0] if zero(key)}
+    assert len(outputs) == 26
+    assert all(not states[1][key].equal(states[0][key]) for key in outputs)
+    behind = states[0].keys() - outputs
+    assert all(states[1][key].equal(states[0][key]) for key in behind)
+    moved = {key for key in behind if not states[2][key].equal(states[1][key])}
+    # The hint block's own zero convolution is behind the others: it moves now, and lets the rest move next.
+    hint = {key for key in behind if key.startswith("input_hint_block")}
+    last = {"input_hint_block.14.weight", "input_hint_block.14.bias"}
+    assert moved & hint == last
+    # With one head and tokens alike, the key's and query's part of attention may rest; nothing else does.
+    assert behind - moved - hint <= {key for key in behind if ".to_q." in key or ".to_k." in key}
+    assert any(value > 0 for value in trainer.history.norms[0])
+
+
+def test_the_base_stays_locked(studio, eight):
+    from pack.training import nets
+
+    before = hashed(studio.model.model.diffusion_model)
+    trainer = studio.trainer(studio.create(), eight)
+    twin = hashed(trainer.base)
+    trainer.loss(*trainer.read(0)).backward()
+    assert all(value.grad is None and not value.requires_grad for value in trainer.base.parameters())
+    for _ in range(3):
+        trainer.advance()
+    trainer.close()
+    assert hashed(trainer.base) == twin
+    assert hashed(studio.model.model.diffusion_model) == before
+    assert nets.weights_of(studio.create(), studio.model)  # and another net can still be made of it
+
+
+def test_what_is_trained_is_a_copy(studio):
+    net = studio.create()
+    before = hashed(net.control_model)
+    trained = studio.train(net, studio.dataset(*discs(2)))[0]
+    assert hashed(net.control_model) == before
+    assert hashed(trained.control_model) != before
+
+
+class Sampled:
+    """What the field's papers call the target, written out for each kind of model."""
+
+    @staticmethod
+    def eps(latents, noise, sigma):
+        return noise
+
+    @staticmethod
+    def v(latents, noise, sigma):
+        alpha = 1 / (sigma**2 + 1).sqrt()
+        return alpha * noise - alpha * sigma * latents
+
+    @staticmethod
+    def flow(latents, noise, sigma):
+        return noise - latents
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "atol"), [("eps", "EPS", 2e-4), ("v", "V_PREDICTION", 2e-4), ("flow", "FLOW", 2e-3)]
+)
+def test_target_is_the_models_own(studio, kind, name, atol):
+    import comfy.model_base
+
+    from pack.training import objective
+
+    sampling = comfy.model_base.model_sampling(studio.model.model.model_config, comfy.model_base.ModelType[name])
+    latents, noise = torch.randn(5, 4, 8, 8), torch.randn(5, 4, 8, 8)
+    sigmas = sampling.sigmas[torch.tensor([5, 100, 400, 800, 999])].float()
+    x = objective.noised(sampling, latents, noise, sigmas)
+    right = getattr(Sampled, kind)(latents, noise, sigmas.view(-1, 1, 1, 1))
+    assert torch.allclose(objective.target(sampling, latents, x, sigmas), right, atol=atol)

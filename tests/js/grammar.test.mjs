@@ -1,0 +1,63 @@
+// The text forms, held to the fixture that the Python tests read too.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+
+import * as layers from "../../js/lib/layers.js";
+import * as schedule from "../../js/lib/schedule.js";
+import { TextError } from "../../js/lib/text.js";
+
+const CASES = JSON.parse(readFileSync(new URL("../fixtures/grammar.json", import.meta.url), "utf8"));
+const near = (found, expected) => assert.ok(Math.abs(found - expected) <= 1e-6, `${found} is not ${expected}`);
+const good = (cases) => cases.filter((one) => !one.error);
+
+test("the fixture holds at least sixty texts, malformed ones among them", () => {
+  const all = Object.values(CASES).flat();
+  assert.ok(all.length >= 60 && all.filter((one) => one.error).length >= 20);
+});
+
+for (const [kind, read] of [["schedule", schedule.parse], ["frame_strength", schedule.parseFrames]]) {
+  test(`${kind}: read, written and drawn as Python does`, () => {
+    for (const { text, form, interpolation, keys, samples, steps } of good(CASES[kind])) {
+      const found = read(text);
+      assert.deepEqual(found.points.map((point) => [point.at, point.unit, point.strength]), keys, text);
+      assert.equal(found.interpolation, interpolation, text);
+      assert.equal(schedule.form(found), form, text);
+      assert.deepEqual(read(form), found, text);
+      const valueAt = schedule.curve(schedule.placed(found, (step) => Math.min(step / steps, 1)));
+      for (const [at, strength] of samples) near(valueAt(at), strength);
+    }
+  });
+}
+
+test("layers: read, written and weighed as Python does", () => {
+  for (const { text, form, kind, weights } of good(CASES.layers)) {
+    const found = layers.parse(text);
+    assert.equal(found.kind, kind, text);
+    assert.equal(layers.form(found), form, text);
+    assert.deepEqual(layers.parse(form), found, text);
+    for (const [count, expected] of Object.entries(weights)) {
+      layers.weights(found, Number(count)).forEach((weight, i) => near(weight, expected[i]));
+    }
+  }
+});
+
+const READERS = { schedule: schedule.parse, frame_strength: schedule.parseFrames, layers: layers.parse };
+for (const [kind, read] of Object.entries(READERS)) {
+  test(`${kind}: what Python refuses is refused`, () => {
+    for (const { text } of CASES[kind].filter((one) => one.error)) assert.throws(() => read(text), TextError, text);
+  });
+}
+
+test("a refusal names the character, as Python's does", () => {
+  const position = (read, text) => { try { read(text); } catch (error) { return error.position; } };
+  assert.equal(position(schedule.parse, "0:1, half:0"), 5);
+  assert.equal(position(schedule.parse, "0:1, 0.5:-1"), 9);
+  assert.equal(position(schedule.parse, "0:1, 0.8:0, 4s:0, 2s:1"), 18);
+  assert.equal(position(layers.parse, "soft x"), 5);
+});
+
+test("every preset parses, and is written as it is", () => {
+  for (const [, text] of schedule.PRESETS) assert.equal(schedule.form(schedule.parse(text)), text);
+  for (const [, text] of layers.PRESETS) assert.equal(layers.form(layers.parse(text)), text);
+});

@@ -1,0 +1,268 @@
+"""Data sets: what is read, what is counted, what is refused before anything is trained. No host."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pack.training import dataset, pictures
+
+
+def picture(seed, size=(64, 64)):
+    return np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+
+
+@pytest.fixture
+def fill(tmp_path):
+    """A folder in the form of fill50k, with five pairs."""
+    root = tmp_path / "input"
+    folder = root / "fill"
+    lines = []
+    for i in range(5):
+        for kind in ("source", "target"):
+            path = folder / kind / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(i + 10 * (kind == "source"))).save(path)
+        lines.append({"source": f"source/{i}.png", "target": f"target/{i}.png", "prompt": f"prompt {i}"})
+    write(folder, lines)
+    return folder
+
+
+def write(folder, lines):
+    (folder / "prompt.json").write_text(
+        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    )
+
+
+def check(folder, *, with_method=False, size=64, **given):
+    rows, faults, examples = dataset.from_folder(folder, with_method=with_method)
+    return dataset.checked(rows, size, size, faults=faults, examples=examples, **given)
+
+
+def test_pairs_are_what_the_files_hold(fill):
+    made = check(fill)
+    assert [pair.prompt for pair in made.pairs] == [f"prompt {i}" for i in range(5)]
+    for i in range(5):
+        assert made.target(i).equal(torch.from_numpy(picture(i).astype(np.float32) / 255))
+        assert made.hint(i).equal(torch.from_numpy(picture(i + 10).astype(np.float32) / 255))
+    assert made.report == "5 pairs at 64×64, hints from the data set"
+
+
+def test_digest_is_of_the_content(fill):
+    first = check(fill).digest
+    assert check(fill).digest == first
+    Image.fromarray(picture(99)).save(fill / "source" / "3.png")
+    second = check(fill).digest
+    assert second != first
+    text = (fill / "prompt.json").read_text()
+    (fill / "prompt.json").write_text(text.replace("prompt 4", "another"))
+    assert check(fill).digest not in (first, second)
+    assert check(fill, size=128).digest != check(fill).digest
+
+
+def test_faults_are_counted_before_training(fill):
+    """Every kind at once, with how many of each and an example; nothing is trained unless they may be left out."""
+    (fill / "source" / "0.png").unlink()
+    (fill / "target" / "1.png").write_bytes(b"no picture")
+    whole = (fill / "target" / "2.png").read_bytes()
+    (fill / "target" / "2.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(picture(3, (128, 64))).save(fill / "source" / "3.png")
+    with (fill / "prompt.json").open("a") as file:
+        file.write('\n{"source": "source/4.png"}\nnot json\n[1, 2]\n')
+    with pytest.raises(ValueError, match=r"7 of 8 pairs cannot be used") as refused:
+        check(fill)
+    said = str(refused.value)
+    for words in ("1 missing", "2 unreadable", "1 of another shape than their hint", "3 malformed lines", "leave_out"):
+        assert words in said
+    left = check(fill, leave_out=True)
+    assert len(left.pairs) == 1
+    assert "left out: 3 malformed lines" in left.report
+
+
+def test_nothing_left_is_refused(fill):
+    for path in fill.glob("target/*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="5 of 5 pairs cannot be used: 5 missing") as refused:
+        check(fill, leave_out=True)
+    assert "leave_out" not in str(refused.value)
+    write(fill, [])
+    with pytest.raises(ValueError, match="the data set is empty"):
+        check(fill)
+
+
+def test_empty_prompts_and_other_sizes_are_told(fill):
+    write(
+        fill,
+        [{"source": f"source/{i}.png", "target": f"target/{i}.png", "prompt": "" if i else "one"} for i in (0, 1, 2)],
+    )
+    report = check(fill, size=128).report
+    assert "2 prompts are empty" in report
+    assert "3 pictures of another size are scaled and cut to it (3 of them enlarged)" in report
+
+
+@pytest.mark.parametrize(
+    "name", ["../../secret.png", "/etc/hostname", "source/../../../secret.png", r"..\..\secret.png"]
+)
+def test_paths_out_of_the_folder_are_refused(fill, name):
+    Image.fromarray(picture(1)).save(fill.parents[1] / "secret.png")
+    write(fill, [{"source": name, "target": "target/0.png", "prompt": ""}])
+    with pytest.raises(ValueError, match="1 outside the data set's folder"):
+        check(fill)
+
+
+def test_links_out_of_the_folder_are_refused(fill, tmp_path):
+    Image.fromarray(picture(1)).save(tmp_path / "secret.png")
+    (fill / "source" / "0.png").unlink()
+    (fill / "source" / "0.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ValueError, match="1 outside the data set's folder"):
+        check(fill)
+    write(fill, [])
+    (fill / "prompt.json").unlink()
+    (fill / "prompt.json").symlink_to(tmp_path / "list.json")
+    (tmp_path / "list.json").write_text("{}")
+    with pytest.raises(pictures.PictureError, match="outside the data set's folder"):
+        check(fill)
+
+
+@pytest.mark.parametrize("name", ["", " ", "..", "../input/fill", "/etc", "fill/..", ".", "nothing", "link"])
+def test_folders_elsewhere_are_refused(fill, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (fill.parent / "link").symlink_to(outside)
+    if name == "../input/fill":  # a detour that ends where it may
+        assert dataset.folder(fill.parent, name) == fill.resolve()
+        return
+    with pytest.raises(ValueError, match=r"folder: .*There: fill"):
+        dataset.folder(fill.parent, name)
+
+
+def bomb(path, side=30000):
+    """A PNG of side × side black pixels: a megabyte on the disk, gigabytes when it is decoded."""
+    row = b"\x00" * ((side + 7) // 8 + 1)
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+
+    def chunk(kind, body):
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    head = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("side", [30000, 10000], ids=["beyond Pillow's limit", "beyond ours"])
+def test_a_picture_bomb_is_refused(fill, side):
+    import resource
+
+    bomb(fill / "target" / "0.png", side)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"1 too large") as refused:
+        check(fill)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes: it was not decoded
+    assert str(side) in str(refused.value) or "decompression bomb" in str(refused.value)
+
+
+def test_pictures_of_all_modes(tmp_path):
+    """Grey, palette, 16 bits, turned by EXIF, transparent over white: values by hand."""
+    half = Image.new("RGBA", (64, 64), (0, 0, 0, 128))
+    half.save(tmp_path / "clear.png")
+    assert pictures.decoded((tmp_path / "clear.png").read_bytes())[0, 0, 0] == pytest.approx(127 / 255, abs=1 / 255)
+    Image.fromarray(np.full((64, 64), 32768, np.uint16)).save(tmp_path / "deep.png")
+    assert pictures.decoded((tmp_path / "deep.png").read_bytes())[5, 5].tolist() == pytest.approx([32768 / 65535] * 3)
+    Image.new("L", (8, 8), 51).convert("P").save(tmp_path / "palette.png")
+    assert pictures.decoded((tmp_path / "palette.png").read_bytes())[0, 0].tolist() == pytest.approx([0.2] * 3)
+    wide = Image.fromarray(picture(1, (64, 32)))
+    exif = wide.getexif()
+    exif[0x0112] = 6  # shown turned by a quarter
+    wide.save(tmp_path / "turned.png", exif=exif)
+    assert pictures.decoded((tmp_path / "turned.png").read_bytes()).shape == (64, 32, 3)
+
+
+def test_fitting_keeps_the_middle():
+    ramp = torch.linspace(0, 1, 256)[None, :, None].repeat(128, 1, 3)
+    assert pictures.fitted(ramp, 256, 128) is ramp
+    cut = pictures.fitted(ramp, 64, 64)  # to 128 × 64, then the middle
+    assert cut.shape == (64, 64, 3)
+    assert cut[0, 0, 0] == pytest.approx(0.25, abs=0.01)
+    assert cut[0, -1, 0] == pytest.approx(0.75, abs=0.01)
+    assert bool((cut[:, 1:] > cut[:, :-1]).all())
+
+
+def test_pictures_with_a_method(tmp_path):
+    """Hints are made from the pictures as they are trained, captions stand beside them."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(picture(i, (128, 128))).save(folder / f"{i}.jpg", quality=95)
+    (folder / "1.txt").write_text("a caption\n")
+    seen = []
+
+    def method(target):
+        seen.append(target.shape)
+        return 1 - target
+
+    made = check(folder, with_method=True, method=method, hint_method="negative", hint_params={"a": 1})
+    assert seen == [(64, 64, 3)] * 3
+    assert [pair.prompt for pair in made.pairs] == ["", "a caption", ""]
+    assert torch.allclose(made.hint(0), 1 - made.target(0), atol=0.5 / 255 + 1e-6)
+    assert made.hint_method == "negative"
+    other = check(folder, with_method=True, method=method, hint_method="negative", hint_params={"a": 2})
+    assert other.digest != made.digest
+    with pytest.raises(ValueError, match=r"photos/ has no prompt.json"):
+        check(folder)
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match="has no pictures"):
+        check(folder / "empty", with_method=True)
+
+
+def test_method_on_a_listed_folder(fill):
+    """With a method, source is not read at all."""
+    write(fill, [{"target": "target/0.png", "prompt": "x"}])
+    made = check(fill, with_method=True, method=lambda target: target, hint_method="same")
+    assert made.hint(0).equal(made.target(0))
+
+
+def test_batches_of_the_graph():
+    targets, hints = torch.rand(3, 64, 64, 3), torch.rand(3, 64, 64, 3)
+    made = dataset.checked(dataset.from_batches(targets, hints, "one for all"), 64, 64)
+    assert [pair.prompt for pair in made.pairs] == ["one for all"] * 3
+    assert made.target(2).equal(targets[2])
+    assert made.hint(1).equal(hints[1])
+    lines = dataset.checked(dataset.from_batches(targets, hints, "a\nb\nc"), 64, 64)
+    assert [pair.prompt for pair in lines.pairs] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="expected one line, or one for each of 3 pictures, found 2"):
+        dataset.from_batches(targets, hints, "a\nb")
+    with pytest.raises(ValueError, match="hint: expected as many as targets, 3, found 2"):
+        dataset.from_batches(targets, hints[:2], "")
+    targets[1, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="1 of 3 pairs cannot be used: 1 unreadable"):
+        dataset.checked(dataset.from_batches(targets, hints, ""), 64, 64)
+
+
+@pytest.mark.parametrize("size", [(0, 64), (64, 100), (32, 32)])
+def test_sizes_that_a_unet_cannot_halve(size):
+    with pytest.raises(ValueError, match="expected multiples of 64"):
+        dataset.checked([], *size)
+
+
+def test_progress_and_stop(fill):
+    seen = []
+    check(fill, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i, 5) for i in range(6)]
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check(fill, progress=stop)
+
+
+def test_counts_are_of_this_call(fill):
+    faults = Counter()
+    dataset.checked(dataset.from_folder(fill, with_method=False)[0], 64, 64, faults=faults)
+    assert not faults
