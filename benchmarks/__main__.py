@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
+    "pose": "drawing people, against controlnet_aux",
     "references": "hints against the reference preprocessors, called frame by frame; reloads apart",
     "depth": "depth and normal networks against controlnet-aux, frame by frame",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",

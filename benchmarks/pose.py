@@ -1,7 +1,6 @@
 """Drawing people: sixteen on each of sixteen frames, against controlnet_aux's own drawing.
 
-Both end in a float tensor of hints. matplotlib, which the reference needs for the colours of fingers, is replaced by a
-faster function of Python's own, in the reference's favour.
+Both end in a float tensor of hints. The reference is what users have, with matplotlib for the colours of fingers.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def encode(frames: Sequence[Frame]) -> list[dict[str, Any]]:
 def _encoded(person: People) -> dict[str, list[float]]:
     parts = {"pose_keypoints_2d": BODY, "face_keypoints_2d": FACE}
     parts |= {"hand_left_keypoints_2d": LEFT_HAND, "hand_right_keypoints_2d": RIGHT_HAND, "foot_keypoints_2d": FEET}
-    return {name: person[part].reshape(-1).tolist() for name, part in parts.items()}
+    return {name: np.reshape(person[part], -1).tolist() for name, part in parts.items()}
 
 
 def parse(document: object) -> list[Frame]:
@@ -218,7 +218,7 @@ def _numbers(given: object, where: str) -> NDArray[np.float64]:
     if len(numbers) % 3:
         raise KeypointError(f"{where}: expected x, y and score for every point, found {len(numbers)} numbers")
     try:
-        points = np.array(numbers, np.float64).reshape(-1, 3)
+        points = np.reshape(np.array(numbers, np.float64), (-1, 3))
     except OverflowError as error:
         raise KeypointError(f"{where}: a number is too large to be a pixel") from error
     if not np.isfinite(points).all():

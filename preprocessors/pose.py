@@ -157,7 +157,7 @@ def pose(
     if people or smooth_frames or fill_frames or (count > 1 and engine != KEYPOINTS):
         found = steady(found, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
     # Where networks have run, the bar is full already; it is told so at every frame, to be stopped still.
-    drawing = progress if engine == KEYPOINTS else progress and (lambda _, total: progress(total, total))
+    drawing = progress if engine == KEYPOINTS else _all_done(progress)
     hint = draw(found, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=drawing)
     return hint.to(image.device), encode(found)
 
@@ -211,6 +211,16 @@ def _found(
     if progress:
         progress(len(image), len(image))
     return found
+
+
+def _all_done(progress: Progress | None) -> Progress | None:
+    if progress is None:
+        return None
+
+    def report(done: int, total: int) -> None:
+        progress(total, total)
+
+    return report
 
 
 STAGES = 2

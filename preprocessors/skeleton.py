@@ -176,4 +176,4 @@ def _dots(canvas: Frame8, points: Points, colour: Colour, radius_px: int) -> Non
     """(n,2) as filled circles. A closed line of one point with round ends is OpenCV's circle of half its width, and one
     call draws them all."""
     if len(points):
-        opencv().polylines(canvas, points.reshape(-1, 1, 1, 2), True, colour, 2 * radius_px)
+        opencv().polylines(canvas, np.reshape(points, (-1, 1, 1, 2)), True, colour, 2 * radius_px)

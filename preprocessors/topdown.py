@@ -114,7 +114,7 @@ def detr_boxes(
 
 def people_of_detr(logits: Floats, boxes: Floats, height_px: int, width_px: int) -> Boxes:
     """(300,80) and (300,4), centre and size in fractions → boxes. Of all answers the 300 surest count."""
-    scores = 1 / (1 + np.exp(-logits.reshape(-1)))
+    scores = 1 / (1 + np.exp(-np.reshape(logits, -1)))
     surest = np.argsort(-scores, kind="stable")[: len(logits)]
     query, kind = np.divmod(surest, logits.shape[1])
     query = query[(kind == PERSON) & (scores[surest] > DETR_SCORE)]
@@ -219,9 +219,9 @@ def points_of_heat(heat: Floats, crop: Crop) -> NDArray[np.float64]:
     Scores are the heat at the peak; where there is none, the point is the crop's corner and its score 0 or less.
     """
     joints, height, width = heat.shape
-    top = heat.reshape(joints, -1).argmax(axis=1)
+    top = np.reshape(heat, (joints, -1)).argmax(axis=1)
     row, column = np.divmod(top, width)
-    score = heat.reshape(joints, -1).max(axis=1)
+    score = np.reshape(heat, (joints, -1)).max(axis=1)
     blurred = heat
     for axis in (1, 2):
         blurred = ndimage.gaussian_filter1d(blurred, DARK_SIGMA_PX, axis=axis, radius=DARK_RADIUS_PX)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import importlib
 import sys
 import types
@@ -16,12 +15,15 @@ PACKAGE = "controlnet_aux"
 @contextmanager
 def controlnet_aux(*names: str) -> Iterator[list[types.ModuleType]]:
     """Its modules of those names. Its own `__init__` would import torchvision, timm and mediapipe, so it is left out;
-    torchvision, matplotlib and a module that scipy has dropped are stood in for by the one function that is used."""
+    torchvision and a module that scipy has dropped are stood in for by what is used of them."""
     found = find_spec(PACKAGE)
     if found is None:
         raise RuntimeError(
             "controlnet-aux is not installed: it is part of the test environment (workbench/environment.py)"
         )
+    import matplotlib.colors  # as its own `import matplotlib` expects somebody to have done
+
+    assert matplotlib.colors
     before = dict(sys.modules)
     hollow = types.ModuleType(PACKAGE)
     hollow.__path__ = list(found.submodule_search_locations or ())
@@ -39,17 +41,11 @@ def controlnet_aux(*names: str) -> Iterator[list[types.ModuleType]]:
 
 
 def _stand_ins() -> dict[str, types.ModuleType]:
-    import numpy as np
     import scipy.ndimage
-
-    def hsv_to_rgb(hsv: list[float]) -> np.ndarray:
-        return np.array(colorsys.hsv_to_rgb(*hsv))
 
     made = {
         "torchvision": {},
         "torchvision.transforms": {"ToPILImage": object, "ToTensor": object},
-        "matplotlib": {},
-        "matplotlib.colors": {"hsv_to_rgb": hsv_to_rgb},
         "scipy.ndimage.filters": {"gaussian_filter": scipy.ndimage.gaussian_filter},
     }
     modules = {name: types.ModuleType(name) for name in made}

