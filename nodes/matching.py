@@ -5,20 +5,18 @@ Nothing here changes a hint or a choice: it answers in sentences.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import torch
-from comfy_execution.utils import get_executing_context
-from server import PromptServer
 
 from ..control import conditions
 from ..control.adapter import source_of
 from ..preprocessors import catalogue, judge
 from ..preprocessors.palettes import PALETTES
 from ..preprocessors.spec import Value
+from .runtime import say
 
 MAPS: Mapping[str, tuple[str, ...]] = {
     "canny": ("canny",),
@@ -85,10 +83,7 @@ def said(sentence: str) -> dict[str, tuple[str]] | None:
     """The node's ui for a sentence, which is also put on the node at once and into the log; None for ''."""
     if not sentence:
         return None
-    logging.warning("ControlStack: %s", sentence)
-    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if context is not None and server is not None:
-        server.send_progress_text(sentence, context.node_id)
+    say(sentence)
     return {"text": (sentence,)}
 
 
