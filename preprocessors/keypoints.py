@@ -200,7 +200,7 @@ def _read_person(found: object, person: People, where: str) -> None:
         given = lists.get(name)
         if given is None or (isinstance(given, (list, tuple)) and not given):
             continue
-        points = _numbers(given, f"{where}, {name}")
+        points = _numbers(cast(object, given), f"{where}, {name}")
         if len(points) not in layouts:
             known = " or ".join(str(3 * count) for count in layouts)
             raise KeypointError(f"{where}, {name}: expected {known} numbers (x, y, score), found {points.size}")

@@ -124,7 +124,7 @@ def peaks_of(heat: Map) -> NDArray[np.float64]:
     blurred = ndimage.gaussian_filter(heat, sigma=SIGMA_PX)
     around = np.pad(blurred, 1)
     neighbours = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
-    is_peak = np.logical_and.reduce([blurred > PEAK, *(blurred >= neighbour for neighbour in neighbours)])
+    is_peak: NDArray[np.bool_] = np.all([blurred > PEAK, *(blurred >= neighbour for neighbour in neighbours)], axis=0)
     y, x = np.nonzero(is_peak)
     return np.stack([x, y, heat[y, x]], axis=1).astype(np.float64)
 
@@ -136,11 +136,12 @@ def linked(starts: NDArray[np.float64], ends: NDArray[np.float64], affinity: Map
     way = ends[None, :, :2] - starts[:, None, :2]
     length = np.maximum(np.sqrt((way**2).sum(axis=-1)), 0.001)
     points = np.linspace(starts[:, None, :2] + 0 * way, starts[:, None, :2] + way, STEPS)  # (10,n,m,2), x first
-    x, y = np.rint(points).astype(int).transpose(3, 0, 1, 2)
+    pixels: NDArray[np.intp] = np.rint(points).astype(int)
+    x, y = pixels[..., 0], pixels[..., 1]
     direction = way / length[..., None]
     along = affinity[y, x, 0] * direction[..., 0] + affinity[y, x, 1] * direction[..., 1]
     # Limbs longer than half of the picture are unlikely.
-    score = np.add.reduce(along, axis=0) / STEPS + np.minimum(0.5 * affinity.shape[0] / length - 1, 0)
+    score = along.sum(axis=0) / STEPS + np.minimum(0.5 * affinity.shape[0] / length - 1, 0)
     possible = ((along > ALONG_LIMB).sum(axis=0) > 0.8 * STEPS) & (score > 0)
     return _best_pairs(score, possible)
 
@@ -305,8 +306,8 @@ def resized(frame: NDArray[Any], height_px: int, width_px: int) -> NDArray[Any]:
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
     if frame.shape[2] <= 4:
         return cv2.resize(frame, (width_px, height_px), interpolation=how)
-    channels = [cv2.resize(channel, (width_px, height_px), interpolation=how) for channel in frame.transpose(2, 0, 1)]
-    return np.stack(channels, axis=2)
+    channels = (frame[..., channel] for channel in range(frame.shape[2]))
+    return np.stack([cv2.resize(one, (width_px, height_px), interpolation=how) for one in channels], axis=2)
 
 
 def resized_by(frame: NDArray[Any], factor: float) -> NDArray[Any]:

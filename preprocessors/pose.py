@@ -7,13 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
-from . import openpose, topdown
 from .images import rgb8, size_of
 from .keypoints import Frame, encode, parse
 from .nets import dwpose, vitpose
 from .nets import openpose as openpose_nets
+from .openpose import detect as detect_bottom_up
 from .skeleton import draw
 from .spec import Networks, Progress, Weights
+from .topdown import Detector, Estimator, detr_boxes, simcc_points, vit_points, yolox_boxes
+from .topdown import detect as detect_top_down
 from .tracks import steady
 
 _CMU = "CMU's OpenPose licence: non-commercial research use only"
@@ -117,10 +119,10 @@ WEIGHTS: Mapping[str, Weights] = {
 }
 KEYPOINTS = "keypoints"
 ENGINES = (*WEIGHTS, KEYPOINTS)
-_FINDERS: Mapping[str, tuple[topdown.Detector, topdown.Estimator]] = {
-    "vitpose": (topdown.detr_boxes, topdown.vit_points),
-    "dwpose": (topdown.yolox_boxes, topdown.simcc_points),
-    "dwpose_onnx": (topdown.yolox_boxes, topdown.simcc_points),
+_FINDERS: Mapping[str, tuple[Detector, Estimator]] = {
+    "vitpose": (detr_boxes, vit_points),
+    "dwpose": (yolox_boxes, simcc_points),
+    "dwpose_onnx": (yolox_boxes, simcc_points),
 }
 
 
@@ -204,10 +206,10 @@ def _found(
         told = [_share(progress, first, len(frames), len(image), stage) for stage in range(STAGES)]
         if engine == "openpose":
             files = (BODY, HAND, FACE)
-            found += openpose.detect(frames, networks, files, hands=hands, face=face, progress=told[0])
+            found += detect_bottom_up(frames, networks, files, hands=hands, face=face, progress=told[0])
         else:
             files = (weights.beside[0], weights)
-            found += topdown.detect(frames, networks, files, _FINDERS[engine], (told[0], told[1]))
+            found += detect_top_down(frames, networks, files, _FINDERS[engine], (told[0], told[1]))
     if progress:
         progress(len(image), len(image))
     return found

@@ -144,7 +144,8 @@ def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Lim
     across = start - end
     dx, dy = across[..., 0], across[..., 1]
     middles, halves = ((start + end) / 2).astype(int), ((dy**2 + dx**2) ** 0.5 / 2).astype(int)
-    limbs = _where(seen[:, DRAWN_LIMBS].all(axis=-1), middles, halves, dx, dy, colours=LIMB_COLOURS)
+    drawn = seen[:, DRAWN_LIMBS[:, 0]] & seen[:, DRAWN_LIMBS[:, 1]]
+    limbs = _where(drawn, middles, halves, dx, dy, colours=LIMB_COLOURS)
     return [*zip(limbs, _where(seen[:, BODY], corners[:, BODY], colours=JOINT_COLOURS), strict=True)]
 
 
@@ -166,7 +167,7 @@ def _draw_body(canvas: Frame8, limbs: list[Limb], joints: list[Joint], brush: Br
 
 def _draw_hand(canvas: Frame8, points: Points, seen: Flags, brush: Brush) -> None:
     line = opencv().line
-    there = seen[BONES].all(axis=1).tolist()
+    there = (seen[BONES[:, 0]] & seen[BONES[:, 1]]).tolist()
     for (start, end), colour in compress(zip(points[BONES].tolist(), BONE_COLOURS, strict=True), there):
         line(canvas, start, end, colour, brush.bone_px)
     _dots(canvas, points[seen], BLUE, brush.hand_px)

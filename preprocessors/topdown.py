@@ -52,7 +52,7 @@ class Crop:
         wide = max(width, 0.75 * height)
         return cls((box[:2] + box[2:]) / 2, PADDING * np.array([wide, wide / 0.75]))
 
-    def at(self, places: Floats) -> Floats:
+    def at(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Fractions of the crop (…,2) → px of the picture."""
         return places * self.size + self.centre - self.size / 2
 
@@ -130,7 +130,7 @@ def yolox_boxes(
     inputs = [letterboxed(frame) for frame in frames]
 
     def forward(net: torch.nn.Module, chunk: Tensor) -> Outputs:
-        made = net(chunk.to(next(net.parameters()).dtype))
+        made: Outputs = net(chunk.to(next(net.parameters()).dtype))
         return made[0] if isinstance(made, tuple) else made
 
     batch = _batch([padded[..., ::-1] for padded, _ in inputs])  # it was trained on BGR, unlike the pose network
@@ -213,7 +213,7 @@ def vit_points(
     )
 
 
-def points_of_heat(heat: Floats, crop: Crop) -> NDArray[np.float64]:
+def points_of_heat(heat: NDArray[np.float64], crop: Crop) -> NDArray[np.float64]:
     """(17,h,w) → (17,3) in px: each peak, moved to the top of the blurred heat's logarithm (Zhang, "DARK", 2020).
 
     Scores are the heat at the peak; where there is none, the point is the crop's corner and its score 0 or less.
@@ -222,11 +222,11 @@ def points_of_heat(heat: Floats, crop: Crop) -> NDArray[np.float64]:
     top = np.reshape(heat, (joints, -1)).argmax(axis=1)
     row, column = np.divmod(top, width)
     score = np.reshape(heat, (joints, -1)).max(axis=1)
-    blurred = heat
+    blurred: NDArray[np.float64] = heat
     for axis in (1, 2):
         blurred = ndimage.gaussian_filter1d(blurred, DARK_SIGMA_PX, axis=axis, radius=DARK_RADIUS_PX)
-    log = np.pad(np.log(blurred.clip(0.001, 50)), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    joint = np.arange(joints)
+    log: NDArray[np.float64] = np.pad(np.log(blurred.clip(0.001, 50)), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    joint = np.arange(len(heat))
 
     def at(down: int, across: int) -> NDArray[np.float64]:
         return log[joint, row + 1 + down, column + 1 + across]
@@ -236,7 +236,8 @@ def points_of_heat(heat: Floats, crop: Crop) -> NDArray[np.float64]:
     xx, yy = at(0, 1) - 2 * here + at(0, -1), at(1, 0) - 2 * here + at(-1, 0)
     xy = (at(1, 1) - at(0, 1) - at(1, 0) + 2 * here - at(0, -1) - at(-1, 0) + at(-1, -1)) / 2
     bend = np.stack([np.stack([xx, xy], axis=1), np.stack([xy, yy], axis=1)], axis=1)
-    move = np.linalg.solve(bend + np.finfo(np.float32).eps * np.eye(2), slope[..., None])[..., 0]
+    ridge = float(np.finfo(np.float32).eps)
+    move = np.linalg.solve(bend + ridge * np.eye(2), slope[..., None])[..., 0]
     places = (np.stack([column, row], axis=1) - move) / (width - 1, height - 1)
     return np.concatenate([crop.at(places), score[:, None]], axis=1)
 
@@ -259,10 +260,10 @@ def simcc_points(
         return [np.zeros((0, 133, 3)) for _ in frames]
     assert isinstance(made, tuple)
     across, down = (bins.double().numpy() for bins in made)
-    return _by_frame([points_of_bins(*bins, crop) for *bins, crop in zip(across, down, crops, strict=True)], boxes)
+    return _by_frame([points_of_bins(*one) for one in zip(across, down, crops, strict=True)], boxes)
 
 
-def points_of_bins(across: Floats, down: Floats, crop: Crop) -> NDArray[np.float64]:
+def points_of_bins(across: NDArray[np.float64], down: NDArray[np.float64], crop: Crop) -> NDArray[np.float64]:
     """(133,2w) and (133,2h) → (133,3) in px: the strongest bin each way (Li, "SimCC", 2022), as sure as the weaker."""
     score = np.minimum(across.max(axis=1), down.max(axis=1))
     bins = np.stack([across.argmax(axis=1), down.argmax(axis=1)], axis=1)
@@ -278,7 +279,7 @@ def _at_its_batch(net: torch.nn.Module, crops: Tensor) -> Outputs:
         if len(crops) % 5 == 0 or "memory" in str(error):
             raise
     fives = torch.cat([crops, crops[-1:].expand(-len(crops) % 5, -1, -1, -1)])
-    parts = [tuple(net(five)) for five in fives.split(5)]
+    parts = [tuple(net(five)) for five in torch.split(fives, 5)]
     return tuple(torch.cat(column)[: len(crops)] for column in zip(*parts, strict=True))
 
 

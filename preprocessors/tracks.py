@@ -76,7 +76,8 @@ def distance(one: People, other: People) -> float:
         both = np.flatnonzero(both[BODY])
     if not both.any():
         return np.inf
-    apart = np.hypot(*(one[both, :2] - other[both, :2]).T).mean()
+    away: NDArray[np.float64] = one[both, :2] - other[both, :2]
+    apart = np.hypot(away[:, 0], away[:, 1]).mean()
     return float(apart / max(_size(one), _size(other), 1e-3))
 
 
@@ -93,12 +94,12 @@ def prominence(track: Track) -> float:
 
 def filled(track: Track, fill_frames: int) -> Track:
     """Every joint's gaps of up to that many frames, in a straight line between two sights; as sure as the weaker."""
-    track = track.copy()
+    track = np.copy(track)
     for point in range(track.shape[1]):
         at = np.flatnonzero(track[:, point, 2] > 0)
-        for before, after in pairwise(at.tolist()):
-            if 1 < after - before <= fill_frames + 1:
-                part = (np.arange(before + 1, after) - before)[:, None] / (after - before)
+        for before, after in pairwise(map(int, at)):
+            if 1 < (steps := after - before) <= fill_frames + 1:
+                part = np.arange(1, steps)[:, None] / steps
                 ends = track[[before, after], point]
                 track[before + 1 : after, point] = (1 - part) * ends[0] + part * ends[1]
                 track[before + 1 : after, point, 2] = ends[:, 2].min()
@@ -110,7 +111,7 @@ def smoothed(track: Track, sigma_frames: float) -> Track:
     frames, seen = np.arange(len(track)), track[..., 2] > 0
     nearness = np.exp(-0.5 * ((frames[:, None] - frames) / sigma_frames) ** 2)
     total = nearness @ seen
-    smooth = track.copy()
+    smooth = np.copy(track)
     for axis in (0, 1):
         mean = nearness @ (track[..., axis] * seen) / np.maximum(total, 1e-12)
         smooth[..., axis] = np.where(seen, mean, track[..., axis])

@@ -52,9 +52,9 @@ def onnx(path: str) -> nn.Module:
 
     def run(frames: Tensor) -> tuple[Tensor, ...]:
         # The published files take one frame at a time, which their shape says.
-        groups = frames.split(takes if isinstance(takes, int) and takes > 0 else len(frames))
+        groups = torch.split(frames, takes if isinstance(takes, int) and takes > 0 else len(frames))
         parts = [session.run(None, {name: group.float().cpu().numpy()}) for group in groups]
-        return tuple(torch.cat([torch.from_numpy(part) for part in column]) for column in zip(*parts, strict=True))
+        return tuple(torch.cat([torch.as_tensor(part) for part in column]) for column in zip(*parts, strict=True))
 
     return Graph(run)
 
