@@ -71,10 +71,9 @@ def _matched(last: Sequence[People], seen: People) -> dict[int, int]:
 
 def distance(one: People, other: People) -> float:
     """How far two sights of a person lie apart: the mean over the joints that both show, in the larger one's size."""
-    both = (one[:, 2] > 0) & (other[:, 2] > 0)
-    if both[BODY].any():
-        both = np.flatnonzero(both[BODY])
-    if not both.any():
+    seen = (one[:, 2] > 0) & (other[:, 2] > 0)
+    both = np.flatnonzero(seen[BODY]) if seen[BODY].any() else np.flatnonzero(seen)
+    if not both.size:
         return np.inf
     away: NDArray[np.float64] = one[both, :2] - other[both, :2]
     apart = np.hypot(away[:, 0], away[:, 1]).mean()
