@@ -100,7 +100,7 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
 
 def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
     # In parallel only where nothing is timed: every timed test is marked slow.
-    more = ("-m", "not slow", *PARALLEL) if quick and folder == "host" else ("-m", "not slow") if quick else ()
+    more = ("-m", "not slow", *PARALLEL) if quick else ()
     return (sys.executable, "-m", "pytest", f"tests/{folder}", *more, "-ra", "--durations=5")
 
 

@@ -24,6 +24,8 @@ from pack.preprocessors.nets import depth_anything, dpt_hybrid, normalbae
 from pack.preprocessors.networks import InMemory, filled
 from pack.preprocessors.spec import Weights
 
+pytestmark = pytest.mark.slow  # networks at their published size
+
 SMALL_DPT = dpt_hybrid.Sizes(16, ((2, 32), (2, 64), (2, 128)), 8, 64, 4, 4, (1, 3), fusion=32)
 SMALL_DA = depth_anything.Sizes(48, 3, 4, (0, 1, 2, 3), (8, 16, 24, 32), 16, trained_px=56)
 FEW = zip(normalbae.Sizes().stages, (8, 8, 16, 16, 24, 24, 32), strict=True)

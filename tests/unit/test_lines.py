@@ -20,6 +20,8 @@ from torch import nn
 from pack.preprocessors import catalogue, images, lines
 from pack.preprocessors.networks import InMemory, filled
 
+pytestmark = pytest.mark.slow  # networks at their published size
+
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "tests" / "output"
 REAL_MLSD = ROOT.parent / "shared" / "weights" / "mlsd_large_512_fp16.safetensors"

@@ -13,6 +13,8 @@ from pack.preprocessors.networks import InMemory
 from pack.preprocessors.spec import Weights
 from workbench import references
 
+pytestmark = pytest.mark.slow  # networks at their published size
+
 
 @pytest.fixture(scope="module")
 def theirs():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -128,16 +129,18 @@ def engines(row: Preprocessor) -> list[Case]:
 KEEPS_TONES = {"scribble", "segmentation", "tile", "shuffle", "color_grid", "recolor", "brightness", "inpaint_hint"}
 """Rows whose hints of a plain picture are plain, and not black."""
 CASES = [case for row in CATALOGUE for case in engines(row)]
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
+_MARKED = [pytest.param(case, marks=pytest.mark.slow) if case.is_network else case for case in CASES]
+every_case = pytest.mark.parametrize("case", _MARKED, ids=str)
 every_network = pytest.mark.parametrize("case", [case for case in CASES if case.is_network], ids=str)
 
 
-def pictures() -> Iterator[tuple[Case, int, int, tuple[int, int]]]:
+def pictures() -> Iterator[Any]:
     """(case, frames, channels, size); of networks, which take longer, not every combination."""
     for case in CASES:
         sizes, counts = ([(37, 53), (1, 1), (1, 50)], [(1, 4), (5, 3)]) if case.is_network else (SIZES, [])
         for size in sizes:
-            yield from ((case, *count, size) for count in counts or product([1, 5], [1, 3, 4]))
+            for count in counts or product([1, 5], [1, 3, 4]):
+                yield pytest.param(case, *count, size, marks=[pytest.mark.slow] if case.is_network else [])
 
 
 @pytest.mark.parametrize(("case", "frames", "channels", "size"), pictures(), ids=str)

@@ -18,6 +18,8 @@ from pack.preprocessors.nets import segmenters
 from pack.preprocessors.networks import InMemory, filled
 from pack.preprocessors.spec import Weights
 
+pytestmark = pytest.mark.slow  # networks at their published size
+
 ROW = catalogue("segmentation")
 
 

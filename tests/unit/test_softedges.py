@@ -19,6 +19,8 @@ from pack.preprocessors import catalogue, softedges
 from pack.preprocessors.networks import InMemory, filled
 from workbench import weights as trained
 
+pytestmark = pytest.mark.slow  # networks at their published size
+
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "output"
 SIDE_PX = 256

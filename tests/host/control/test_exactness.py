@@ -12,9 +12,10 @@ SAMPLERS = ("euler", "dpmpp_2m", "heun")
 # batch, hint batch, cfg: cycled over the product of the rest, so that each meets each
 REST = list(product((1, 3), (1, 3), (1.0, 7.0)))
 CASES = [
-    (*case, *REST[(i * 3 + i // 8) % len(REST)])
+    pytest.param(*case, *REST[(i * 3 + i // 8) % len(REST)], marks=[pytest.mark.slow] if i % 5 else [])
     for i, case in enumerate(product((1, 2, 3), STRENGTHS, RANGES, SAMPLERS))
 ]
+"""--quick runs every fifth, which is one of each kind."""
 
 
 def difference(a, b):

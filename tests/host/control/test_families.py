@@ -6,6 +6,8 @@ import pytest
 
 from workbench import tiny_bases
 
+pytestmark = pytest.mark.slow  # --quick leaves this file out
+
 STEPS = 3
 
 

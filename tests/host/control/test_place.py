@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow  # --quick leaves this file out
+
 
 def unit(world, image=None, **more):
     return [{"net": world.nets[0], "image": world.hint() if image is None else image, **more}]

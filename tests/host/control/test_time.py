@@ -7,6 +7,8 @@ from itertools import product
 import numpy
 import pytest
 
+pytestmark = pytest.mark.slow  # --quick leaves this file out
+
 
 @pytest.fixture
 def strengths(world, monkeypatch):

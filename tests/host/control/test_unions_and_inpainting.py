@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow  # --quick leaves this file out
+
 
 @pytest.fixture
 def union(world):

@@ -10,6 +10,8 @@ import torch
 
 from workbench import inprocess, plain_loop
 
+pytestmark = pytest.mark.slow  # --quick leaves this file out
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -16,6 +16,8 @@ from safetensors import safe_open
 
 from .conftest import discs
 
+pytestmark = pytest.mark.slow  # --quick leaves this file out
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -15,6 +15,8 @@ from workbench import hosts
 
 from .conftest import discs
 
+pytestmark = pytest.mark.slow  # --quick leaves this file out
+
 OLDER = hosts.find()[0].order < (0, 33) if hosts.find() else False
 
 
