@@ -540,10 +540,10 @@ def union_types() -> dict[str, int]:
 
 def union_types_of(unit: Unit) -> tuple[unions.UnionType, ...]:
     """The types that a unit names; none for "auto". Raises TextError for what does not parse."""
-    return () if unit.union_type == unions.AUTO else unions.parse(unit.union_type, _offered(unit.net))
+    return () if unit.union_type == unions.AUTO else unions.parse(unit.union_type, types_offered(unit.net))
 
 
-def _offered(net: Any) -> dict[str, int]:
+def types_offered(net: Any) -> dict[str, int]:
     """The types that a net has, by the host's names; none where it is no union net."""
     count = getattr(getattr(net, "control_model", None), "num_control_type", 0)
     return {name: number for name, number in union_types().items() if number < count}
@@ -582,7 +582,7 @@ def refuse_unfit(unit: Unit, vae: Any) -> None:
 
 
 def _refuse_union_type(unit: Unit, said: str) -> None:
-    offered = _offered(unit.net)
+    offered = types_offered(unit.net)
     if not offered:
         raise ValueError(f"{said} is no union ControlNet: leave union_type at 'auto'")
     types = unions.parse(unit.union_type, union_types())
@@ -610,7 +610,7 @@ def _refuse_inpainting(unit: Unit, said: str) -> None:
         return
     if shape_of(unit.net) != BLOCKS:
         raise ValueError(f"{said} takes no inpaint_mask: leave it empty, or use effect_mask for where control acts")
-    if _offered(unit.net) and REPAINT not in {kind.name for kind in union_types_of(unit)}:
+    if types_offered(unit.net) and REPAINT not in {kind.name for kind in union_types_of(unit)}:
         raise ValueError(f"{said} takes an inpaint_mask for its type {REPAINT!r} only: name it in union_type")
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from ..control import conditions
-from ..control.adapter import source_of
+from ..control.adapter import source_of, types_offered
+from ..control.unions import AUTO
 from ..preprocessors import catalogue, judge
 from ..preprocessors.palettes import PALETTES
 from ..preprocessors.spec import Value
@@ -40,6 +41,8 @@ MAPS: Mapping[str, tuple[str, ...]] = {
     "brightness": ("brightness",),
 }
 """The methods that make the maps of a condition, the usual one first."""
+TAG = "controlstack_condition"
+"""Attribute of a hint that a node of ours made: the key of its condition. It is lost where another node works on it."""
 CONVENTIONS = {"bae": "normal_bae", "cn1.0": "normal_cn10"}
 """Conditions of normal maps; the other conventions are no ControlNet's."""
 
@@ -70,11 +73,41 @@ def refuse_other_map(control_net: Any, method: str, params: Mapping[str, Value])
     )
 
 
+def tag(hint: torch.Tensor, method: str, params: Mapping[str, Value]) -> None:
+    """Have a hint carry what it is."""
+    if made := made_by(method, params):
+        setattr(hint, TAG, made.key)
+
+
+def carried(image: torch.Tensor) -> conditions.Condition | None:
+    """What a hint that came straight from a node of ours is; None for every other picture."""
+    return conditions.condition(getattr(image, TAG, ""))
+
+
+def union_type(control_net: Any, image: torch.Tensor, asked: str) -> tuple[str, str]:
+    """The union type to use, and a remark or ''.
+
+    'auto' is the type of what the hint carries; where it carries nothing, or what the net was not taught, it stays
+    'auto' (the net is told no type) and the remark asks for one.
+    """
+    offered = types_offered(control_net)
+    if asked != AUTO or not offered:
+        return asked, ""
+    is_a = carried(image)
+    if is_a is not None and is_a.union_type in offered:
+        return is_a.union_type, ""
+    found = f"this hint ({is_a.title}) is none of its types" if is_a else "this hint does not tell what it is"
+    return AUTO, f"union_type is 'auto', but {found}: name one of {', '.join(offered)}, or the net is told none"
+
+
 def suspicion(control_net: Any, image: torch.Tensor) -> str:
     """The sentence for a hint (B,H,W,C) that is obviously no map of the kind its net reads; '' where nothing is."""
-    expected = conditions.expected(source_of(control_net))
-    if expected is None:
+    source, is_a = source_of(control_net), carried(image)
+    expected = conditions.expected(source)
+    if source is None or expected is None:
         return ""
+    if is_a is not None and not conditions.accepts(expected, is_a):
+        return f"{source.name} was trained on {expected.title}, but this hint is a map of another kind: {is_a.title}"
     colours = image.expand(-1, -1, -1, 3) if image.shape[3] == 1 else image[..., :3]
     return judge.disagreement(colours.cpu(), expected.key, _palette())
 

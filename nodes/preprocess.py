@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
 from ..preprocessors.spec import Port
-from .matching import refuse_other_map
+from .matching import refuse_other_map, tag
 from .runtime import networks, preview, progress
 from .schema import schema
 
@@ -60,6 +60,7 @@ def _run(
 ) -> io.NodeOutput:
     """The row's hint, and with `outputs` what else it gives."""
     made = row.full(image, resolution=resolution, progress=progress(), networks=networks, **params)
+    tag(made[0], row.key, params)
     return io.NodeOutput(*(made if outputs else made[:1]), ui=preview(made[0], cls, grey=row.grey))
 
 

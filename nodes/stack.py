@@ -17,6 +17,7 @@ from ..control.schedule import Schedule, parse_frames, through
 from ..control.schedule import parse as parse_schedule
 from ..control.stack import FITS, MODES, SPEEDS, Stack, Unit, refuse_not_built
 from .matching import said, suspicion
+from .matching import union_type as union_type_of
 from .schema import ControlStack, schema
 
 ForeignStack = io.Custom("CONTROL_NET_STACK")
@@ -94,6 +95,7 @@ class Add(io.ComfyNode):
     ) -> io.NodeOutput:
         refuse_not_built("mode", mode)
         refuse_not_built("fit", fit)
+        hint_type, asks = union_type_of(control_net, image, union_type.strip() or "auto")
         unit = unit_of(
             control_net,
             image,
@@ -107,9 +109,9 @@ class Add(io.ComfyNode):
             frame_schedule=parse_frames(frame_strength),
             effect_mask=None if effect_mask is None else as_effect_mask(effect_mask),
             inpaint_mask=None if inpaint_mask is None else mask_values("inpaint_mask", inpaint_mask),
-            union_type=union_type.strip() or "auto",
+            union_type=hint_type,
         )
-        return io.NodeOutput((stack or Stack()).with_unit(unit), ui=said(suspicion(control_net, image)))
+        return io.NodeOutput((stack or Stack()).with_unit(unit), ui=said(suspicion(control_net, image) or asks))
 
 
 class Apply(io.ComfyNode):

@@ -124,6 +124,25 @@ def test_the_types_weigh_in(world, union):
         assert max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(both, one, strict=True)) > 1e-3
 
 
+def test_auto_takes_the_type_of_a_hint_of_ours_and_asks_otherwise(world, union):
+    from pack.nodes.preprocess import ControlStackCanny
+    from pack.nodes.stack import Add
+
+    hint = ControlStackCanny.execute(world.hint(3), low_threshold=100, high_threshold=200)[0]
+    stranger = hint.clone()  # the same picture, from anywhere else
+    told = run(started(world, {"net": union, "image": stranger, "union_type": "canny"}))
+    auto = run(started(world, {"net": union, "image": hint}))
+    untold = run(started(world, {"net": union, "image": stranger}))
+    assert all(ours.equal(expected) for ours, expected in zip(auto, told, strict=True))
+    assert not all(ours.equal(expected) for ours, expected in zip(untold, told, strict=True))
+
+    plain = (1.0, 0.0, 1.0, "balanced", "crop", "", "")
+    assert Add.execute(union, hint, *plain).ui is None
+    (sentence,) = Add.execute(union, stranger, *plain).ui["text"]
+    assert "name one of" in sentence
+    assert "depth" in sentence
+
+
 def test_each_types_hint_is_encoded_once_a_run(world, union):
     calls = []
     handle = union.control_model.input_hint_block[0].register_forward_pre_hook(lambda *_: calls.append(1))
