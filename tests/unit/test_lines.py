@@ -144,7 +144,8 @@ def test_without_a_limit_mlsd_keeps_every_local_maximum(aux):
         heat = net(torch.from_numpy(fed).movedim(2, 0)[None])[0, 0].sigmoid().numpy()
     peaks = (cv2.dilate(heat, np.ones((3, 3), np.uint8)) == heat) & (heat > 0.1)
     assert len(best) <= 200 < len(found)
-    assert 0 <= peaks.sum() - len(found) < 0.01 * len(found)  # those that are shorter than 0.1 px
+    # Lines shorter than 0.1 px are dropped, and equal neighbours count or not by a last bit.
+    assert abs(int(peaks.sum()) - len(found)) < 0.01 * len(found)
 
 
 def test_mlsd_frames_are_independent(aux):

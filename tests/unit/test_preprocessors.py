@@ -296,7 +296,7 @@ def test_stopping_in_the_middle(case: Case):
     threads = threading.active_count()
     with pytest.raises(Stopped):
         case(noise(400, 48, 48, 3), progress=stop_at_two)
-    assert begun[-1] < 200  # what the other cores ended while this one did two, on a busy machine
+    assert begun[-1] < 350  # what the other cores ended while this one did two, on a busy machine
     assert threading.active_count() == threads
     assert case(noise(3, 8, 8, 3)).shape == (3, 8, 8, 3)
 
