@@ -107,7 +107,8 @@ def test_each_batch_entry_has_its_mask(world, residuals):
     masked = residuals(world.ours(unit(world, effect_mask=masks)), entries=3)
     factors = torch.tensor([1.0, 0.0, 0.25] * 2).reshape(6, 1, 1, 1)
     for a, b in zip(plain, masked, strict=True):
-        assert b.allclose(a * factors, rtol=1e-6)
+        assert b.allclose(a * factors, rtol=1e-4, atol=1e-5)  # a black mask's rows are not computed: other sums
+        assert not b[[1, 4]].any()
 
 
 def test_cond_only_is_zero_on_the_negative_rows(world, residuals):
