@@ -14,6 +14,7 @@ import tempfile
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -165,7 +166,7 @@ def anime() -> Peer:
     generator = aux("lineart_anime.UnetGenerator")
 
     def network() -> torch.nn.Module:
-        return generator(3, 1, 8, 64, norm_layer=lambda width: torch.nn.InstanceNorm2d(width))
+        return generator(3, 1, 8, 64, norm_layer=partial(torch.nn.InstanceNorm2d, affine=False))
 
     return Peer(network, aux("lineart_anime.LineartAnimeDetector"))
 

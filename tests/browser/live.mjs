@@ -166,6 +166,7 @@ export const scenes = (empty) => ({
     await page.evaluate(() => Object.assign(window.app.canvas.ds, { scale: 1, offset: [-600, -200] }) && window.app.canvas.setDirty(true, true));
     await page.waitForFunction(() => [...document.querySelectorAll(".controlstack-plot")]
       .some((plot) => plot.querySelectorAll("rect.slot").length === 2), null, { timeout: 10_000 }).catch(() => {});
+    await page.waitForFunction(() => document.querySelector(".controlstack-plot .ticks")?.getAttribute("d"), null, { timeout: 10_000 }).catch(() => {});
     const look = () => page.evaluate(() => [...document.querySelectorAll(".controlstack-plot")].filter((plot) => plot.checkVisibility())
       .map((plot) => ({ bars: plot.querySelectorAll("rect.slot").length, said: plot.querySelector("text").textContent,
         ticks: (plot.querySelector(".ticks")?.getAttribute("d").match(/M/g) ?? []).length })));
