@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401 - here, before threads that start servers could import it at once
 
 from workbench import environment, hosts, server
 
