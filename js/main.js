@@ -27,6 +27,11 @@ function guarded(name, work) {
   };
 }
 
+const follow = guarded("following the graph", () => {
+  nets.soon();
+  redrawFields();
+});
+
 app.registerExtension({
   name: "ControlStack",
 
@@ -52,11 +57,8 @@ app.registerExtension({
     }
   }),
 
-  setup: guarded("watching the graph", () => host.onGraphChange(guarded("following the graph", () => {
-    nets.soon();
-    redrawFields();
-  }))),
-  afterConfigureGraph: guarded("lists of nets", () => nets.soon()),
+  setup: guarded("watching the graph", () => host.onGraphChange(follow)),
+  afterConfigureGraph: follow, // a workflow that was opened is not a change
   nodeCreated: guarded("live hints", (node) => live.isOurs(node) && live.watch(node)),
   loadedGraphNode: guarded("comparing", (node) => live.isOurs(node) && live.restore(node)),
   getNodeMenuItems: (node) => guarded("menu", () => live.menu(node))() ?? [],
