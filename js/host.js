@@ -1,5 +1,7 @@
 // The one place that knows the host's page: graph, widgets, undo, settings, requests. Everything else is given this.
 
+import { wordsOf } from "./lib/words.js";
+
 export class Host {
   constructor(app, api) {
     this.app = app;
@@ -16,6 +18,11 @@ export class Host {
 
   setting(id) {
     return this.manager?.setting?.get(id);
+  }
+
+  // What we say, in the page's language: (key, values) → text.
+  get say() {
+    return wordsOf(this.setting("Comfy.Locale"));
   }
 
   // Every node of every subgraph.
