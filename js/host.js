@@ -31,6 +31,16 @@ export class Host {
     return graphs.flatMap((graph) => graph?.nodes ?? graph?._nodes ?? []);
   }
 
+  // The node of an execution id: "7", or "2:7" for node 7 of the subgraph that node 2 is; null where there is none.
+  nodeOf(id) {
+    let graph = this.graph, node = null;
+    for (const part of String(id ?? "").split(":")) {
+      node = (graph?.nodes ?? graph?._nodes ?? []).find((one) => String(one.id) === part) ?? null;
+      graph = node?.subgraph;
+    }
+    return node;
+  }
+
   comfyClass(node) {
     return node.comfyClass ?? node.constructor?.comfyClass ?? node.type;
   }

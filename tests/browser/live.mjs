@@ -207,17 +207,28 @@ export const scenes = (empty) => ({
     }));
     await page.evaluate(() => window.app.queuePrompt(0, 1));
     const end = await ended;
-    const remark = page.getByText("the net reads bright lines on black").first();
+    const remark = page.locator(".controlstack-remark");
     await remark.waitFor({ timeout: 20_000 }).catch(() => {});
-    await frames(page, 10);
+    await atRest(page, () => remark.boundingBox({ timeout: 1000 }).catch(() => null));
     await page.screenshot({ path: join(ask.pictures, `remark-${ask.cell}.png`), clip: { x: 260, y: 30, width: 440, height: 640 } });
-    const isInside = await remark.evaluate((text, id) => {
-      const [x, y, width, height] = window.app.graph.getNodeById(id).getBounding(), [left, top] = window.app.canvas.ds.offset;
-      const seen = text.getBoundingClientRect(), frame = window.app.canvas.canvas.getBoundingClientRect();
-      return text.checkVisibility() && seen.height >= 20 && seen.x >= frame.x + x + left && seen.y >= frame.y + y + top
-        && seen.right <= frame.x + x + left + width && seen.y + 20 <= frame.y + y + top + height;
-    }, add.id).catch(() => false);
-    return { end, isInside, asked: add.widgets_values, values: (await values(page, "ControlStackAdd")).slice(0, add.widgets_values.length) };
+    const seen = await remark.evaluate((said, id) => {
+      const node = window.app.graph.nodes.find((one) => String(one.id) === String(id));
+      const [x, y, width, height] = node.getBounding(), [left, top] = window.app.canvas.ds.offset;
+      const box = said.getBoundingClientRect(), frame = window.app.canvas.canvas.getBoundingClientRect();
+      return { text: said.textContent, isWhole: said.scrollHeight <= said.clientHeight + 1,
+        isInside: said.checkVisibility() && box.x >= frame.x + x + left && box.y >= frame.y + y + top
+          && box.right <= frame.x + x + left + width && box.bottom <= frame.y + y + top + height,
+        others: node.widgets.filter((one) => one.name === "$$node-text-preview").length };
+    }, add.id, { timeout: 5000 }).catch((error) => ({ text: String(error) }));
+    const stored = await values(page, "ControlStackAdd");
+    await page.evaluate(() => { // a hint that fits: the remark goes
+      const { graph } = window.app, node = (type) => graph.nodes.find((one) => one.type === type);
+      node("ControlStackCanny").connect(0, node("ControlStackAdd"), node("ControlStackAdd").inputs.findIndex((one) => one.name === "image"));
+      const again = new Promise((done) => window.app.api.addEventListener("execution_success", () => done(), { once: true }));
+      return window.app.queuePrompt(0, 1).then(() => again);
+    });
+    await until(page, () => !document.querySelector(".controlstack-remark"));
+    return { end, seen, stored, asked: add.widgets_values, left: await remark.count() };
   },
 
   async netLists(page) {

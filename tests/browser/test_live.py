@@ -72,11 +72,13 @@ def test_curve_and_bars_know_the_sampler_and_the_net(cell):
 
 
 def test_add_says_on_its_node_that_a_hint_is_no_map_of_its_net(cell):
-    """Two lines of it at least lie inside of the node, and nothing was changed."""
+    """It stays when the run has ended, whole and once; nothing is changed or saved; a hint that fits takes it away."""
     scene = cell["remark"]
     assert scene["end"] == "execution_success"
-    assert scene["isInside"]
-    assert scene["values"] == scene["asked"]
+    assert "the net reads bright lines on black" in scene["seen"].pop("text")
+    assert scene["seen"] == {"isWhole": True, "isInside": True, "others": 0}
+    assert scene["stored"] == scene["asked"]
+    assert scene["left"] == 0
 
 
 def test_only_nets_that_fit_the_model_are_offered(cell):
