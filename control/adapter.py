@@ -167,13 +167,14 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Strength times schedule at this step's sigma; 0 outside the range."""
         if self.unit.is_idle:
             return 0.0
+        schedule = self.schedule_of(transformer_options)  # outside the range too: what it refuses comes before step one
         sigma = _sigma_of(t, transformer_options)
         first, last = self.bounds(t.dtype)
         if sigma > first or sigma < last:
             return 0.0
-        if self.unit.schedule.is_constant_one or self.run.clock is None:
+        if schedule.is_constant_one or self.run.clock is None:
             return self.strength
-        return self.strength * self.schedule_of(transformer_options).at(self.run.clock.percent(sigma))
+        return self.strength * schedule.at(self.run.clock.percent(sigma))
 
     def bounds(self, dtype: torch.dtype) -> tuple[float, float]:
         """The sigmas of the range, rounded as the host rounds them when it compares them with t."""

@@ -18,6 +18,8 @@ from ..control.files import FileError, Header, is_safetensors, read_header
 from .schema import schema
 
 PATCHES = "model_patches"
+IN_DIFFUSERS = "controlnet_cond_embedding.conv_in.weight"
+"""A key of every UNet's ControlNet in diffusers' layout."""
 
 
 class Load(io.ComfyNode):
@@ -145,15 +147,19 @@ def _built(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
 
 
 def _refuse_missing(name: str, identity: Identity, net: Any, keys: set[str]) -> None:
-    """A net in the layout that the host takes as it is must bring every weight: the host itself only logs the gaps."""
+    """A net for a UNet must bring every weight: the host itself only logs the gaps.
+
+    In diffusers' layout names differ, but each weight of the net comes from one of the file.
+    """
     prefix = next((p for p in ("control_model.", "") if f"{p}zero_convs.0.0.weight" in keys), None)
-    if prefix is None:
+    if prefix is None and IN_DIFFUSERS not in keys:
         return
-    missing = [key for key in net.control_model.state_dict() if prefix + key not in keys]
-    if missing:
-        raise FileError(
-            f"{name} ({identity}) lacks {len(missing)} of its weights, the first is {missing[0]}. Fetch it again."
-        )
+    expected = list(net.control_model.state_dict())
+    missing = [] if prefix is None else [key for key in expected if prefix + key not in keys]
+    count = len(expected) - len(keys) if prefix is None else len(missing)
+    if count > 0:
+        first = f", the first is {missing[0]}" if missing else ""
+        raise FileError(f"{name} ({identity}) lacks {count} of its weights{first}. Fetch it again.")
 
 
 NODES = [Load]

@@ -111,6 +111,19 @@ HUNYUAN_SHAPE = {
 }
 
 
+CASCADE_SHAPE = {
+    "stable_cascade_stage": "c",
+    "c_r": 8,
+    "c_cond": 32,
+    "c_hidden": [32, 32],
+    "nhead": [2, 2],
+    "blocks": [[1, 2], [2, 1]],
+    "c_clip_text": 48,
+    "c_clip_text_pooled": 24,
+}
+CASCADE_PLACES = [0, 2, 3, 5]  # of its six residual blocks, those that its net adds to
+
+
 def sd3() -> Base:
     return _base("SD3", SD3_SHAPE, (1, 16, LATENT, LATENT), text=(6, 48), pooled_output=_noise(1, 32))
 
@@ -140,6 +153,12 @@ def hunyuan_dit() -> Base:
         conditioning_mt5xl=_noise(1, 7, 64),
         attention_mask_mt5xl=torch.ones(1, 7, dtype=torch.long),
     )
+
+
+def cascade() -> Base:
+    """Stable Cascade's stage C, which alone has nets. One of its pixels is 32 of the picture's."""
+    latent = (1, 16, LATENT, LATENT)
+    return _base("Stable_Cascade_C", CASCADE_SHAPE, latent, text=(6, 48), pooled_output=_noise(1, 24))
 
 
 def sdxl() -> Base:
@@ -207,8 +226,8 @@ def _fill(module: Any, seed: int) -> Any:
 
     family.fill(module, seed)
     for key, weight in module.state_dict().items():
-        if key.endswith("scale") and weight.dim() == 1:
-            weight.fill_(1.0)  # the scale of a norm, which some hosts do not call its weight
+        if key.endswith(("scale", "running_var")) and weight.dim() == 1:
+            weight.fill_(1.0)  # a norm's scale, which some hosts do not call its weight, or the spread it has seen
     return module
 
 
@@ -245,7 +264,8 @@ def sd3_net(seed: int = 20, channels: int = 16) -> Any:
     return _wrapped(module, seed, compression_ratio=1, latent_format=latents, concat_mask=channels == 17)
 
 
-def sd35_net(seed: int = 21) -> Any:
+def sd35_net(seed: int = 21, *, double: bool = False) -> Any:
+    """With `double` what SD3.5's depth net has more: the base's own embedding of the prompt, and a hint inverted."""
     import comfy.cldm.dit_embedder
 
     module = comfy.cldm.dit_embedder.ControlNetEmbedder(
@@ -254,13 +274,14 @@ def sd35_net(seed: int = 21) -> Any:
         in_chans=16,
         num_layers=2,
         main_model_double=2,
-        double_y_emb=False,
+        double_y_emb=double,
         attention_head_dim=64,
         num_attention_heads=2,
         adm_in_channels=32,
         **_empty(),
     )
-    return _wrapped(module, seed, "ControlNetSD35", compression_ratio=1, latent_format=_latents("SD3"))
+    how = {"preprocess_image": lambda hint: 1.0 - hint} if double else {}
+    return _wrapped(module, seed, "ControlNetSD35", compression_ratio=1, latent_format=_latents("SD3"), **how)
 
 
 def _flux_module(**changes: Any) -> Any:
@@ -346,6 +367,16 @@ def t2i_net(seed: int = 30, *, xl: bool = False, light: bool = False) -> Any:
     return comfy.controlnet.T2IAdapter(_fill(module, seed), module.input_channels, 8, "nearest-exact")
 
 
+def cascade_net(seed: int = 31) -> Any:
+    """The published nets' EfficientNet whole (20 million weights: its class has no smaller one) and narrow heads."""
+    import comfy.controlnet
+    import comfy.ldm.cascade.controlnet
+
+    width = CASCADE_SHAPE["c_hidden"][0]
+    module = comfy.ldm.cascade.controlnet.ControlNet(c_proj=width, proj_blocks=CASCADE_PLACES)
+    return comfy.controlnet.T2IAdapter(_fill(module, seed), module.input_channels, 32, "bilinear")
+
+
 BASES: dict[str, Callable[[], Base]] = {
     "sd2": sd2,
     "sdxl": sdxl,
@@ -354,6 +385,7 @@ BASES: dict[str, Callable[[], Base]] = {
     "chroma": chroma,
     "qwen": qwen,
     "hunyuan_dit": hunyuan_dit,
+    "cascade": cascade,
 }
 # family → the base that it acts on, and its net
 NETS: dict[str, tuple[str, Callable[[], Any]]] = {
@@ -364,6 +396,7 @@ NETS: dict[str, tuple[str, Callable[[], Any]]] = {
     "SD3": ("sd3", sd3_net),
     "SD3 inpainting": ("sd3", lambda: sd3_net(channels=17)),
     "SD3.5": ("sd3", sd35_net),
+    "SD3.5 depth": ("sd3", lambda: sd35_net(double=True)),
     "XLabs": ("flux", xlabs_net),
     "MistoLine": ("flux", mistoline_net),
     "InstantX": ("flux", instantx_net),
@@ -374,4 +407,5 @@ NETS: dict[str, tuple[str, Callable[[], Any]]] = {
     "Qwen-Image inpainting": ("qwen", lambda: qwen_net(mask=True)),
     "Qwen-Image Fun": ("qwen", qwen_fun_net),
     "HunyuanDiT": ("hunyuan_dit", hunyuan_net),
+    "Stable Cascade": ("cascade", cascade_net),
 }

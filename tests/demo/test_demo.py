@@ -26,10 +26,10 @@ def words(to: Path, *more: str) -> list[str]:
 
 
 def test_headless_writes_both_hints_and_the_image(tmp_path):
-    ended = subprocess.run(words(tmp_path, "--headless"), capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(words(tmp_path, "--headless"), capture_output=True, text=True, timeout=900)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     written = {file.stem: Image.open(file).size for file in (tmp_path / "output").iterdir()}
-    assert written == dict.fromkeys(("canny-edge", "user-scribble", "save-image"), (512, 512))
+    assert written == dict.fromkeys(("canny-edge", "xdog-scribble", "save-image"), (512, 512))
     assert "] KSampler" in ended.stdout
     assert "KSampler: 20 of 20" in ended.stdout
 
@@ -47,10 +47,12 @@ ENDINGS = {
 def test_ending_it_leaves_nothing_running(tmp_path, how, when, sent, returns):
     with subprocess.Popen(words(tmp_path, how), stdout=subprocess.PIPE, text=True) as demo:
         assert any(when in line for line in demo.stdout), f"the demo never said {when!r}"
-        time.sleep(0.3)
-        assert running_on(tmp_path), "the demo ended before it was told to"
+        ends = time.monotonic() + 60
+        while len(running_on(tmp_path)) < 2 and time.monotonic() < ends:  # the demo, and the host that it starts
+            time.sleep(0.05)
+        assert demo.poll() is None, "the demo ended before it was told to"
         demo.send_signal(sent)
-        demo.communicate(timeout=30)
+        demo.communicate(timeout=120)
     assert demo.returncode == returns
     assert running_on(tmp_path) == []
 
@@ -59,7 +61,7 @@ def test_page_mode_prints_an_address_that_answers(tmp_path):
     with subprocess.Popen(words(tmp_path, "--no-browser"), stdout=subprocess.PIPE, text=True) as demo:
         try:
             address = next(line.split()[-1] for line in demo.stdout if "the example workflow:" in line)
-            assert b"ComfyUI" in urllib.request.urlopen(address, timeout=30).read()
+            assert b"ComfyUI" in urllib.request.urlopen(address, timeout=120).read()
         finally:
             demo.terminate()
 

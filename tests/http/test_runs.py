@@ -72,9 +72,9 @@ def test_people_of_a_file_are_drawn_without_weights(running, object_info):
 def test_hints_are_shown_in_their_nodes(running, example):
     prompt = example("two_control_stack")
     prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = 150  # a cached node shows nothing anew
-    prompt[node_of(prompt, "ControlStackScribble")]["inputs"]["threshold"] = 120
+    prompt[node_of(prompt, "ControlStackXDoG")]["inputs"]["threshold"] = 40
     result = running.run(prompt)
-    for kind in ("ControlStackCanny", "ControlStackScribble"):
+    for kind in ("ControlStackCanny", "ControlStackXDoG"):
         hint = pixels(running, result, prompt, kind)
         assert hint.shape == (512, 512, 3)
         assert set(np.unique(hint)) == {0, 255}

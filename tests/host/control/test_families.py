@@ -75,7 +75,8 @@ def ours(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None, mo
     image = hint() if image is None else image
     if getattr(net, "concat_mask", False):  # the host would take an inpainting net without a mask: nothing is painted
         more.setdefault("inpaint_mask", image.new_zeros(image.shape[1:3]))
-    stack = Add.execute(net, image, strength, start, end, mode, "crop", schedule, layers, **more)[0]
+    fit = more.pop("fit", "crop")
+    stack = Add.execute(net, image, strength, start, end, mode, fit, schedule, layers, **more)[0]
     positive, negative = chain or plain(base)
     out = Apply.execute(positive, stack, negative, vae=base.vae, model=base.patcher)
     return out[0], out[1]
@@ -114,7 +115,7 @@ def test_no_strength_or_no_interval_is_no_control(family):
         assert without.equal(sample(base, ours(base, net, **how)))
 
 
-@every("T2I-Adapter XL", "SD3", "XLabs", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT")
+@every("T2I-Adapter XL", "SD3", "XLabs", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT", "Stable Cascade")
 def test_range_and_schedule_are_the_hosts_range_and_strength(family):
     base, net = family
     ranged = {"start": 0.2, "end": 0.7}
@@ -123,7 +124,7 @@ def test_range_and_schedule_are_the_hosts_range_and_strength(family):
     assert half.equal(sample(base, host(base, net, strength=0.4)))
 
 
-@every("SDXL", "SD3", "SD3.5", "InstantX", "Qwen-Image", "HunyuanDiT")
+@every("SDXL", "SD3", "SD3.5", "InstantX", "Qwen-Image", "HunyuanDiT", "Stable Cascade")
 @pytest.mark.parametrize("order", ["ours-ours", "host-ours", "ours-host"])
 def test_chains_of_one_family_mixed_with_the_hosts_nodes(family, order):
     base, net = family
@@ -135,7 +136,18 @@ def test_chains_of_one_family_mixed_with_the_hosts_nodes(family, order):
     assert sample(base, theirs).equal(sample(base, mixed))
 
 
-@every("SDXL", "T2I-Adapter XL", "SD3", "SD3.5", "InstantX", "XLabs", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT")
+@every(
+    "SDXL",
+    "T2I-Adapter XL",
+    "SD3",
+    "SD3.5",
+    "InstantX",
+    "XLabs",
+    "Qwen-Image",
+    "Qwen-Image Fun",
+    "HunyuanDiT",
+    "Stable Cascade",
+)
 def test_cond_only_acts_on_the_positive_prompt_alone(family):
     """The host's way to it: control on the positive alone, lent to nobody, at twice the model's calls."""
     import nodes
@@ -149,7 +161,7 @@ def test_cond_only_acts_on_the_positive_prompt_alone(family):
     assert not mine.allclose(sample(base, host(base, net, hint(0, 2)), batch=2), rtol=1e-3)
 
 
-@every("T2I-Adapter XL", "SD3", "InstantX", "Qwen-Image")
+@every("T2I-Adapter XL", "SD3", "InstantX", "Qwen-Image", "Stable Cascade")
 def test_hints_of_each_picture_in_a_batch(family):
     base, net = family
     images = hint(3, 3)
@@ -213,6 +225,7 @@ MODEL_NAMES = {
     "chroma": "Chroma",
     "qwen": "Qwen-Image",
     "hunyuan_dit": "HunyuanDiT",
+    "cascade": "Stable Cascade",
 }
 
 
@@ -223,3 +236,40 @@ def test_a_missing_vae_is_said_before_sampling(family):
     base, net = family
     with pytest.raises(ValueError, match="connect the model's VAE to Apply Control Stack"):
         ours(replace(base, vae=None), net)
+
+
+UNET_ONLY = {
+    "mode prompt": {"mode": "prompt"},
+    "mode control": {"mode": "control"},
+    "layers": {"layers": "soft 0.8"},
+    "effect_mask": {"effect_mask": True},
+}
+NEVER_HERE = {
+    "inpaint_mask": ({"inpaint_mask": True}, "takes no inpaint_mask"),
+    "union_type": ({"union_type": "depth"}, "is no union ControlNet: leave union_type at 'auto'"),
+    "region": ({"fit": "region"}, "the positive prompt carries no area"),
+}
+
+
+@every()
+def test_what_a_family_cannot_do_is_said_before_sampling(family):
+    """By Apply Control Stack, so before a step is made. Nets for UNets take all but a mask that has no use there."""
+    import torch
+
+    from pack.control.adapter import BLOCKS, shape_of
+
+    base, net = family
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :, :32] = 1.0
+    for more in UNET_ONLY.values():
+        given = {key: mask if value is True else value for key, value in more.items()}
+        if shape_of(net):
+            ours(base, net, **given)
+            continue
+        with pytest.raises(ValueError, match=r"built for .* SD2 and SDXL only. Use mode 'balanced' or 'cond_only'"):
+            ours(base, net, **given)
+    for asked, (more, said) in NEVER_HERE.items():
+        if asked == "inpaint_mask" and (shape_of(net) == BLOCKS or getattr(net, "concat_mask", False)):
+            continue
+        with pytest.raises(ValueError, match=said):
+            ours(base, net, **{key: mask if value is True else value for key, value in more.items()})

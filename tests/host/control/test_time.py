@@ -246,3 +246,18 @@ def test_a_window_over_video_frames_is_not_over_rows(world, own):
 
     for a, b in zip(own(many(world), window=Window()), own(many(world)), strict=True):
         assert a.equal(b)
+
+
+def test_a_sampler_that_does_not_tell_its_steps_is_refused_at_its_first_call(world):
+    """Also where the range begins later: the sentence comes before the first step, not in the middle of a run."""
+    import torch
+
+    unit = {"net": world.nets[0], "image": world.hint(), "start_percent": 0.5, "schedule": "0s:1, 2s:0"}
+    control = world.ours([unit])[0][0][1]["control"]
+    control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
+    first = (torch.zeros(2, 4, 8, 8), torch.tensor([14.0, 14.0]), {}, 2)
+    with pytest.raises(ValueError, match="does not tell its steps; write fractions of sampling instead"):
+        control.get_control(*first, {"cond_or_uncond": [1, 0]})
+    assert (
+        control.get_control(*first, {"cond_or_uncond": [1, 0], "sample_sigmas": torch.tensor([14.0, 7.0, 0.0])}) is None
+    )

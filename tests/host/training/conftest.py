@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+@contextmanager
+def one_thread():
+    """Torch on one thread: threads that wait for each other count as CPU time, and wait for busy cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,7 @@ def folder(host):
     import folder_paths
 
     path = Path(folder_paths.get_folder_paths("controlnet")[0])
+    path.mkdir(parents=True, exist_ok=True)
     before = set(path.iterdir())
     yield path
     for made in set(path.iterdir()) - before:
@@ -124,6 +139,27 @@ def discs(count, size=64):
         targets.append(inside * disc + (1 - inside) * ground)
         hints.append(targets[-1])  # colours too: eight pairs are then told apart by more than a place
     return torch.stack(targets), torch.stack(hints)
+
+
+def as_diffusers(weights, config):
+    """A net's weights under the keys that diffusers writes, for the UNet that the host describes by `config`."""
+    import comfy.utils
+
+    names = comfy.utils.unet_to_diffusers(config)
+    renamed = {there: weights[here] for there, here in names.items() if here in weights}
+    zero_convolutions = sum(key.startswith("zero_convs") for key in weights) // 2
+    for part in ("weight", "bias"):
+        renamed |= {
+            f"controlnet_down_blocks.{i}.{part}": weights[f"zero_convs.{i}.0.{part}"] for i in range(zero_convolutions)
+        }
+        renamed[f"controlnet_mid_block.{part}"] = weights[f"middle_block_out.0.{part}"]
+        hint = ["conv_in", *(f"blocks.{i}" for i in range(6)), "conv_out"]
+        renamed |= {
+            f"controlnet_cond_embedding.{name}.{part}": weights[f"input_hint_block.{2 * i}.{part}"]
+            for i, name in enumerate(hint)
+        }
+    assert len(renamed) == len(weights)
+    return renamed
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import zlib
 
 import pytest
 import torch
 
-from .conftest import discs
+from .conftest import as_diffusers, discs
 
 
 def zero(key):
@@ -50,11 +51,24 @@ def test_a_new_net_does_nothing(studio):
     assert ours.equal(base)
 
 
+PUBLISHED = (  # keys of diffusers' nets for SD1.5, one of each kind
+    "conv_in.weight",
+    "time_embedding.linear_2.bias",
+    "down_blocks.0.downsamplers.0.conv.weight",
+    "down_blocks.2.attentions.1.transformer_blocks.0.attn2.to_k.weight",
+    "down_blocks.3.resnets.1.time_emb_proj.weight",
+    "mid_block.attentions.0.proj_out.weight",
+    "controlnet_cond_embedding.blocks.5.bias",
+    "controlnet_cond_embedding.conv_out.weight",
+    "controlnet_down_blocks.11.weight",
+    "controlnet_mid_block.bias",
+)
+
+
 @pytest.mark.slow
 def test_a_new_net_does_nothing_at_full_size(host):
     """SD1.5's own shapes; and the same net in diffusers' layout comes through the host's loader into training."""
     import comfy.controlnet
-    import comfy.utils
 
     from pack.training import nets
     from workbench import tiny
@@ -68,20 +82,33 @@ def test_a_new_net_does_nothing_at_full_size(host):
     assert ours.equal(base)
     del net, base, theirs, ours
     gc.collect()
-    names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
-    elsewhere = {there: weights[here] for there, here in names.items() if here in weights}
-    for part in ("weight", "bias"):
-        elsewhere |= {f"controlnet_down_blocks.{i}.{part}": weights[f"zero_convs.{i}.0.{part}"] for i in range(12)}
-        elsewhere[f"controlnet_mid_block.{part}"] = weights[f"middle_block_out.0.{part}"]
-        hint = ["conv_in", *(f"blocks.{i}" for i in range(6)), "conv_out"]
-        elsewhere |= {
-            f"controlnet_cond_embedding.{name}.{part}": weights[f"input_hint_block.{2 * i}.{part}"]
-            for i, name in enumerate(hint)
-        }
-    assert len(elsewhere) == len(weights)
-    loaded = comfy.controlnet.load_controlnet_state_dict(dict(elsewhere))
+    elsewhere = as_diffusers(weights, model.model.model_config.unet_config)
+    assert not [key for key in PUBLISHED if key not in elsewhere]
+    loaded = comfy.controlnet.load_controlnet_state_dict(elsewhere)
     taken = nets.weights_of(loaded, model)
     assert all(taken[key].equal(value) for key, value in weights.items())
+    del loaded, elsewhere, weights
+    goes_on_from(model, taken)
+
+
+def goes_on_from(model, weights):
+    """A step at 64 pixels moves the zero convolutions of a new net and nothing else. Empties `weights`: memory."""
+    from pack.training import loop, nets
+    from pack.training.cache import Encoded, Text
+
+    text = Text(torch.randn(1, 77, 768))
+    data = Encoded(torch.randn(1, 4, 8, 8), (text,), (0,), text, lambda _: torch.rand(64, 64, 3))
+    cpu = torch.device("cpu")
+    settings = loop.Settings(steps=1, batch_size=1, precision="fp32", learning_rate=1e-4, weight_decay=0.0)
+    before = {key: zlib.crc32(value.numpy()) for key, value in weights.items()}
+    net = nets.trainable(weights, model, cpu)
+    weights.clear()
+    base = nets.frozen_base(model, cpu, torch.float32)
+    trainer = loop.Trainer(base, net, model.model.model_sampling, data, settings, cpu)
+    trainer.advance()
+    moved = {k for k, v in net.state_dict().items() if zlib.crc32(v.detach().numpy()) != before[k]}
+    assert moved == {key for key in before if zero(key)}
+    trainer.close()
 
 
 def test_the_copy_is_the_base(studio):

@@ -1,0 +1,124 @@
+"""A net in diffusers' layout: loaded, trained on, saved, and read by the host's own loader.
+
+At the full size it is test_zero_convolution that takes one up and trains it.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from .conftest import as_diffusers, discs
+
+pytestmark = pytest.mark.slow  # --quick leaves this file out
+
+
+@pytest.fixture
+def tiny_in_diffusers(host, monkeypatch):
+    """The host knows diffusers' nets by a table of shapes; the tiny one stands there too. The mapping is its own."""
+    import comfy.model_detection
+
+    from workbench.tiny_family import family
+
+    real = comfy.model_detection.unet_config_from_diffusers_unet
+    tiny = {**family.TINY, **family.TINY_HEADS, "use_temporal_attention": False, "use_temporal_resblock": False}
+
+    def known(state_dict, dtype=None):
+        return dict(tiny) if state_dict["conv_in.weight"].shape[0] == 32 else real(state_dict, dtype)
+
+    monkeypatch.setattr(comfy.model_detection, "unet_config_from_diffusers_unet", known)
+
+
+def load(name):
+    import folder_paths
+
+    from pack.nodes.load import Load
+
+    folder_paths.filename_list_cache.clear()
+    with torch.inference_mode():
+        return Load.execute(name)[0]
+
+
+def loaded_by_the_host(name):
+    import folder_paths
+
+    import nodes
+
+    folder_paths.filename_list_cache.clear()
+    with torch.inference_mode():
+        return nodes.ControlNetLoader().load_controlnet(name)[0]
+
+
+def save(net, name):
+    from pack.nodes.training import Save
+
+    with torch.inference_mode():
+        Save.execute(net, name, "fp32")
+
+
+def is_zero_convolution(key):
+    return key.startswith(("zero_convs", "middle_block_out"))
+
+
+def matrices(weights):
+    """Names of what is more than a vector. A bias before a normalisation may stand still: nothing depends on it."""
+    return {key for key, value in weights.items() if value.ndim > 1}
+
+
+def put(folder, name, weights, config):
+    own = {key: value.clone().contiguous() for key, value in as_diffusers(weights, config).items()}
+    save_file(own, folder / name)
+    return name
+
+
+@pytest.mark.usefixtures("tiny_in_diffusers")
+def test_a_net_in_diffusers_layout_goes_on(studio, folder):
+    """Taken up as it is, each of its weights moved by a step's length, saved in the ldm layout, read by the host."""
+    from pack.control.adapter import source_of
+    from workbench.tiny_family import family
+
+    config = studio.model.model.model_config.unet_config
+    published = family.controlnet(31).state_dict()
+    net = load(put(folder, "published.safetensors", published, config))
+    assert source_of(net).name == "published.safetensors"
+    assert source_of(net).identity.family == "ControlNet (diffusers)"
+    start = {key: value.clone() for key, value in net.control_model.state_dict().items()}
+    assert start.keys() == published.keys()
+    assert all(value.equal(published[key]) for key, value in start.items())
+    base = {key: value.clone() for key, value in studio.model.model.diffusion_model.state_dict().items()}
+
+    trained = studio.train(net, studio.dataset(*discs(2)), steps=2, learning_rate=1e-4)[0]
+    moved = {k: float((v - start[k]).abs().max()) for k, v in trained.control_model.state_dict().items()}
+    assert {key for key in matrices(start) if moved[key] == 0} == set()
+    assert max(moved.values()) < 3e-4  # two of Adam's steps
+    assert all(value.equal(start[key]) for key, value in net.control_model.state_dict().items())
+    assert all(value.equal(base[key]) for key, value in studio.model.model.diffusion_model.state_dict().items())
+
+    save(trained, "taught on")
+    again = loaded_by_the_host("taught on.safetensors")
+    before, ours, theirs = (studio.residuals(each) for each in (net, trained, again))
+    assert all(a.equal(b) for a, b in zip(ours, theirs, strict=True))
+    assert not any(a.equal(b) for a, b in zip(before, theirs, strict=True))
+
+
+@pytest.mark.usefixtures("tiny_in_diffusers")
+def test_a_new_net_in_diffusers_layout_begins_at_its_zero_convolutions(studio, folder):
+    created = {key: value.clone() for key, value in studio.create().control_model.state_dict().items()}
+    net = load(put(folder, "new.safetensors", created, studio.model.model.model_config.unet_config))
+    assert not any(residual.any() for residual in studio.residuals(net))
+    trained = studio.train(net, studio.dataset(*discs(2)), steps=1)[0].control_model.state_dict()
+    moved = {key for key, value in trained.items() if not value.equal(created[key])}
+    assert moved == {key for key in created if is_zero_convolution(key)}
+
+
+@pytest.mark.usefixtures("tiny_in_diffusers")
+def test_a_gap_in_diffusers_layout_is_said(studio, folder):
+    """The host would fill it with whatever the memory holds, and log a line."""
+    from workbench.tiny_family import family
+
+    put(folder, "gap.safetensors", family.controlnet(31).state_dict(), studio.model.model.model_config.unet_config)
+    found = load_file(folder / "gap.safetensors")
+    save_file({k: v for k, v in found.items() if k != "mid_block.resnets.1.conv2.weight"}, folder / "gap.safetensors")
+    with pytest.raises(ValueError, match=r"gap.safetensors .* lacks 1 of its weights"):
+        load("gap.safetensors")
