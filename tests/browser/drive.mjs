@@ -25,6 +25,10 @@ export async function openPage(browser, { query = "", viewport = { width: 2000, 
   await page.goto(ask.address + query);
   await page.waitForFunction(() => window.app?.extensionManager && window.app?.graph
     && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100, null, { timeout: 90_000 });
+  // The page then opens a workflow by itself: one that is loaded before that would be replaced by it.
+  await until(page, () => window.app.extensionManager.workflow?.activeWorkflow);
+  await atRest(page, () => page.evaluate(() => [window.app.extensionManager.workflow?.activeWorkflow?.path,
+    (window.app.graph.nodes ?? window.app.graph._nodes).map((node) => node.id)]), { calmMs: 500 });
   return { page, errors };
 }
 

@@ -1,6 +1,7 @@
 // Opens workflows in the host's own page, as a user would, and prints what became of them as JSON.
 // node page.mjs ASK.json, with {"playwright": DIR, "chromium": FILE, "address": URL, "vue": false,
 //   "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": NAME or "",
+//   "pictured": [NAME, ...],
 //   "portrait": true to run each workflow and picture the graph alone, with its hints}
 import { join } from "node:path";
 import { ask, atRest, frames, launch, load, openPage, post, settle, until } from "./drive.mjs";
@@ -11,6 +12,7 @@ const look = (page) => page.evaluate(async () => {
   const lacking = (node) => !(node.type in window.LiteGraph.registered_node_types);
   return {
     missing: nodes.filter((node) => lacking(node) && !node.isVirtualNode).map((node) => node.type),
+    red: nodes.filter((node) => node.has_errors).map((node) => node.title),
     vue: Boolean(window.LiteGraph.vueNodesMode),
     prompt: (await window.app.graphToPrompt()).output,
     saved: window.app.graph.serialize(),
@@ -77,7 +79,7 @@ try {
       await run(page);
     }
     found[name] = { ...(await look(page)), errors: errors.splice(0) };
-    await picture(page, name);
+    if (ask.portrait || ask.pictured?.includes(name)) await picture(page, name);
   }
   await page.close();
   if (ask.template) {
