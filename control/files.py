@@ -29,6 +29,7 @@ class Header:
 
 
 def is_safetensors(path: Path) -> bool:
+    """By its name, as the host decides."""
     return path.suffix.lower() in (".safetensors", ".sft")
 
 

@@ -68,6 +68,7 @@ def address(weights: Weights) -> str:
 
 
 def sha256_of(path: Path) -> str:
+    """In hexadecimal, read in blocks: the file may be larger than memory."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
