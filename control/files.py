@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +76,7 @@ def _not_safetensors(start: bytes, size: int) -> str:
 
 
 @contextmanager
-def tensors_alone(path: Path) -> Iterator[None]:
+def tensors_alone(path: Path) -> Generator[None]:
     """Around the reading of a pickle with weights_only: raises FileError for code, damage, or a file that is none."""
     try:
         yield
