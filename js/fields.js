@@ -45,6 +45,7 @@ function added(host, node, name, makeField, nets, text) {
   let widget = null, soon = 0;
   const field = makeField({
     label: () => widget?.label ?? name,
+    say: host.say,
     changed: () => widget?.callback?.(field.text),
     settled: ({ soon: isSoon = false } = {}) => {
       clearTimeout(soon);

@@ -1,5 +1,7 @@
 // The one place that knows the host's page: graph, widgets, undo, settings, requests. Everything else is given this.
 
+import { wordsOf } from "./lib/words.js";
+
 export class Host {
   constructor(app, api) {
     this.app = app;
@@ -18,10 +20,25 @@ export class Host {
     return this.manager?.setting?.get(id);
   }
 
+  // What we say, in the page's language: (key, values) → text.
+  get say() {
+    return wordsOf(this.setting("Comfy.Locale"));
+  }
+
   // Every node of every subgraph.
   nodes() {
     const graphs = [this.graph, ...(this.graph?.subgraphs?.values() ?? [])];
     return graphs.flatMap((graph) => graph?.nodes ?? graph?._nodes ?? []);
+  }
+
+  // The node of an execution id: "7", or "2:7" for node 7 of the subgraph that node 2 is; null where there is none.
+  nodeOf(id) {
+    let graph = this.graph, node = null;
+    for (const part of String(id ?? "").split(":")) {
+      node = (graph?.nodes ?? graph?._nodes ?? []).find((one) => String(one.id) === part) ?? null;
+      graph = node?.subgraph;
+    }
+    return node;
   }
 
   comfyClass(node) {

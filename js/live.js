@@ -110,7 +110,7 @@ export class Live {
   picture(node) {
     const there = node.widgets?.find((widget) => widget.name === WIDGET);
     if (there) return there.controlstack;
-    const compare = new Compare({ forward: (element) => this.host.forward(element) });
+    const compare = new Compare({ say: this.host.say, forward: (element) => this.host.forward(element) });
     this.host.addPicture(node, WIDGET, compare.element, HEIGHT_PX).controlstack = compare;
     chain(node, "onRemoved", () => compare.destroy());
     return compare;
@@ -121,7 +121,7 @@ export class Live {
     if (!this.isOurs(node)) return [];
     const there = node.widgets?.find((widget) => widget.name === WIDGET);
     const id = String(node.id);
-    const content = there ? "Hide the comparison" : "Compare with the source";
+    const content = this.host.say(there ? "hide" : "compare");
     return [{ content, callback: () => {
       if (there) {
         this.compared.delete(id);
@@ -137,7 +137,7 @@ export class Live {
   restore(node) {
     if (!this.compared.has(String(node.id)) || !this.isOurs(node)) return;
     const images = this.host.app.nodeOutputs?.[node.id]?.images;
-    this.show(node, { hint: images?.[0] ? this.host.view(images[0]) : "", said: images?.[0] ? "" : "run it once to see the hint" });
+    this.show(node, { hint: images?.[0] ? this.host.view(images[0]) : "", said: images?.[0] ? "" : this.host.say("runOnce") });
   }
 }
 

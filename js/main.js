@@ -6,11 +6,13 @@ import { FIELDS, fieldWidgets, redrawFields } from "./fields.js";
 import { Host } from "./host.js";
 import { LIVE, Live } from "./live.js";
 import { FILTER, Nets } from "./nets.js";
+import { Remarks } from "./remarks.js";
 
 const host = new Host(app, api);
 const nets = new Nets(host, redrawFields);
 const live = new Live(host);
 const told = new Set();
+new Remarks(host);
 
 document.head.append(Object.assign(document.createElement("link"), {
   rel: "stylesheet", href: new URL("./style.css", import.meta.url).href,

@@ -64,7 +64,7 @@ export class Nets {
     const ours = isOn ? offered(whole, table, widget.value) : whole;
     this.lists.set(widget, { whole, ours });
     widget.options.values = ours;
-    widget.options.getOptionLabel = (name) => label(String(name ?? widget.value ?? ""), table);
+    widget.options.getOptionLabel = (name) => label(String(name ?? widget.value ?? ""), table, this.host.say);
     this.host.redraw();
   }
 }

@@ -14,7 +14,7 @@ from comfy_api.latest import io
 from ..preprocessors import skeleton
 from ..preprocessors.keypoints import SEEN_SCORE, KeypointError, dumps, encode, loads, parse
 from ..preprocessors.tracks import steady
-from .runtime import preview, progress
+from .runtime import preview, progress, say
 from .schema import schema
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
@@ -141,7 +141,8 @@ class ControlStackSavePose(io.ComfyNode):
         root = Path(folder_paths.get_output_directory())
         path = written(root, filename_prefix, text)
         name = path.relative_to(root.resolve()).as_posix()
-        return io.NodeOutput(name + OUTPUT, ui={"text": [f"{name} in the output folder"]})
+        say(told := f"{name} in the output folder")
+        return io.NodeOutput(name + OUTPUT, ui={"text": [told]})
 
 
 class ControlStackLoadPose(io.ComfyNode):

@@ -192,7 +192,7 @@ def as_stack(stack: Any) -> Stack:
         return stack
     if stack is None:
         return Stack()
-    if not isinstance(stack, Sequence) or not all(len(row) == 5 for row in stack):
+    if not isinstance(stack, Sequence) or not all(isinstance(row, Sequence) and len(row) == 5 for row in stack):
         raise ValueError(
             "stack: expected a CONTROL_STACK, or a CONTROL_NET_STACK of (control_net, image, strength, start, end), "
             f"found {type(stack).__name__}"

@@ -24,7 +24,9 @@ sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
 ABOUT = """\
 Makes a Python environment (once), then runs ruff, pyright, the unit tests, the JavaScript tests, and, on every ComfyUI
 found (COMFYUI_DIR, else comfy-cli's workspace and its siblings ComfyUI-*), the host tests in process and over HTTP; on
-the newest one also the tests in its page, where Chromium and node are here."""
+the newest one also the tests in its page, and on the others the example workflows in theirs, where Chromium and node
+are here."""
+TEMPLATES = "browser/test_page.py"
 PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
 
 
@@ -96,6 +98,8 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
     for host in [] if quick else found[:1]:
         yield Group(f"the demo, ComfyUI {host.version}", _pytest("demo", quick), "pytest", host)
         yield Group(f"tests in the page, ComfyUI {host.version}", _pytest("browser", quick), "pytest", host)
+    for host in [] if quick else found[1:]:
+        yield Group(f"templates in the page, ComfyUI {host.version}", _pytest(TEMPLATES, quick), "pytest", host)
 
 
 def _pytest(folder: str, quick: bool) -> tuple[str, ...]:

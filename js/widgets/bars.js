@@ -35,7 +35,6 @@ class BarsView {
     this.corner = svg("text", { class: "axis", x: 2, y: 9 });
     this.plot = svg("svg", {
       class: "controlstack-plot", height: HEIGHT_PX, role: "group",
-      "aria-label": `${this.services.label()}: a weight for each block, from input to middle. Arrows change it.`,
     }, this.grid, this.bars, this.corner, this.slots);
     const paint = everyFrame((event) => this.paint(event));
     const on = {
@@ -50,12 +49,13 @@ class BarsView {
   }
 
   buildNumbers() {
+    const { say } = this.services;
     const settle = () => this.services.settled();
     this.weight = element("input", { type: "number", min: 0, max: HIGHEST, step: 0.01,
-      attributes: { "aria-label": "weight of the block" },
+      attributes: { "aria-label": say("weightOf") },
       on: { input: () => this.weight.value !== "" && this.set(this.chosen, this.weight.valueAsNumber), change: settle } });
     this.which = element("span");
-    const presets = chooser("preset", PRESETS, (text) => { this.field.edit(text); settle(); });
+    const presets = chooser(say("preset"), PRESETS.map(([name, text]) => [name, text, say(name)]), (text) => { this.field.edit(text); settle(); });
     this.row = element("div", { className: "controlstack-row" }, presets, element("label", {}, this.which, this.weight));
   }
 
@@ -89,6 +89,8 @@ class BarsView {
 
   draw() {
     const { values, top } = this;
+    const { say } = this.services;
+    setAttributes(this.plot, { "aria-label": say("blocks", { field: this.services.label() }) });
     this.chosen = clamp(this.chosen, 0, values.length - 1);
     const pitch = (this.width - 2 * MARGIN_PX) / values.length;
     const tall = HEIGHT_PX - 2 * MARGIN_PX;
@@ -101,7 +103,7 @@ class BarsView {
       setAttributes(bars[i], { class: i === this.chosen ? "bar chosen" : "bar", x: x + 1, width: Math.max(1, pitch - 2),
         y: HEIGHT_PX - MARGIN_PX - high, height: high, opacity: this.good ? 1 : 0.2 });
       setAttributes(slots[i], { x, width: pitch, y: MARGIN_PX - 4, height: tall + 8, "aria-valuenow": round(value),
-        "aria-label": nameOf(i, values.length), "aria-valuetext": `weight ${round(value)}` });
+        "aria-label": this.nameOf(i, values.length), "aria-valuetext": say("weight", { weight: round(value) }) });
     });
     const rows = [0, 0.5, 1].map((part) => HEIGHT_PX - MARGIN_PX - part * tall);
     setAttributes(this.grid, { d: rows.map((y) => `M${MARGIN_PX},${y}H${this.width - MARGIN_PX}`).join("") });
@@ -109,9 +111,14 @@ class BarsView {
     this.drawNumbers(values);
   }
 
+  nameOf(index, count) {
+    const { say } = this.services;
+    return index === count - 1 ? say("middle") : say("block", { number: index + 1, count });
+  }
+
   drawNumbers(values) {
     this.weight.disabled = !this.good;
-    this.which.textContent = nameOf(this.chosen, values.length);
+    this.which.textContent = this.nameOf(this.chosen, values.length);
     const shown = round(values[this.chosen]);
     if (document.activeElement !== this.weight || this.weight.valueAsNumber !== shown) this.weight.value = shown;
   }
@@ -174,5 +181,3 @@ class BarsView {
     this.services.settled({ soon: true });
   }
 }
-
-const nameOf = (index, count) => (index === count - 1 ? "middle block" : `block ${index + 1} of ${count}`);

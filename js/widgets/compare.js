@@ -5,17 +5,18 @@ import { element } from "./dom.js";
 export const HEIGHT_PX = 220;
 
 export class Compare {
-  constructor({ forward }) {
-    this.source = element("img", { alt: "source", draggable: false });
-    this.hint = element("img", { alt: "hint", draggable: false });
+  constructor({ say, forward }) {
+    this.say = say;
+    this.source = element("img", { alt: say("source"), draggable: false });
+    this.hint = element("img", { alt: say("hint"), draggable: false });
     this.divider = element("div", { className: "divider" });
     this.said = element("p");
     this.slider = element("input", {
-      type: "range", min: 0, max: 100, value: 50, attributes: { "aria-label": "divider between source and hint" },
+      type: "range", min: 0, max: 100, value: 50, attributes: { "aria-label": say("divider") },
       on: { input: () => this.divide() },
     });
     this.element = element("div", {
-      className: "controlstack-compare", attributes: { role: "group", "aria-label": "source and hint" },
+      className: "controlstack-compare", attributes: { role: "group", "aria-label": say("both") },
     }, this.source, this.hint, this.divider, this.said, this.slider);
     this.element.style.minHeight = `${HEIGHT_PX}px`;
     for (const name of ["pointerdown", "pointermove", "pointerup", "mousedown"]) {
@@ -31,7 +32,7 @@ export class Compare {
     const percent = Number(this.slider.value);
     this.hint.style.clipPath = `inset(0 0 0 ${percent}%)`;
     this.divider.style.left = `calc(${percent}% - 1px)`;
-    this.slider.setAttribute("aria-valuetext", `${percent} % source`);
+    this.slider.setAttribute("aria-valuetext", this.say("share", { percent }));
   }
 
   show({ source, hint, said }) {

@@ -34,7 +34,6 @@ class CurveView {
     this.axes = ["middle", "start"].map((anchor) => svg("text", { class: "axis", "text-anchor": anchor }));
     this.plot = svg("svg", {
       class: "controlstack-plot", height: HEIGHT_PX, role: "group",
-      "aria-label": `${this.services.label()}: points of the curve. Arrows move a point, Insert adds one, Delete removes it.`,
     }, ...Object.values(this.layers), ...this.axes, this.handles);
     const move = everyFrame((event) => this.drag(event));
     const on = {
@@ -50,26 +49,28 @@ class CurveView {
   }
 
   buildNumbers() {
+    const { say } = this.services;
     const settle = () => this.services.settled();
     const numeric = (title, step, apply) => element("input", {
       type: "number", step, min: 0, attributes: { "aria-label": title },
       on: { input: (event) => event.target.value !== "" && apply(event.target.valueAsNumber), change: settle },
     });
-    this.at = numeric("position of the point", 0.01, (value) => this.place(value, null));
-    this.strength = numeric("strength at the point", 0.01, (value) => this.place(null, value));
-    this.at.title = "fraction of sampling, or sampler step";
-    this.plus = element("button", { type: "button", textContent: "+", title: "add a point", attributes: { "aria-label": "add a point" },
-      on: { click: () => { this.insert(); settle(); } } });
-    this.minus = element("button", { type: "button", textContent: "−", title: "remove the point", attributes: { "aria-label": "remove the point" },
-      on: { click: () => { this.remove(); settle(); } } });
-    this.interpolation = element("select", { attributes: { "aria-label": "between the points" },
+    this.at = numeric(say("position"), 0.01, (value) => this.place(value, null));
+    this.strength = numeric(say("strength"), 0.01, (value) => this.place(null, value));
+    this.at.title = say("positionUnit");
+    const button = (sign, title, act) => element("button", { type: "button", textContent: sign, title,
+      attributes: { "aria-label": title }, on: { click: () => { act(); settle(); } } });
+    this.plus = button("+", say("add"), () => this.insert());
+    this.minus = button("−", say("remove"), () => this.remove());
+    this.interpolation = element("select", { attributes: { "aria-label": say("between") },
       on: { change: () => { this.write({ ...this.read(), interpolation: this.interpolation.value }); settle(); } },
-    }, ...INTERPOLATIONS.map((name) => element("option", { textContent: name, value: name })));
-    const presets = chooser("preset", PRESETS, (text) => { this.chosen = 0; this.field.edit(text); settle(); });
+    }, ...INTERPOLATIONS.map((name) => element("option", { textContent: say(name), value: name })));
+    const named = PRESETS.map(([name, text]) => [name, text, say(name)]);
+    const presets = chooser(say("preset"), named, (text) => { this.chosen = 0; this.field.edit(text); settle(); });
     this.rows = [
       element("div", { className: "controlstack-row" }, presets, this.interpolation),
-      element("div", { className: "controlstack-row" }, element("label", {}, "at", this.at),
-        element("label", {}, "is", this.strength), this.plus, this.minus),
+      element("div", { className: "controlstack-row" }, element("label", {}, say("at"), this.at),
+        element("label", {}, say("is"), this.strength), this.plus, this.minus),
     ];
   }
 
@@ -122,6 +123,7 @@ class CurveView {
     const schedule = this.read();
     const { points } = schedule;
     const { box, top, steps } = this;
+    setAttributes(this.plot, { "aria-label": this.services.say("points", { field: this.services.label() }) });
     this.chosen = geometry.clamp(this.chosen, 0, Math.max(0, points.length - 1));
     const toPixels = (x, strength) => geometry.toPixels(x, strength, box, top);
     const valueAt = this.curve(schedule);
@@ -138,10 +140,11 @@ class CurveView {
 
   drawHandle(handle, point, index, toPixels, steps) {
     const [cx, cy] = toPixels(geometry.fraction(point, steps), point.strength);
-    const where = point.unit === "step" ? `sampler step ${point.at}` : `${geometry.round(point.at * 100)} % of sampling`;
+    const { say } = this.services;
+    const where = point.unit === "step" ? say("samplerStep", { at: point.at }) : say("percent", { at: geometry.round(point.at * 100) });
     setAttributes(handle, {
       cx, cy, class: index === this.chosen ? "point chosen" : "point", "aria-valuenow": point.strength,
-      "aria-label": `point ${index + 1} at ${where}`, "aria-valuetext": `strength ${point.strength} at ${where}`,
+      "aria-label": say("point", { number: index + 1, where }), "aria-valuetext": say("strengthAt", { strength: point.strength, where }),
     });
   }
 
@@ -159,7 +162,7 @@ class CurveView {
     setAttributes(corner, { x: 2, y: 9 });
     corner.textContent = `${top}`;
     setAttributes(middle, { x: box.width / 2, y: box.height - 1 });
-    middle.textContent = steps ? `${steps} steps` : "";
+    middle.textContent = steps ? this.services.say("steps", { count: steps }) : "";
   }
 
   drawNumbers({ points, interpolation }) {

@@ -33,13 +33,13 @@ export function keepChildren(parent, count, make) {
   return [...parent.children];
 }
 
-// A list of choices that stands for an action: it falls back to its title.
+// A list of choices that stands for an action: it falls back to its title. A choice is [name, value, what is shown].
 export function chooser(title, choices, chosen) {
   const select = element("select", {
     attributes: { "aria-label": title },
     on: { change: () => { const picked = choices[select.selectedIndex - 1]; select.selectedIndex = 0; chosen(picked[1]); } },
   }, element("option", { textContent: `${title}…`, value: "" }),
-    ...choices.map(([name]) => element("option", { textContent: name, value: name })));
+    ...choices.map(([name, , shown]) => element("option", { textContent: shown, value: name })));
   return select;
 }
 

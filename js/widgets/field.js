@@ -1,7 +1,7 @@
 // The frame of a text with a picture: a row with the text itself, a small drawing, and a body that opens below it.
 //
 // The text is the only state. A view is {body, draw(), error(text), spark(): path data}; `services` is what the host
-// offers: {label(), changed(), settled(), resized(byPx), setOpen(open), forward(element)}.
+// offers: {label(), say(key, values), changed(), settled(), resized(byPx), setOpen(open), forward(element)}.
 
 import { element, setAttributes, svg } from "./dom.js";
 
@@ -100,11 +100,12 @@ export class Field {
     this.element.style.minHeight = `${this.height}px`;
   }
 
-  name(label) {
-    this.title.textContent = label;
-    setAttributes(this.element, { "aria-label": label });
-    setAttributes(this.input, { "aria-label": `${label}, as text`, placeholder: label });
-    setAttributes(this.disclose, { "aria-label": `${label}: ${this.open ? "hide" : "show"} the picture` });
+  name(field) {
+    const { say } = this.services;
+    this.title.textContent = field;
+    setAttributes(this.element, { "aria-label": field });
+    setAttributes(this.input, { "aria-label": say("asText", { field }), placeholder: field });
+    setAttributes(this.disclose, { "aria-label": say(this.open ? "hidePicture" : "showPicture", { field }) });
   }
 
   copy(event) {

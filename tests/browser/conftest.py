@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import runpy
 import shutil
 import struct
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -25,11 +28,12 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PLAYWRIGHT = "playwright-core@1.65.1"
 NEWEST_PAGE = "1.58.1"
 CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
-FALLBACK_CELLS = ("pinned-classic", "newest-nodes2")
+SOME_CELLS = ("pinned-classic", "newest-nodes2")  # for what opens a page of its own
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-pictures", action="store_true", help="take the templates' pictures anew")
+    told = "take the templates' pictures anew, or those of one template"
+    parser.addoption("--write-pictures", nargs="?", const="*", metavar="NAME", help=told)
 
 
 @pytest.fixture(scope="session")
@@ -59,13 +63,17 @@ def playwright() -> Path:
 @pytest.fixture(scope="session")
 def newest_page() -> Path:
     """The folder of the newest page, for the host's --front-end-root; the host's packages stay as they are."""
-    folder = FOLDER / f"frontend-{NEWEST_PAGE}"
+    return _page(NEWEST_PAGE)
+
+
+def _page(version: str) -> Path:
+    folder = FOLDER / f"frontend-{version}"
     if not (folder / "static" / "index.html").exists():
-        package = f"comfyui-frontend-package=={NEWEST_PAGE}"
+        package = f"comfyui-frontend-package=={version}"
         words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
         ended = subprocess.run(words, capture_output=True, text=True)
         if ended.returncode:
-            pytest.skip(f"pip could not fetch {package}, so the newest page was NOT tested: {ended.stderr[-200:]}")
+            pytest.skip(f"pip could not fetch {package}, so that page was NOT tested: {ended.stderr[-200:]}")
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as files:
             files.extractall(folder / "unpacked")
@@ -75,27 +83,44 @@ def newest_page() -> Path:
     return folder / "static"
 
 
-@pytest.fixture(scope="session")
-def running(tmp_path_factory):
-    """The newest host found, with the page that it pins."""
-    with _running(tmp_path_factory.mktemp("base")) as running:
-        yield running
+def _pinned_page(host: hosts.Host) -> Path | None:
+    """The page that a host asks for; None where it is the one that is installed here, as with the newest host."""
+    asked = re.search(r"^comfyui-frontend-package==(\S+)", (host.path / "requirements.txt").read_text(), re.MULTILINE)
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        if asked is None or asked[1] == metadata.version("comfyui-frontend-package"):
+            return None
+    return _page(asked[1])
 
 
 @pytest.fixture(scope="session")
-def running_newest_page(tmp_path_factory, newest_page):
-    with _running(tmp_path_factory.mktemp("base"), page=newest_page) as running:
-        yield running
-
-
-def _running(base: Path, **more):
+def host() -> hosts.Host:
+    """The newest host found, or the one that COMFYUI_DIR names."""
     if not (found := hosts.find()):
         pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def running(host, tmp_path_factory):
+    """The host with the page that it pins."""
+    with _running(host, tmp_path_factory.mktemp("base"), _pinned_page(host)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def running_newest_page(host, tmp_path_factory, newest_page):
+    with _running(host, tmp_path_factory.mktemp("base"), newest_page) as running:
+        yield running
+
+
+def _running(host: hosts.Host, base: Path, page: Path | None):
     draw = runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"]
     for name in ("example.png", "my_pictures/1.png"):
         draw(base / "input" / name)
+    for file in (ROOT / "example_workflows" / "inputs").iterdir():
+        shutil.copy(file, base / "input" / file.name)
     _write_net(base / "models" / "controlnet" / "other_family.safetensors")
-    return server.running(found[0], base, **more)
+    return server.running(host, base, page=page)
 
 
 def _write_net(file: Path) -> None:
@@ -129,7 +154,10 @@ def drive(chromium, playwright, tmp_path_factory):
 def cells(drive, running, running_newest_page) -> dict[str, dict]:
     """What was found in each cell; the two pages are worked side by side."""
 
-    stack = json.loads((ROOT / "example_workflows" / "two_control_stack.json").read_text(encoding="utf-8"))
+    def example(name: str) -> dict:
+        return json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+
+    graphs = {"stack": example("two_control_stack"), "single": example("single_control")}
     files = sorted((ROOT / "tests" / "fixtures" / "workflows").glob("*.json"))
     saved = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
@@ -137,8 +165,8 @@ def cells(drive, running, running_newest_page) -> dict[str, dict]:
         found = {}
         for renderer in ("classic", "nodes2"):
             cell = f"{page}-{renderer}"
-            ask = {"address": address, "vue": renderer == "nodes2", "cell": cell, "stack": stack, "saved": saved}
-            found[cell] = drive("widgets.mjs", {**ask, "broken": cell in FALLBACK_CELLS})
+            ask = {"address": address, "vue": renderer == "nodes2", "cell": cell, "saved": saved, **graphs}
+            found[cell] = drive("widgets.mjs", {**ask, "more": cell in SOME_CELLS})
         return found
 
     with ThreadPoolExecutor(2) as pool:
@@ -153,6 +181,6 @@ def cell(request, cells) -> dict:
     return cells[request.param]
 
 
-@pytest.fixture(params=FALLBACK_CELLS)
-def fallback_cell(request, cells) -> dict:
+@pytest.fixture(params=SOME_CELLS)
+def one_cell(request, cells) -> dict:
     return cells[request.param]

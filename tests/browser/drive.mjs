@@ -25,10 +25,40 @@ export async function openPage(browser, { query = "", viewport = { width: 2000, 
   await page.goto(ask.address + query);
   await page.waitForFunction(() => window.app?.extensionManager && window.app?.graph
     && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100, null, { timeout: 90_000 });
+  // The page then opens a workflow by itself: one that is loaded before that would be replaced by it.
+  await until(page, () => window.app.extensionManager.workflow?.activeWorkflow);
+  await atRest(page, () => page.evaluate(() => [window.app.extensionManager.workflow?.activeWorkflow?.path,
+    (window.app.graph.nodes ?? window.app.graph._nodes).map((node) => node.id)]), { calmMs: 500 });
   return { page, errors };
 }
 
 export async function settle() {
   await post("/api/settings/Comfy.TutorialCompleted", true);
   await post("/api/settings/Comfy.VueNodes.Enabled", ask.vue);
+}
+
+// After `count` frames: what was asked of the page before is drawn.
+export const frames = (page, count = 2) => page.evaluate((count) => new Promise((done) => {
+  const step = (left) => (left ? requestAnimationFrame(() => step(left - 1)) : setTimeout(done));
+  step(count);
+}), count);
+
+// Until what `read` finds has been the same for `calmMs`: layouts and glides take as long as the machine takes.
+export async function atRest(page, read, { calmMs = 250, timeoutMs = 15_000 } = {}) {
+  const ends = performance.now() + timeoutMs;
+  let last = JSON.stringify(await read()), since = performance.now();
+  while (performance.now() - since < calmMs && performance.now() < ends) {
+    await frames(page);
+    const now = JSON.stringify(await read());
+    if (now !== last) [last, since] = [now, performance.now()];
+  }
+}
+
+// Until `holds` (run in the page) does, or for long enough to say that it never will: the scene then shows what is there.
+export const until = (page, holds, given) => page.waitForFunction(holds, given, { timeout: 20_000, polling: 50 }).catch(() => {});
+
+// Loads a workflow; its nodes are there and have their sizes.
+export async function load(page, workflow) {
+  await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
+  await atRest(page, () => page.evaluate(() => (window.app.graph.nodes ?? window.app.graph._nodes).map((node) => [node.id, ...node.pos, ...node.size])));
 }

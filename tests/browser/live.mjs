@@ -1,6 +1,6 @@
 // Scenes of hints that follow a setting, of the comparison with the source, and of lists of nets. See widgets.mjs.
 import { join } from "node:path";
-import { ask } from "./drive.mjs";
+import { ask, atRest, frames, load, until } from "./drive.mjs";
 
 const SETTING = "ControlStack.LiveHint";
 
@@ -28,7 +28,7 @@ async function hinted(page, type, { empty, between = "" }) {
     app.canvas.ds.offset = [80, 40];
     app.canvas.setDirty(true, true);
   }, { type, empty, between });
-  await page.waitForTimeout(300);
+  await frames(page, 5);
 }
 
 // As the page's own widgets do when they are turned.
@@ -38,6 +38,12 @@ const turn = (page, type, name, value) => page.evaluate(([type, name, value]) =>
   widget.value = value;
   widget.callback?.(value);
 }, [type, name, value]);
+
+// A method of Preprocess (any), with the setting that it brings.
+async function choose(page, method, setting) {
+  await turn(page, "ControlStackPreprocess", "method", method);
+  await until(page, (name) => window.app.graph.nodes.some((node) => node.widgets?.some((widget) => widget.name === name)), `method.${setting}`);
+}
 
 const compare = (page) => page.locator(".controlstack-compare");
 
@@ -57,7 +63,7 @@ async function newHint(page, before) {
   await page.waitForFunction((before) => {
     const image = document.querySelector(".controlstack-compare img[alt=hint]");
     return image?.complete && image.naturalWidth > 0 && image.src !== before;
-  }, before, { timeout: 15_000 });
+  }, before, { timeout: 30_000 });
   return shown(page);
 }
 
@@ -69,7 +75,7 @@ export const scenes = (empty) => ({
     await set(page, SETTING, false);
     await hinted(page, "ControlStackCanny", { empty });
     await turn(page, "ControlStackCanny", "low_threshold", 20);
-    await page.waitForTimeout(700);
+    await page.waitForTimeout(700); // for a hint that comes unasked: nothing here is waited for
     return { compares: await compare(page).count() };
   },
 
@@ -83,7 +89,8 @@ export const scenes = (empty) => ({
     await turn(page, "ControlStackCanny", "high_threshold", 255);
     const few = await newHint(page, many.src);
     const stored = await values(page, "ControlStackCanny");
-    await page.waitForTimeout(300);
+    await until(page, () => [...document.querySelectorAll(".controlstack-compare img")].every((image) => image.complete));
+    await frames(page, 5);
     await page.screenshot({ path: join(ask.pictures, `compare-${ask.cell}.png`), clip: { x: 60, y: 40, width: 900, height: 640 } });
     await set(page, SETTING, false);
     return { many, few, plain, stored };
@@ -100,8 +107,7 @@ export const scenes = (empty) => ({
 
   async compared(page) {
     await hinted(page, "ControlStackPreprocess", { empty });
-    await turn(page, "ControlStackPreprocess", "method", "lineart");
-    await page.waitForTimeout(200);
+    await choose(page, "lineart", "gaussian_sigma");
     await turn(page, "ControlStackPreprocess", "method.gaussian_sigma", 3.5);
     await set(page, SETTING, true);
     await turn(page, "ControlStackPreprocess", "method.intensity_threshold", 21);
@@ -111,6 +117,7 @@ export const scenes = (empty) => ({
       const node = window.app.graph.nodes.find((one) => one.type === "ControlStackPreprocess");
       return [...node.pos, window.app.canvas.ds.scale, ...window.app.canvas.ds.offset];
     });
+    await atRest(page, () => compare(page).boundingBox());
     const before = await place();
     const box = await compare(page).boundingBox();
     const slider = compare(page).locator("input[type=range]");
@@ -122,16 +129,13 @@ export const scenes = (empty) => ({
     await page.keyboard.press("ArrowRight");
     const pressed = Number(await slider.inputValue());
     const after = await place();
-    await turn(page, "ControlStackPreprocess", "method", "canny");
-    await page.waitForTimeout(200);
-    await turn(page, "ControlStackPreprocess", "method", "lineart");
-    await page.waitForTimeout(200);
+    await choose(page, "canny", "low_threshold");
+    await choose(page, "lineart", "gaussian_sigma");
     await turn(page, "ControlStackPreprocess", "method.gaussian_sigma", 3.5);
     await turn(page, "ControlStackPreprocess", "method.intensity_threshold", 21);
     const stored = await values(page, "ControlStackPreprocess");
     const label = await slider.getAttribute("aria-label");
-    await page.evaluate(() => window.app.loadGraphData(JSON.parse(JSON.stringify(window.app.graph.serialize()))));
-    await page.waitForTimeout(400);
+    await load(page, await page.evaluate(() => JSON.parse(JSON.stringify(window.app.graph.serialize()))));
     return { before, after, dragged, pressed, stored, label, again: await values(page, "ControlStackPreprocess") };
   },
 
@@ -145,13 +149,15 @@ export const scenes = (empty) => ({
       entry.callback();
       return entry.content;
     });
+    const many = (count) => until(page, (count) => document.querySelectorAll(".controlstack-compare").length === count, count);
     const first = await choose();
+    await many(1);
     const shown = await compare(page).count();
-    await page.evaluate(() => window.app.loadGraphData(JSON.parse(JSON.stringify(window.app.graph.serialize()))));
-    await page.waitForTimeout(300);
+    await load(page, await page.evaluate(() => JSON.parse(JSON.stringify(window.app.graph.serialize()))));
+    await many(1);
     const kept = await compare(page).count();
     const second = await choose();
-    await page.waitForTimeout(200);
+    await many(0);
     return { first, second, counts: [shown, kept, await compare(page).count()], stored: await values(page, "ControlStackCanny") };
   },
 
@@ -162,11 +168,12 @@ export const scenes = (empty) => ({
     graph.nodes.find((node) => node.type === "ControlStackLoad").widgets_values = ["other_family.safetensors"];
     add.properties.controlstack_open = "schedule layers";
     other.pos = [3000, 3000];
-    await page.evaluate((graph) => window.app.loadGraphData(graph), graph);
+    await load(page, graph);
     await page.evaluate(() => Object.assign(window.app.canvas.ds, { scale: 1, offset: [-600, -200] }) && window.app.canvas.setDirty(true, true));
-    await page.waitForFunction(() => [...document.querySelectorAll(".controlstack-plot")]
-      .some((plot) => plot.querySelectorAll("rect.slot").length === 2), null, { timeout: 10_000 }).catch(() => {});
-    await page.waitForFunction(() => document.querySelector(".controlstack-plot .ticks")?.getAttribute("d"), null, { timeout: 10_000 }).catch(() => {});
+    await until(page, () => [...document.querySelectorAll(".controlstack-plot")].some((plot) => plot.querySelectorAll("rect.slot").length === 2));
+    const steps = (count) => until(page, (count) => [...document.querySelectorAll(".controlstack-plot")].some((plot) =>
+      plot.checkVisibility() && plot.querySelector("text").textContent === `${count} steps`), count);
+    await steps(20);
     const look = () => page.evaluate(() => [...document.querySelectorAll(".controlstack-plot")].filter((plot) => plot.checkVisibility())
       .map((plot) => ({ bars: plot.querySelectorAll("rect.slot").length, said: plot.querySelector("text").textContent,
         ticks: (plot.querySelector(".ticks")?.getAttribute("d").match(/M/g) ?? []).length })));
@@ -176,8 +183,52 @@ export const scenes = (empty) => ({
       const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
       (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
     });
-    await page.waitForTimeout(900);
+    await steps(8);
     return { before, after: await look() };
+  },
+
+  // A photograph where a canny map belongs: Add says so on itself, and its numbers stay as they are.
+  async remark(page) {
+    const graph = JSON.parse(JSON.stringify(ask.single));
+    const node = (type) => graph.nodes.find((one) => one.type === type);
+    const [load_, hint, add] = ["LoadImage", "ControlStackCanny", "ControlStackAdd"].map(node);
+    const wire = graph.links.find(([, from, , to]) => from === hint.id && to === add.id);
+    [wire[1], wire[2]] = [load_.id, 0];
+    hint.outputs[0].links = [];
+    load_.outputs[0].links.push(wire[0]);
+    node("EmptyLatentImage").widgets_values = [64, 64, 1];
+    node("KSampler").widgets_values[2] = 1;
+    node("KSampler").widgets_values[0] = Math.floor(Math.random() * 1e6); // not in the host's cache
+    add.widgets_values[0] = 0.5 + Math.random() / 10;
+    await load(page, graph);
+    await page.evaluate((pos) => Object.assign(window.app.canvas.ds, { scale: 1, offset: [300 - pos[0], 120 - pos[1]] }) && window.app.canvas.setDirty(true, true), add.pos);
+    const ended = page.evaluate(() => new Promise((done) => {
+      for (const end of ["execution_success", "execution_error"]) window.app.api.addEventListener(end, () => done(end), { once: true });
+    }));
+    await page.evaluate(() => window.app.queuePrompt(0, 1));
+    const end = await ended;
+    const remark = page.locator(".controlstack-remark");
+    await remark.waitFor({ timeout: 20_000 }).catch(() => {});
+    await atRest(page, () => remark.boundingBox({ timeout: 1000 }).catch(() => null));
+    await page.screenshot({ path: join(ask.pictures, `remark-${ask.cell}.png`), clip: { x: 260, y: 30, width: 440, height: 640 } });
+    const seen = await remark.evaluate((said, id) => {
+      const node = window.app.graph.nodes.find((one) => String(one.id) === String(id));
+      const [x, y, width, height] = node.getBounding(), [left, top] = window.app.canvas.ds.offset;
+      const box = said.getBoundingClientRect(), frame = window.app.canvas.canvas.getBoundingClientRect();
+      return { text: said.textContent, isWhole: said.scrollHeight <= said.clientHeight + 1,
+        isInside: said.checkVisibility() && box.x >= frame.x + x + left && box.y >= frame.y + y + top
+          && box.right <= frame.x + x + left + width && box.bottom <= frame.y + y + top + height,
+        others: node.widgets.filter((one) => one.name === "$$node-text-preview").length };
+    }, add.id, { timeout: 5000 }).catch((error) => ({ text: String(error) }));
+    const stored = await values(page, "ControlStackAdd");
+    await page.evaluate(() => { // a hint that fits: the remark goes
+      const { graph } = window.app, node = (type) => graph.nodes.find((one) => one.type === type);
+      node("ControlStackCanny").connect(0, node("ControlStackAdd"), node("ControlStackAdd").inputs.findIndex((one) => one.name === "image"));
+      const again = new Promise((done) => window.app.api.addEventListener("execution_success", () => done(), { once: true }));
+      return window.app.queuePrompt(0, 1).then(() => again);
+    });
+    await until(page, () => !document.querySelector(".controlstack-remark"));
+    return { end, seen, stored, asked: add.widgets_values, left: await remark.count() };
   },
 
   async netLists(page) {
@@ -185,19 +236,21 @@ export const scenes = (empty) => ({
       const widget = node.widgets.find((one) => one.name === "control_net_name");
       return { value: widget.value, values: [...widget.options.values], label: widget.options.getOptionLabel?.(widget.value) };
     }));
-    await page.evaluate((graph) => window.app.loadGraphData(graph), ask.stack);
-    await page.waitForFunction(() => window.app.graph.nodes.find((node) => node.type === "ControlStackLoad")
-      ?.widgets[0].options.getOptionLabel, null, { timeout: 10_000 });
-    await page.waitForTimeout(300);
+    // Until every list has (or has not) the net of another family, and says so of the one that is chosen.
+    const listed = (isThere, said) => until(page, ([isThere, said]) => window.app.graph.nodes.filter((node) => node.type === "ControlStackLoad")
+      .every(({ widgets: [{ value, options }] }) => options.values.includes("other_family.safetensors") === isThere
+        && options.getOptionLabel?.(value).includes(said)), [isThere, said]);
+    await load(page, ask.stack);
+    await listed(false, "");
     const fitting = await lists();
     await set(page, "ControlStack.FilterNets", false);
-    await page.waitForTimeout(800);
+    await listed(true, "");
     const all = await lists();
     await set(page, "ControlStack.FilterNets", true);
     const other = JSON.parse(JSON.stringify(ask.stack));
     for (const node of other.nodes) if (node.type === "ControlStackLoad") node.widgets_values = ["other_family.safetensors"];
-    await page.evaluate((graph) => window.app.loadGraphData(graph), other);
-    await page.waitForTimeout(1200);
+    await load(page, other);
+    await listed(true, "does not fit");
     return { fitting, all, kept: await lists() };
   },
 });

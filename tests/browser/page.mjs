@@ -1,9 +1,10 @@
 // Opens workflows in the host's own page, as a user would, and prints what became of them as JSON.
 // node page.mjs ASK.json, with {"playwright": DIR, "chromium": FILE, "address": URL, "vue": false,
 //   "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": NAME or "",
+//   "pictured": [NAME, ...],
 //   "portrait": true to run each workflow and picture the graph alone, with its hints}
 import { join } from "node:path";
-import { ask, launch, openPage, post, settle } from "./drive.mjs";
+import { ask, atRest, frames, launch, load, openPage, post, settle, until } from "./drive.mjs";
 
 // What the page made of the workflow that is open: types it lacks, the prompt it would queue, the file it would save.
 const look = (page) => page.evaluate(async () => {
@@ -11,6 +12,7 @@ const look = (page) => page.evaluate(async () => {
   const lacking = (node) => !(node.type in window.LiteGraph.registered_node_types);
   return {
     missing: nodes.filter((node) => lacking(node) && !node.isVirtualNode).map((node) => node.type),
+    red: nodes.filter((node) => node.has_errors).map((node) => node.title),
     vue: Boolean(window.LiteGraph.vueNodesMode),
     prompt: (await window.app.graphToPrompt()).output,
     saved: window.app.graph.serialize(),
@@ -49,11 +51,18 @@ const portrait = (page) => page.evaluate(() => {
     width: (right - left) * scale, height: (bottom - top) * scale };
 });
 
+// The view has come to rest, and every picture in it is there.
+const drawn = (page) => atRest(page, () => page.evaluate(() => {
+  const { graph, canvas } = window.app;
+  const pictures = [...document.images, ...graph.nodes.flatMap((node) => node.imgs ?? [])];
+  return [canvas.ds.scale, ...canvas.ds.offset, pictures.length, pictures.filter((one) => !one.complete).length];
+}), { calmMs: ask.portrait ? 1000 : 250 });
+
 async function picture(page, name) {
   await fit(page);
-  await page.waitForTimeout(1500); // the view glides, previews load
+  await drawn(page);
   const clip = ask.portrait ? await portrait(page) : undefined;
-  if (clip) await page.waitForTimeout(500);
+  await frames(page, clip ? 30 : 2);
   const renderer = ask.vue ? "nodes2" : "classic";
   await page.screenshot({ path: join(ask.pictures, `${name}-${renderer}.png`), clip });
 }
@@ -64,20 +73,18 @@ try {
   await settle();
   const { page, errors } = await openPage(browser);
   for (const [name, workflow] of Object.entries(ask.workflows)) {
-    await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
-    await page.waitForTimeout(1000);
+    await load(page, workflow);
     if (ask.portrait) {
       await post("/free", { unload_models: true, free_memory: true }); // a cached node shows no hint
       await run(page);
     }
     found[name] = { ...(await look(page)), errors: errors.splice(0) };
-    await picture(page, name);
+    if (ask.portrait || ask.pictured?.includes(name)) await picture(page, name);
   }
   await page.close();
   if (ask.template) {
     const { page } = await openPage(browser, { query: `/?template=${ask.template}&source=controlstack` });
-    await page.waitForFunction(() => JSON.stringify(window.app.graph.serialize()).includes("ControlStackApply"), null,
-      { timeout: 20_000 }).catch(() => {});
+    await until(page, () => JSON.stringify(window.app.graph.serialize()).includes("ControlStackApply"));
     found.template = await look(page);
     await picture(page, "template");
   }

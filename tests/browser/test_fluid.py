@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+ENOUGH_FPS = 30
+DRAGS = 8
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes2"])
 def test_dragging_among_fifty_nodes_keeps_thirty_frames_a_second(drive, running, vue):
-    """Of three measurements the best counts: other work on the machine only ever takes frames away.
-
-    Where the page at rest gives fewer than 50, as without a graphics card on a slow machine, dragging must keep 60 % of
-    what there is.
+    """What the page is able to: of equal drags the best counts, because other work on the machine (another test's
+    browser, a neighbour in CI) takes frames away and never adds any. Where even the page at rest gives fewer than 50,
+    as on a slow machine without a graphics card, dragging must keep 60 % of what there is.
     """
-    seen = []
-    for _ in range(3):
-        seen.append(drive("fluid.mjs", {"address": running.address, "vue": vue}))
-        if kept(seen[-1]) >= 1:
-            break
-    best = max(seen, key=kept)
-    rest, dragging = best["rest"], best["dragging"]
-    figures = f"{dragging['fps']:.0f} frames a second (worst {dragging['worst_ms']:.0f} ms), at rest {rest['fps']:.0f}"
-    print(f"{best['shown']} plots, one point dragged: {figures}")
-    assert best["changed"] == 1
-    assert best["errors"] == []
-    assert kept(best) >= 1
-
-
-def kept(measured):
-    """Frames while dragging over those that there must be."""
-    return measured["dragging"]["fps"] / min(30, 0.6 * measured["rest"]["fps"])
+    seen = drive("fluid.mjs", {"address": running.address, "vue": vue, "enough": ENOUGH_FPS, "drags": DRAGS})
+    best = max(seen["drags"], key=lambda drag: drag["fps"])
+    figures = f"{best['fps']:.0f} frames a second (worst {best['worst_ms']:.0f} ms), at rest {seen['rest']['fps']:.0f}"
+    print(f"{seen['shown']} plots, one point dragged, the best of {len(seen['drags'])}: {figures}")
+    assert seen["changed"] == 1
+    assert seen["errors"] == []
+    assert best["fps"] >= min(ENOUGH_FPS, 0.6 * seen["rest"]["fps"])

@@ -71,6 +71,16 @@ def test_curve_and_bars_know_the_sampler_and_the_net(cell):
     assert scene["after"][0]["ticks"] == 8
 
 
+def test_add_says_on_its_node_that_a_hint_is_no_map_of_its_net(cell):
+    """It stays when the run has ended, whole and once; nothing is changed or saved; a hint that fits takes it away."""
+    scene = cell["remark"]
+    assert scene["end"] == "execution_success"
+    assert "the net reads bright lines on black" in scene["seen"].pop("text")
+    assert scene["seen"] == {"isWhole": True, "isInside": True, "others": 0}
+    assert scene["stored"] == scene["asked"]
+    assert scene["left"] == 0
+
+
 def test_only_nets_that_fit_the_model_are_offered(cell):
     scene = cell["netLists"]
     assert [sorted(one["values"]) for one in scene["fitting"]] == [NETS, NETS]
@@ -84,6 +94,7 @@ def test_saved_net_is_never_dropped_and_its_family_is_shown(cell):
         assert "ControlNet for SDXL, does not fit" in one["label"]
 
 
-def test_pictures_of_the_comparison_are_kept(cells):
+def test_pictures_are_kept(cells):
     for name in cells:
-        assert len(Image.open(OUTPUT / f"compare-{name}.png").convert("RGB").getcolors(1 << 24)) > 100
+        for scene in ("compare", "remark"):
+            assert len(Image.open(OUTPUT / f"{scene}-{name}.png").convert("RGB").getcolors(1 << 24)) > 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -182,22 +183,30 @@ def test_old_workflows_load_with_their_values(cell, version):
 
 
 @pytest.mark.parametrize("version", SAVED)
-def test_without_scripts_the_values_are_plain_texts(fallback_cell, version):
-    without = fallback_cell["withoutScripts"]
+def test_without_scripts_the_values_are_plain_texts(one_cell, version):
+    without = one_cell["withoutScripts"]
     assert without["created"]["types"]["schedule"] in ("text", "customtext", "string")
     assert without["created"]["values"] == NEW
     assert without["saved"][version] == SAVED[version]["prompt"]
 
 
 @pytest.mark.parametrize("version", SAVED)
-def test_a_widget_that_breaks_becomes_plain_text(fallback_cell, version):
-    broken = fallback_cell["withBrokenWidget"]
+def test_a_widget_that_breaks_becomes_plain_text(one_cell, version):
+    broken = one_cell["withBrokenWidget"]
     assert broken["created"]["types"]["schedule"] == "text"
     assert broken["created"]["types"]["layers"] == "controlstack_layers"
     assert broken["created"]["values"] == NEW
     assert broken["saved"][version] == SAVED[version]["prompt"]
     assert broken["thrown"] == []
     assert len([line for line in broken["said"] if "'schedule'" in line]) == 1, "said once"
+
+
+def test_widgets_speak_the_language_of_the_page(one_cell):
+    """Signs, numbers and texts of the grammar are the same in every language."""
+    said = one_cell["inChinese"]["said"]
+    assert {"预设", "钟形", "平滑", "添加点", "中间块", "各层相同", "与原图对比"} <= set(said)
+    assert [text for text in said if re.search("[A-Za-z]{2,}", re.sub("Insert|Delete|0:0.*smooth", "", text))] == []
+    assert one_cell["inChinese"]["errors"] == []
 
 
 @pytest.mark.parametrize("name", CELLS)

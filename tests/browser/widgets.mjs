@@ -2,7 +2,7 @@
 // them as JSON. node widgets.mjs ASK.json, with drive.mjs's keys and {"cell": NAME, "pictures": DIR,
 //   "stack": UI-form JSON of a whole workflow with ControlStackAdd, "saved": {NAME: {"workflow", "prompt"}}}
 import { join } from "node:path";
-import { ask, launch, openPage, settle } from "./drive.mjs";
+import { ask, atRest, frames, launch, load, openPage, post, settle, until } from "./drive.mjs";
 import { scenes } from "./live.mjs";
 
 const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4, last_node_id: 0, last_link_id: 0 };
@@ -21,11 +21,23 @@ async function oneNode(page, open = true) {
     window.app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.();
     return open;
   }, { empty: EMPTY, open });
-  await field(page, "layers").waitFor();
-  await page.waitForTimeout(150);
+  await still(page);
   if (!open) return;
   for (const name of ["schedule", "layers"]) await field(page, name).locator("button[aria-expanded]").click();
-  await page.waitForTimeout(150);
+  await plot(page, "layers").waitFor();
+  await still(page);
+}
+
+// Where the fields and what is in them lie.
+const places = (page) => page.evaluate(() => [...document.querySelectorAll(".controlstack-field, .controlstack-plot")].map((one) => {
+  const { x, y, width, height } = one.getBoundingClientRect();
+  return [x, y, width, height];
+}));
+
+// Until the fields are there and have come to rest: the node's layout follows a change some frames later.
+async function still(page) {
+  await field(page, "layers").waitFor();
+  await atRest(page, () => places(page), { calmMs: 120 });
 }
 
 const field = (page, name) => page.locator(`.controlstack-field[aria-label="${name}"]`);
@@ -41,11 +53,19 @@ const state = (page) => page.evaluate(() => {
   };
 });
 
+// The other renderer is at work, and has laid the node out.
+async function switched(page, vue) {
+  await until(page, (vue) => Boolean(window.LiteGraph.vueNodesMode) === vue, vue);
+  await frames(page, 5);
+  await plot(page, "schedule").waitFor();
+  await still(page);
+}
+
 const value = async (page, name) => (await state(page)).values[name];
 
 async function choose(page, name, preset) {
   await field(page, name).locator('select[aria-label="preset"]').selectOption(preset);
-  await page.waitForTimeout(100);
+  await still(page);
 }
 
 const centre = async (locator) => {
@@ -58,12 +78,13 @@ async function drag(page, [x, y], [dx, dy], steps = 12) {
   await page.mouse.down();
   await page.mouse.move(x + dx, y + dy, { steps });
   await page.mouse.up();
-  await page.waitForTimeout(250);
+  await frames(page, 3);
 }
 
-async function undo(page) {
+// Undo loads the graph as it was; `name` then has the text that it had.
+async function undo(page, name, { values }) {
   await page.keyboard.press("Control+z");
-  await page.waitForTimeout(400);
+  await until(page, ([name, text]) => window.app.graph.nodes[0]?.widgets.find((one) => one.name === name).value === text, [name, values[name]]);
   await field(page, "layers").waitFor();
 }
 
@@ -80,7 +101,7 @@ const SCENES = {
     const before = await state(page);
     await drag(page, await centre(plot(page, "schedule").locator("circle").nth(1)), [-40, 30]);
     const after = await state(page);
-    await undo(page);
+    await undo(page, "schedule", before);
     return { before, after, undone: await state(page) };
   },
 
@@ -91,7 +112,7 @@ const SCENES = {
     await page.mouse.dblclick(box.x + box.width / 2, box.y + 20);
     const added = await state(page);
     await page.mouse.dblclick(...(await centre(plot(page, "schedule").locator("circle").nth(1))));
-    await page.waitForTimeout(100);
+    await frames(page);
     return { added, removed: await state(page), dialogs: await page.locator(".litesearchbox, .comfy-vue-node-search-container").count() };
   },
 
@@ -104,7 +125,7 @@ const SCENES = {
       await page.keyboard.press(key);
       seen[key + ("Delete" in seen && key === "Delete" ? " again" : "")] = await value(page, "schedule");
     }
-    await page.waitForTimeout(700);
+    await page.waitForTimeout(700); // for a node that goes: nothing here is waited for
     const nodes = await page.evaluate(() => window.app.graph.nodes.length);
     return { seen, nodes, labels: await plot(page, "schedule").locator("circle").first().getAttribute("aria-valuetext") };
   },
@@ -153,7 +174,7 @@ const SCENES = {
     const copied = await page.evaluate(() => navigator.clipboard.readText());
     await page.evaluate(() => navigator.clipboard.writeText("0:0.2, 1:0.4"));
     await page.keyboard.press("Control+v");
-    await page.waitForTimeout(200);
+    await until(page, (text) => window.app.graph.nodes[0].widgets.find((one) => one.name === "schedule").value !== text, copied);
     return { copied, value: await value(page, "schedule"), nodes: await page.evaluate(() => window.app.graph.nodes.length) };
   },
 
@@ -164,7 +185,7 @@ const SCENES = {
     const [x, y] = await centre(plot(page, "layers").locator("rect.slot").nth(2));
     await drag(page, [x, y], [60, -10]);
     const after = await state(page);
-    await undo(page);
+    await undo(page, "layers", before);
     return { before, after, undone: await state(page) };
   },
 
@@ -187,8 +208,8 @@ const SCENES = {
     await choose(page, "layers", "details");
     const saved = await page.evaluate(() => JSON.parse(JSON.stringify(window.app.graph.serialize())));
     const before = await state(page);
-    await page.evaluate((graph) => window.app.loadGraphData(graph), saved);
-    await page.waitForTimeout(300);
+    await load(page, saved);
+    await still(page);
     const again = await page.evaluate(() => JSON.parse(JSON.stringify(window.app.graph.serialize())));
     const open = await page.locator('.controlstack-field button[aria-expanded="true"]').count();
     return { before, after: await state(page), open, stored: saved.nodes[0].widgets_values, again: again.nodes[0].widgets_values,
@@ -200,25 +221,24 @@ const SCENES = {
     await choose(page, "schedule", "bell");
     const show = (vue) => page.evaluate((vue) => window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", vue), vue);
     await show(!ask.vue);
-    await page.waitForTimeout(800);
+    await switched(page, !ask.vue);
     const kept = await value(page, "schedule");
     await drag(page, await centre(plot(page, "schedule").locator("circle").nth(1)), [-30, 20]);
     const edited = await state(page);
     await show(ask.vue);
-    await page.waitForTimeout(800);
+    await switched(page, ask.vue);
     return { kept, edited, back: await state(page), seen: await plot(page, "schedule").isVisible() };
   },
 
   async subgraph(page) {
-    await page.evaluate((graph) => window.app.loadGraphData(graph), ask.stack);
-    await page.waitForTimeout(300);
+    await load(page, ask.stack);
     const prompt = () => page.evaluate(async () => (await window.app.graphToPrompt()).output);
     const before = await prompt();
     await page.evaluate(() => {
       const nodes = window.app.graph.nodes.filter((node) => node.type === "ControlStackAdd");
       window.app.graph.convertToSubgraph(new Set(nodes));
     });
-    await page.waitForTimeout(800);
+    await until(page, async () => Object.keys((await window.app.graphToPrompt()).output).some((id) => id.includes(":")));
     return { before, after: await prompt() };
   },
 
@@ -231,7 +251,7 @@ const SCENES = {
       text.widgets[0].value = "0:0.3";
       text.connect(0, add, add.inputs.findIndex((slot) => slot.name === "schedule"));
     });
-    await page.waitForTimeout(400);
+    await until(page, async () => Object.values((await window.app.graphToPrompt()).output).some((node) => Array.isArray(node.inputs.schedule)));
     const output = await page.evaluate(async () => (await window.app.graphToPrompt()).output);
     return { schedule: Object.values(output).find((node) => node.class_type === "ControlStackAdd").inputs.schedule };
   },
@@ -245,7 +265,8 @@ const SCENES = {
       graph.nodes[0].title = text;
       return window.app.loadGraphData(graph);
     }, nasty);
-    await page.waitForTimeout(500);
+    await field(page, "schedule").getByRole("alert").waitFor();
+    await page.waitForTimeout(500); // for a script that runs: nothing here is waited for
     return { hit: await page.evaluate(() => window.hit ?? 0), images: await page.locator(".controlstack-field img").count(),
       said: await field(page, "schedule").getByRole("alert").textContent(), value: await value(page, "schedule"), nasty };
   },
@@ -254,8 +275,7 @@ const SCENES = {
 async function saved(page) {
   const found = {};
   for (const [name, { workflow }] of Object.entries(ask.saved)) {
-    await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
-    await page.waitForTimeout(300);
+    await load(page, workflow);
     found[name] = (await page.evaluate(async () => (await window.app.graphToPrompt()).output));
   }
   return found;
@@ -279,6 +299,35 @@ async function broken(browser, pattern, body) {
   return { created, saved: prompts, said: errors, thrown };
 }
 
+// What the widgets say where the page speaks Chinese: every name for screen readers, every choice, every short text.
+async function inChinese(browser) {
+  await post("/api/settings/Comfy.Locale", "zh");
+  const { page, errors } = await openPage(browser, { viewport: VIEW });
+  await page.evaluate(async (graph) => {
+    await window.app.loadGraphData(graph);
+    const node = LiteGraph.createNode("ControlStackAdd");
+    node.pos = [100, 60];
+    window.app.graph.add(node);
+    Object.assign(window.app.canvas.ds, { scale: 1, offset: [200, 40] });
+    node.widgets.find((one) => one.name === "schedule").value = "0:0, 0.5:1, 6s:0.5 | smooth";
+    window.app.graph.add(LiteGraph.createNode("ControlStackCanny"));
+  }, EMPTY);
+  for (const index of [0, 1]) await page.locator(".controlstack-field button[aria-expanded]").nth(index).click();
+  await atRest(page, () => places(page));
+  const said = await page.evaluate(() => {
+    const inside = [...document.querySelectorAll(".controlstack-field")].flatMap((field) => [field, ...field.querySelectorAll("*")]);
+    const labels = inside.flatMap((one) => ["aria-label", "aria-valuetext", "title", "placeholder"].map((name) => one.getAttribute(name)));
+    const texts = inside.flatMap((one) => [...one.childNodes].filter((child) => child.nodeType === Node.TEXT_NODE).map((child) => child.data));
+    const canny = window.app.graph.nodes.find((one) => one.type === "ControlStackCanny");
+    const mine = window.app.extensions.find((one) => one.name === "ControlStack");
+    return [...labels, ...texts, mine.getNodeMenuItems(canny)[0].content].filter((text) => text?.trim());
+  });
+  await page.screenshot({ path: join(ask.pictures, `chinese-${ask.cell}.png`), clip: { x: 200, y: 0, width: 500, height: 860 } });
+  await page.close();
+  await post("/api/settings/Comfy.Locale", "en");
+  return { said: [...new Set(said)], errors };
+}
+
 // Both fields open, in the dark and in the light theme.
 async function pictures(page) {
   await oneNode(page);
@@ -286,7 +335,8 @@ async function pictures(page) {
   await choose(page, "layers", "soft (guess mode)");
   for (const palette of ["dark", "light"]) {
     await page.evaluate((name) => window.app.extensionManager.setting.set("Comfy.ColorPalette", name), palette);
-    await page.waitForTimeout(400);
+    await until(page, (name) => window.app.extensionManager.setting.get("Comfy.ColorPalette") === name, palette);
+    await frames(page, 20);
     await page.screenshot({ path: join(ask.pictures, `widgets-${ask.cell}-${palette}.png`), clip: { x: 200, y: 0, width: 500, height: 860 } });
   }
   await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.ColorPalette", "dark"));
@@ -307,7 +357,8 @@ try {
   await pictures(page);
   found.errors = errors;
   await page.close();
-  if (ask.broken) {
+  if (ask.more) {
+    found.inChinese = await inChinese(browser);
     found.withoutScripts = await broken(browser, "**/controlstack/main.js");
     found.withBrokenWidget = await broken(browser, "**/controlstack/widgets/curve.js",
       "export function scheduleField() { throw new Error('broken on purpose'); }");

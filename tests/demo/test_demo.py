@@ -29,7 +29,7 @@ def test_headless_writes_both_hints_and_the_image(tmp_path):
     ended = subprocess.run(words(tmp_path, "--headless"), capture_output=True, text=True, timeout=900)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     written = {file.stem: Image.open(file).size for file in (tmp_path / "output").iterdir()}
-    assert written == dict.fromkeys(("canny-edge", "user-scribble", "save-image"), (512, 512))
+    assert written == dict.fromkeys(("canny-edge", "xdog-scribble", "save-image"), (512, 512))
     assert "] KSampler" in ended.stdout
     assert "KSampler: 20 of 20" in ended.stdout
 

@@ -38,6 +38,15 @@ def test_templates_are_offered(running):
     assert sorted(running.ask("/api/workflow_templates")["controlstack"]) == EXAMPLES
 
 
+def test_files_that_templates_read_are_where_their_notes_say(running):
+    notes = "".join((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8") for name in EXAMPLES)
+    said = set(re.findall(r"\]\((/api/workflow_templates/[^)]+)\)", notes))
+    there = (ROOT / "example_workflows" / "inputs").iterdir()
+    assert said == {f"/api/workflow_templates/controlstack/inputs/{file.name}" for file in there}
+    for address in said:
+        assert running.ask(address)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_template_has_a_picture(running, name):
     shown = running.ask(f"/api/workflow_templates/controlstack/{name}.jpg")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from workbench import server
+from workbench import server, workflow
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def node_of(prompt: dict, kind: str) -> str:
@@ -25,12 +30,51 @@ def test_example_gives_an_image(running, example, name):
     assert image.std() > 1
 
 
+def hints_of(running, object_info, name: str) -> dict[str, np.ndarray]:
+    """The hints of a template, by the class of their nodes: only what they need is run."""
+    file = ROOT / "example_workflows" / f"{name}.json"
+    whole = workflow.to_prompt(json.loads(file.read_text(encoding="utf-8")), object_info)
+    adds = [node["inputs"]["image"] for node in whole.values() if node["class_type"] == "ControlStackAdd"]
+    needed = [node for node, _ in adds]
+    for node in needed:  # grows while it is read
+        needed += [value[0] for value in whole[node]["inputs"].values() if isinstance(value, list)]
+    shown = {f"{node}_hint": {"class_type": "PreviewImage", "inputs": {"images": [node, out]}} for node, out in adds}
+    result = running.run({node: whole[node] for node in needed} | shown)
+    return {
+        whole[node]["class_type"]: np.asarray(running.image(result.images(f"{node}_hint")[0]).convert("RGB"))
+        for node, _ in adds
+    }
+
+
+def test_staged_scene_has_depth_and_normals_without_weights(running, object_info):
+    """The wall is farthest and faces us, the floor comes nearer and faces up, the box is one plane."""
+    hints = hints_of(running, object_info, "depth_and_normals")
+    depth, normals = hints["ControlStackDepth"][..., 0].astype(int), hints["ControlStackNormal"].astype(int)
+    assert depth.shape == (512, 512)
+    assert depth[:100].max() == 0
+    assert depth[-1].min() == 255
+    assert (np.diff(depth[300:, 20]) >= 0).all()
+    assert np.ptp(depth[240:390, 80:210]) == 0
+    for surface, facing in ((normals[20:90], (128, 128, 255)), (normals[250:380, 90:200], (128, 128, 255))):
+        assert np.abs(surface - facing).max() <= 1
+    red, green, blue = normals[450, 20]
+    assert abs(red - 128) <= 1
+    assert green > 200 > blue
+
+
+def test_people_of_a_file_are_drawn_without_weights(running, object_info):
+    (hint,) = hints_of(running, object_info, "people").values()
+    assert hint.shape == (512, 768, 3)
+    for person in (hint[:, :384], hint[:, 384:]):
+        assert 0.01 < (person.max(axis=2) > 0).mean() < 0.2
+
+
 def test_hints_are_shown_in_their_nodes(running, example):
     prompt = example("two_control_stack")
     prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = 150  # a cached node shows nothing anew
-    prompt[node_of(prompt, "ControlStackScribble")]["inputs"]["threshold"] = 120
+    prompt[node_of(prompt, "ControlStackXDoG")]["inputs"]["threshold"] = 40
     result = running.run(prompt)
-    for kind in ("ControlStackCanny", "ControlStackScribble"):
+    for kind in ("ControlStackCanny", "ControlStackXDoG"):
         hint = pixels(running, result, prompt, kind)
         assert hint.shape == (512, 512, 3)
         assert set(np.unique(hint)) == {0, 255}

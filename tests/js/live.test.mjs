@@ -5,6 +5,7 @@ import test from "node:test";
 import * as live from "../../js/lib/live.js";
 import * as nets from "../../js/lib/nets.js";
 import * as reading from "../../js/lib/reading.js";
+import { wordsOf } from "../../js/lib/words.js";
 
 test("a node's settings become a question about its picture", () => {
   const canny = live.question("ControlStackCanny", { low_threshold: 50, high_threshold: 90, resolution: 512 }, "a.png");
@@ -54,6 +55,8 @@ test("a net is shown with its family", () => {
   assert.equal(nets.label("b.safetensors", TABLE), "b.safetensors  ·  ControlNet for SD1.5, does not fit SDXL");
   assert.equal(nets.label("c.pth", TABLE), "c.pth");
   assert.equal(nets.label("d", null), "d");
+  const chinese = { base: "SDXL", nets: { "b.pth": { is: "union ControlNet for SD1.5", base: "SD1.5", fits: false } } };
+  assert.equal(nets.label("b.pth", chinese, wordsOf("zh")), "b.pth  ·  SD1.5 的 union ControlNet，不适用于 SDXL");
 });
 
 // A graph of {name: {widgets, inputs: {input: name}}}.
