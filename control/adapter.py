@@ -654,6 +654,7 @@ def _member(control: StackedControl) -> Member:
 
 
 def describe(unit: Unit) -> str:
+    """A unit's net as sentences name it: its file and family, or its class where neither is known."""
     source = unit.source
     return f"ControlNet {source.name!r} ({source.identity})" if source else f"the {type(unit.net).__name__}"
 

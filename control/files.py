@@ -1,14 +1,21 @@
-"""A model file's keys, shapes and metadata, read from its header. Standard library only; no tensor is read."""
+"""A model file's keys, shapes and metadata, read from its header; and what is said of a pickle that is of no use.
+
+Standard library only; no tensor is read here.
+"""
 
 from __future__ import annotations
 
 import json
+import pickle
 import struct
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 HEADER_LIMIT = 100_000_000  # bytes; the safetensors format's own limit
+PICKLES = (b"PK", b"\x80")  # torch's archives, and bare pickles from protocol 2
 
 
 class FileError(ValueError):
@@ -22,6 +29,7 @@ class Header:
 
 
 def is_safetensors(path: Path) -> bool:
+    """By its name, as the host decides."""
     return path.suffix.lower() in (".safetensors", ".sft")
 
 
@@ -65,3 +73,18 @@ def _not_safetensors(start: bytes, size: int) -> str:
     if start.lstrip().startswith((b"<", b"version ", b"{")):
         return "a text file (a web page or a pointer to the real file) instead of weights. Fetch it again."
     return "no safetensors file, or one that is cut short in its header. Fetch it again."
+
+
+@contextmanager
+def tensors_alone(path: Path) -> Generator[None]:
+    """Around the reading of a pickle with weights_only: raises FileError for code, damage, or a file that is none."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            is_pickle = file.read(2).startswith(PICKLES)
+        said = "is a pickle that holds more than weights (it could run code), so it was not opened"
+        raise FileError(f"{path.name} {said if is_pickle else 'holds no weights (perhaps a web page)'}.") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AssertionError, OSError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise FileError(f"{path.name} is damaged or cut short ({why}).") from error

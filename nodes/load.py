@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from comfy_api.latest import io
 
 from ..control.adapter import TAG
 from ..control.families import CONTROL, Identity, Source, identify
-from ..control.files import FileError, Header, is_safetensors, read_header
+from ..control.files import FileError, Header, is_safetensors, read_header, tensors_alone
 from .schema import schema
 
 PATCHES = "model_patches"
@@ -112,14 +111,10 @@ def _refuse_patch(name: str) -> None:
 def _unpickled(path: Path) -> dict[str, Any]:
     """A .pth/.ckpt/.bin read with tensors alone allowed. Raises FileError for code, damage or anything else in it."""
     try:
-        state_dict = comfy.utils.load_torch_file(str(path), safe_load=True)
-    except pickle.UnpicklingError as error:
-        raise FileError(
-            f"{path.name} is a pickle that holds more than weights (it could run code), so it was not opened. "
-            "Use the safetensors version of this net."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise FileError(f"{path.name} is damaged or cut short ({error}). Fetch it again.") from error
+        with tensors_alone(path):
+            state_dict = comfy.utils.load_torch_file(str(path), safe_load=True)
+    except FileError as error:
+        raise FileError(f"{error} Fetch it again, or use the safetensors version of this net.") from error
     except (AttributeError, TypeError) as error:
         raise FileError(f"{path.name} holds no table of weights ({error}). It is no ControlNet.") from error
     return state_dict

@@ -106,8 +106,9 @@ def suspicion(control_net: Any, image: torch.Tensor) -> str:
     expected = conditions.expected(source)
     if source is None or expected is None:
         return ""
-    if is_a is not None and not conditions.accepts(expected, is_a):
-        return f"{source.name} was trained on {expected.title}, but this hint is a map of another kind: {is_a.title}"
+    if is_a is not None:  # of what we made we know what it is; its pixels need no judge
+        other = f"{source.name} was trained on {expected.title}, but this hint is a map of another kind: {is_a.title}"
+        return "" if conditions.accepts(expected, is_a) else other
     colours = image.expand(-1, -1, -1, 3) if image.shape[3] == 1 else image[..., :3]
     return judge.disagreement(colours.cpu(), expected.key, _palette())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import folder_paths
 import torch
 
-from ..control.files import FileError, read_header
+from ..control.files import FileError, read_header, tensors_alone
 from ..preprocessors.spec import StateDict, Weights
 
 FOLDER = "controlnet_preprocessors"
@@ -69,6 +68,7 @@ def address(weights: Weights) -> str:
 
 
 def sha256_of(path: Path) -> str:
+    """In hexadecimal, read in blocks: the file may be larger than memory."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -138,15 +138,8 @@ def _safetensors(path: Path) -> StateDict:
 
 def _pickled(path: Path) -> StateDict:
     """Tensors alone are let in. Raises FileError for code, damage or anything that is no table of weights."""
-    try:
+    with tensors_alone(path):
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        with path.open("rb") as file:
-            is_pickle = file.read(2) in (b"PK", b"\x80\x02")
-        said = "is a pickle that holds more than weights (it could run code), so it was not opened"
-        raise FileError(f"{path.name} {said if is_pickle else 'holds no weights (perhaps a web page)'}.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AssertionError) as error:
-        raise FileError(f"{path.name} is damaged or cut short ({str(error).splitlines()[0]}).") from error
     return _table(path, found)
 
 

@@ -205,6 +205,7 @@ def _resumed(inputs: Inputs, origin: Mapping[str, str]) -> dict[str, Tensor] | N
 
 
 def write_checkpoint(path: Path, trainer: Trainer, origin: Mapping[str, str]) -> None:
+    """The trainer's whole state, with what it belongs to. Raises OSError; the older file stays whole."""
     files.save(trainer.state(), path, {**origin, "steps": str(trainer.step)})
 
 

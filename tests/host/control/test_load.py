@@ -133,7 +133,7 @@ FILES = {
     "bomb.pth": (lambda w: pickle.dumps({"state_dict": Bomb()}), "could run code"),
     "bomb.ckpt": (lambda w: {"state_dict": Bomb()}, "could run code"),
     "damaged.pth": (lambda w: b"PK\x03\x04" + bytes(64), "is damaged or cut short"),
-    "text.pth": (lambda w: b"<!doctype html><html>", "could run code|is damaged or cut short"),
+    "text.pth": (lambda w: b"<!doctype html><html>", "holds no weights .perhaps a web page|is damaged or cut short"),
     "nothing.pth": (lambda w: b"", "is damaged or cut short"),
     "nothing.safetensors": (lambda w: b"", "the file is empty"),
 }
