@@ -150,7 +150,8 @@ def _stretched(image: Tensor, networks: Networks | None, resolution: int, progre
 
 
 def _inverted(net: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
-    return 1 - net(frames).float()
+    # Its norms of single planes would copy every layer that has its channels last.
+    return 1 - net(frames.contiguous()).float()
 
 
 def _sketched(net: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
