@@ -19,7 +19,7 @@ SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
     "pose": "drawing people, against controlnet_aux",
     "references": "hints against the reference preprocessors, called frame by frame; reloads apart",
-    "depth": "depth and normal networks against controlnet-aux, frame by frame",
+    "depth": "depth, normal and segmentation networks against controlnet-aux and transformers, frame by frame",
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
     "report": "what noting for Control Report costs, of a sampler step",
     "training": "training steps: our loop against a plain torch loop over the host's own modules",

@@ -33,9 +33,10 @@ def tile(image: Tensor, *, pyramid_steps: int = 3, resolution: int = 0, progress
         whole = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE) if below or right else frame
         small = ((width + right) // factor, (height + below) // factor)
         reduced = cv2.resize(whole.astype(np.float32), small, interpolation=cv2.INTER_AREA) / np.float32(255)
+        reduced = np.minimum(reduced, np.float32(1))  # means of means cannot exceed it then
         for _ in range(pyramid_steps):
             reduced = cv2.resize(reduced, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
-        return np.minimum(reduced[:height, :width], np.float32(1))
+        return reduced[:height, :width]
 
     return each_frame(image, draw, resolution=resolution, progress=progress)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .images import Frame8, Map, each_frame, opencv
 from .spec import Progress
+
+Slope = NDArray[np.int16]
+"""(H,W): Sobel's derivative of 8-bit levels, -1020 to 1020."""
 
 
 def canny(
@@ -24,6 +29,25 @@ def canny(
     cv2 = opencv()
 
     def draw(frame: Frame8) -> Map:
-        return cv2.Canny(frame, low_threshold, high_threshold)
+        return cv2.Canny(*steepest(frame), low_threshold, high_threshold)
 
     return each_frame(image, draw, resolution=resolution, progress=progress)
+
+
+def steepest(frame: Frame8) -> tuple[Slope, Slope]:
+    """(H,W,3) → the slopes (H,W) across and down of each pixel's steepest channel, of equal ones the first.
+
+    What `cv2.Canny` begins with, which looks for that channel pixel by pixel and takes three times as long.
+    """
+    cv2 = opencv()
+    (across, down), *others = (
+        cv2.spatialGradient(channel, ksize=3, borderType=cv2.BORDER_REPLICATE) for channel in cv2.split(frame)
+    )
+    most = np.abs(across) + np.abs(down)
+    for dx, dy in others:
+        slope = np.abs(dx) + np.abs(dy)
+        steeper = cv2.compare(slope, most, cv2.CMP_GT)
+        cv2.copyTo(dx, steeper, across)
+        cv2.copyTo(dy, steeper, down)
+        cv2.max(slope, most, dst=most)
+    return across, down

@@ -69,10 +69,36 @@ def each_frame(
     hints = np.empty((count, *size, 3), np.float32)
 
     def work(index: int) -> None:
-        _to_hint(draw(resized(to_rgb8(frames[index]), *size)), hints[index])
+        write_hint(draw(resized(to_rgb8(frames[index]), *size)), hints[index])
 
     side_by_side(work, count, progress)
     return tensor_of(hints).to(image.device)
+
+
+def banded(image: Tensor, draw: Callable[[Frame8], Map], halo_px: int) -> Callable[[Frame8], Map]:
+    """`draw` for `each_frame`: bands of a frame side by side where the batch has fewer frames than there are cores.
+
+    For maps of which no value depends on a row farther away than `halo_px`: they stay equal, bit by bit, because every
+    band is drawn with that many rows of its neighbours around it.
+    """
+
+    def drawn(frame: Frame8) -> Map:
+        height_px = frame.shape[0]
+        bands = min(_cores() // len(image), height_px // (2 * halo_px))
+        if bands < 2:
+            return draw(frame)
+        edges = [height_px * index // bands for index in range(bands + 1)]
+        made: dict[int, NDArray[Any]] = {}
+
+        def work(index: int) -> None:
+            top, bottom = edges[index : index + 2]
+            above = max(0, top - halo_px)
+            made[index] = draw(frame[above : bottom + halo_px])[top - above : bottom - above]
+
+        side_by_side(work, bands, None)
+        return np.concatenate([made[index] for index in range(bands)])
+
+    return drawn
 
 
 def each_map(maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progress | None = None) -> Tensor:
@@ -85,7 +111,7 @@ def each_map(maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progr
     frames = maps.numpy()
 
     def work(index: int) -> None:
-        _to_hint(draw(frames[index, 0]), hints[index])
+        write_hint(draw(frames[index, 0]), hints[index])
 
     side_by_side(work, count, progress and (lambda _, total: progress(total, total)))
     return torch.from_numpy(hints)  # pyright: ignore[reportUnknownMemberType]
@@ -253,7 +279,7 @@ def _checked(image: Tensor) -> Tensor:
     return image.detach()
 
 
-def _to_hint(drawn: Map, hint: FloatFrame) -> None:
+def write_hint(drawn: Map, hint: FloatFrame) -> None:
     """(H,W) or (H,W,3), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into `hint`."""
     cv2 = opencv()
     if drawn.shape == hint.shape:
@@ -263,7 +289,7 @@ def _to_hint(drawn: Map, hint: FloatFrame) -> None:
             hint[:] = drawn
         return
     assert drawn.shape == hint.shape[:2]  # else OpenCV would leave `hint` alone and return another array
-    grey = drawn if drawn.dtype == np.float32 else np.divide(drawn, np.float32(255), dtype=np.float32)
+    grey = drawn if drawn.dtype == np.float32 else cv2.LUT(drawn, _LEVELS)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=hint)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +12,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, Map, darkest_channel, each_frame, only, opencv, rgb8, size_of, tensor_of, through, to_hint
+from .images import (
+    Frame8,
+    Map,
+    banded,
+    darkest_channel,
+    each_frame,
+    only,
+    opencv,
+    rgb8,
+    size_of,
+    tensor_of,
+    through,
+    to_hint,
+)
 from .nets import anime2sketch, mlsd
 from .nets import lineart as generator
 from .spec import Networks, Progress, Weights
@@ -136,7 +150,8 @@ def _stretched(image: Tensor, networks: Networks | None, resolution: int, progre
 
 
 def _inverted(net: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
-    return 1 - net(frames).float()
+    # Its norms of single planes would copy every layer that has its channels last.
+    return 1 - net(frames.contiguous()).float()
 
 
 def _sketched(net: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
@@ -148,10 +163,16 @@ def _standard(
 ) -> Tensor:
     cv2 = opencv()
 
-    def draw(frame: Frame8) -> Map:
+    def darker_than_around(frame: Frame8) -> Map:
         picture = frame.astype(np.float32)
         surroundings = cv2.GaussianBlur(picture, (0, 0), gaussian_sigma)
-        darker = darkest_channel(cv2.subtract(surroundings, picture, dst=surroundings))
+        return darkest_channel(cv2.subtract(surroundings, picture, dst=surroundings))
+
+    # OpenCV's kernel reaches four standard deviations.
+    darkness = banded(image, darker_than_around, math.ceil(4 * gaussian_sigma) + 1)
+
+    def draw(frame: Frame8) -> Map:
+        darker = darkness(frame)
         lines = darker[darker > intensity_threshold]
         # The floor keeps a picture without lines from being amplified into noise.
         middle = max(16.0, float(np.median(lines))) if lines.size else 16.0

@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, Map, darkest_channel, each_frame, opencv
+from .images import Frame8, Map, banded, darkest_channel, each_frame, opencv
 from .spec import Progress
 
 INVERT = ("auto", "on", "off")
 XDOG_SIGMAS = (0.5, 5.0)
 """Standard deviations of the two blurs, in px."""
+_XDOG_HALO_PX = 24
+"""More than OpenCV's kernels reach, four standard deviations."""
 
 
 def scribble(
@@ -74,4 +76,4 @@ def xdog(image: Tensor, *, threshold: int = 32, resolution: int = 0, progress: P
         # In float: the references double this in 8 bits, where the strongest edges wrap around and turn black.
         return cv2.threshold(darker, threshold / 2, 1, cv2.THRESH_BINARY)[1]
 
-    return each_frame(image, draw, resolution=resolution, progress=progress)
+    return each_frame(image, banded(image, draw, _XDOG_HALO_PX), resolution=resolution, progress=progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, opencv, tensor_of
+from .images import Frame8, opencv, tensor_of, write_hint
 from .keypoints import BODY, FACE, LEFT_HAND, LIMBS, RIGHT_HAND, SEEN_SCORE, Frame, People
 from .spec import Progress
 
@@ -37,7 +38,6 @@ BONE_COLOURS: tuple[Colour, ...] = tuple(
 )
 BLUE, WHITE = (0, 0, 255), (255, 255, 255)
 
-_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
 _ANY_SCORE = 1e-9
 
 Points = NDArray[np.int32]
@@ -95,14 +95,19 @@ def draw(
     hints = np.zeros((len(frames), height_px, width_px, 3), np.float32)
 
     # One after the other: these calls are so short that two threads would spend their time on handing over the lock.
-    for index, frame in enumerate(frames):
-        if progress:
-            progress(index, len(frames))
-        scale = (width_px / frame.width_px, height_px / frame.height_px)
-        people = frame.people if scale == (1.0, 1.0) else frame.people * (*scale, 1.0)
-        if len(people):
-            canvas = painted(people, height_px, width_px, brush, parts, seen_score)
-            opencv().LUT(canvas, _LEVELS, dst=hints[index])
+    # What is painted becomes floats beside the next frame's painting, which takes three times as long.
+    with ThreadPoolExecutor(1, thread_name_prefix="drawing") as beside:
+        writing: list[Future[None]] = []
+        for index, frame in enumerate(frames):
+            if progress:
+                progress(index, len(frames))
+            scale = (width_px / frame.width_px, height_px / frame.height_px)
+            people = frame.people if scale == (1.0, 1.0) else frame.people * (*scale, 1.0)
+            if len(people):
+                canvas = painted(people, height_px, width_px, brush, parts, seen_score)
+                writing.append(beside.submit(write_hint, canvas, hints[index]))
+        for written in writing:
+            written.result()
 
     if progress:
         progress(len(frames), len(frames))
@@ -121,12 +126,12 @@ def painted(
     inside = seen & (corners > 0).all(axis=-1)
     body, hands, face = parts
     bodies = _bodies(people, corners, seen) if body else []
+    pairs = [_hands(corners[:, hand], inside[:, hand]) for hand in (LEFT_HAND, RIGHT_HAND)] if hands else []
     for person, points in enumerate(corners):
         if body:
             _draw_body(canvas, *bodies[person], brush)
-        if hands:
-            for hand in (LEFT_HAND, RIGHT_HAND):
-                _draw_hand(canvas, points[hand], inside[person, hand], brush)
+        for hand in pairs:
+            _draw_hand(canvas, *hand[person], brush)
         if face:
             _dots(canvas, points[FACE][inside[person, FACE]], WHITE, brush.face_px)
     return canvas
@@ -136,6 +141,7 @@ Pixel = Sequence[int]
 Limb = tuple[Pixel, int, float, float, Colour]
 """Middle, half length in px, from its end to its start in px, colour."""
 Joint = tuple[Pixel, Colour]
+Bone = tuple[Pixel, Pixel, Colour]
 
 
 def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Limb], list[Joint]]]:
@@ -147,6 +153,13 @@ def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Lim
     drawn = seen[:, DRAWN_LIMBS[:, 0]] & seen[:, DRAWN_LIMBS[:, 1]]
     limbs = _where(drawn, middles, halves, dx, dy, colours=LIMB_COLOURS)
     return [*zip(limbs, _where(seen[:, BODY], corners[:, BODY], colours=JOINT_COLOURS), strict=True)]
+
+
+def _hands(points: Points, seen: Flags) -> list[tuple[list[Bone], Points]]:
+    """(P,21,2) and (P,21) → for each person the bones of the hand, and the points that are there."""
+    start, end = BONES[:, 0], BONES[:, 1]
+    bones = _where(seen[:, start] & seen[:, end], points[:, start], points[:, end], colours=BONE_COLOURS)
+    return [(lines, there[flags]) for lines, there, flags in zip(bones, points, seen, strict=True)]
 
 
 def _where(there: Flags, *columns: NDArray[Any], colours: Sequence[Colour]) -> list[list[Any]]:
@@ -165,12 +178,11 @@ def _draw_body(canvas: Frame8, limbs: list[Limb], joints: list[Joint], brush: Br
         circle(canvas, point, brush.joint_px, colour, -1)
 
 
-def _draw_hand(canvas: Frame8, points: Points, seen: Flags, brush: Brush) -> None:
+def _draw_hand(canvas: Frame8, bones: list[Bone], points: Points, brush: Brush) -> None:
     line = opencv().line
-    there = (seen[BONES[:, 0]] & seen[BONES[:, 1]]).tolist()
-    for (start, end), colour in compress(zip(points[BONES].tolist(), BONE_COLOURS, strict=True), there):
+    for start, end, colour in bones:
         line(canvas, start, end, colour, brush.bone_px)
-    _dots(canvas, points[seen], BLUE, brush.hand_px)
+    _dots(canvas, points, BLUE, brush.hand_px)
 
 
 def _dots(canvas: Frame8, points: Points, colour: Colour, radius_px: int) -> None:

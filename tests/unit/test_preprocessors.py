@@ -379,6 +379,29 @@ def test_canny_is_opencvs_byte_for_byte(photo, thresholds):
     assert (levels(hint) == cv2.Canny(photo, low, high)).all()
 
 
+@pytest.mark.parametrize("size", [*SIZES, (90, 131)], ids=str)
+def test_canny_finds_the_steepest_channel_as_opencv_does(size):
+    """Noise has every order of channels and many ties; soft noise has lines that hang together."""
+    levels_of_noise = (noise(1, *size, 3)[0].numpy() * 255).astype(np.uint8)
+    for picture in (levels_of_noise, levels_of_noise // 64 * 64, cv2.GaussianBlur(levels_of_noise, (0, 0), 2)):
+        for low, high in ((100, 200), (20, 60)):
+            hint = edges.canny(tensor(picture), low_threshold=low, high_threshold=high)
+            assert (levels(hint) == cv2.Canny(picture, low, high)).all()
+
+
+@photograph
+@pytest.mark.parametrize("cores", [2, 5])
+def test_a_frame_in_bands_is_the_frame(photo, cores, monkeypatch):
+    def drawn() -> list[torch.Tensor]:
+        sigmas = (lines.lineart(tensor(photo), gaussian_sigma=sigma) for sigma in (0.6, 6.0, 17.3))
+        return [scribble.xdog(tensor(photo)), *sigmas]
+
+    monkeypatch.setattr(images, "_cores", lambda: 1)
+    whole = drawn()
+    monkeypatch.setattr(images, "_cores", lambda: cores)
+    assert all(one.equal(other) for one, other in zip(drawn(), whole, strict=True))
+
+
 @photograph
 @pytest.mark.parametrize(("resolution", "interpolation"), [(200, cv2.INTER_AREA), (600, cv2.INTER_CUBIC)])
 def test_canny_at_another_resolution(photo, resolution, interpolation):
