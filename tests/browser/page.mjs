@@ -60,6 +60,7 @@ const drawn = (page) => atRest(page, () => page.evaluate(() => {
 
 async function picture(page, name) {
   await fit(page);
+  if (ask.portrait) await until(page, () => window.app.graph.nodes.every((node) => node.type !== "SaveImage" || node.imgs?.length));
   await drawn(page);
   const clip = ask.portrait ? await portrait(page) : undefined;
   await frames(page, clip ? 30 : 2);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 ENOUGH_FPS = 30
-DRAGS = 8
+DRAGS = 12
 
 
 @pytest.mark.slow

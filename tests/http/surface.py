@@ -8,7 +8,7 @@ from typing import Any
 # What is left of an input's options: the host adds keys with its versions, and tooltips may improve.
 KEPT = ("default", "min", "max", "step", "multiline", "forceInput")
 FILES = "the files of a folder"
-LISTS_FILES = {("ControlStackLoad", "control_net_name")}
+LISTS_FILES = {("ControlStackLoad", "control_net_name"), ("ControlStackLoadPose", "file")}
 
 
 def surface(object_info: Mapping[str, Any]) -> dict[str, Any]:
