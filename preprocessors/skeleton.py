@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -39,6 +39,8 @@ BONE_COLOURS: tuple[Colour, ...] = tuple(
 BLUE, WHITE = (0, 0, 255), (255, 255, 255)
 
 _ANY_SCORE = 1e-9
+AT_ONCE = 8
+"""Frames that are in 8 bits at once."""
 
 Points = NDArray[np.int32]
 Flags = NDArray[np.bool_]
@@ -92,34 +94,33 @@ def draw(
     for stick width "4". Points below `seen_score` are left out.
     """
     brush, parts = Brush.of(stick_width, height_px, width_px), (body, hands, face)
-    hints = np.zeros((len(frames), height_px, width_px, 3), np.float32)
+    hints = np.empty((len(frames), height_px, width_px, 3), np.float32)
+    canvases = np.zeros((min(AT_ONCE, len(frames)), height_px, width_px, 3), np.uint8)
 
-    # One after the other: these calls are so short that two threads would spend their time on handing over the lock.
-    # What is painted becomes floats beside the next frame's painting, which takes three times as long.
-    with ThreadPoolExecutor(1, thread_name_prefix="drawing") as beside:
-        writing: list[Future[None]] = []
-        for index, frame in enumerate(frames):
-            if progress:
-                progress(index, len(frames))
-            scale = (width_px / frame.width_px, height_px / frame.height_px)
-            people = frame.people if scale == (1.0, 1.0) else frame.people * (*scale, 1.0)
-            if len(people):
-                canvas = painted(people, height_px, width_px, brush, parts, seen_score)
-                writing.append(beside.submit(write_hint, canvas, hints[index]))
-        for written in writing:
-            written.result()
+    # Painted one after the other: these calls are so short that two threads would spend their time on handing over the
+    # lock. Fetching the memory of the hints takes nearly as long, and needs no lock: it happens beside the painting.
+    with ThreadPoolExecutor(1, thread_name_prefix="fetching memory") as beside:
+        fetched = beside.submit(hints.fill, 0.0)
+        for first in range(0, len(frames), AT_ONCE):
+            block = frames[first : first + AT_ONCE]
+            for index, (frame, canvas) in enumerate(zip(block, canvases, strict=False), first):
+                if progress:
+                    progress(index, len(frames))
+                scale = (width_px / frame.width_px, height_px / frame.height_px)
+                paint(canvas, frame.people * (*scale, 1.0), brush, parts, seen_score)
+            fetched.result()
+            for hint, canvas in zip(hints[first : first + AT_ONCE], canvases, strict=False):
+                write_hint(canvas, hint)
+            canvases.fill(0)
 
     if progress:
         progress(len(frames), len(frames))
     return tensor_of(hints)
 
 
-def painted(
-    people: People, height_px: int, width_px: int, brush: Brush, parts: tuple[bool, bool, bool], seen_score: float
-) -> Frame8:
-    """(P,136,3) in px of the canvas → (height_px,width_px,3) uint8. `parts` are body, hands and face, drawn so for each
-    person before the next: who comes last lies on top."""
-    canvas = np.zeros((height_px, width_px, 3), np.uint8)
+def paint(canvas: Frame8, people: People, brush: Brush, parts: tuple[bool, bool, bool], seen_score: float) -> None:
+    """Onto (H,W,3) uint8 the people (P,136,3), in px of it. `parts` are body, hands and face, drawn so for each person
+    before the next: who comes last lies on top."""
     seen = people[..., 2] >= max(seen_score, _ANY_SCORE)
     corners = people[..., :2].astype(np.int32)  # truncated towards zero, as the tools do
     # The tools leave a hand's or a face's point out where it touches the first row or column.
@@ -134,7 +135,6 @@ def painted(
             _draw_hand(canvas, *hand[person], brush)
         if face:
             _dots(canvas, points[FACE][inside[person, FACE]], WHITE, brush.face_px)
-    return canvas
 
 
 Pixel = Sequence[int]
