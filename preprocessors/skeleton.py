@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -14,37 +14,47 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, opencv, tensor_of, write_hint
+from .images import opencv, tensor_of
 from .keypoints import BODY, FACE, LEFT_HAND, LIMBS, RIGHT_HAND, SEEN_SCORE, Frame, People
 from .spec import Progress
 
 STICK_WIDTHS = ("auto", "4", "xinsir")
 
 DRAWN_LIMBS = np.array(LIMBS[:17])
-JOINT_COLOURS: tuple[Colour, ...] = (
-    *((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0)),
-    *((0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255)),
-    *((170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85)),
-)
-LIMB_COLOURS: tuple[Colour, ...] = tuple(
-    (int(red * 0.6), int(green * 0.6), int(blue * 0.6)) for red, green, blue in JOINT_COLOURS
-)
 BONES = np.array(
     [bone for root in range(1, 21, 4) for bone in ((0, root), *((root + i, root + i + 1) for i in range(3)))]
 )
 """The bones of a hand: from the wrist up each finger."""
-BONE_COLOURS: tuple[Colour, ...] = tuple(
-    (255 * red, 255 * green, 255 * blue) for red, green, blue in (colorsys.hsv_to_rgb(i / 20, 1, 1) for i in range(20))
+
+# Painted by number, in one channel: OpenCV does it faster than in three. A number is a row of the palette; 0 is black.
+_BODY_RGB = (
+    *((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0)),
+    *((0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255)),
+    *((170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85)),
 )
-BLUE, WHITE = (0, 0, 255), (255, 255, 255)
+_ROWS = (
+    (0, 0, 0),
+    *_BODY_RGB,
+    *((int(red * 0.6), int(green * 0.6), int(blue * 0.6)) for red, green, blue in _BODY_RGB),
+    *(
+        (255 * red, 255 * green, 255 * blue)
+        for red, green, blue in (colorsys.hsv_to_rgb(i / 20, 1, 1) for i in range(20))
+    ),
+    (0, 0, 255),
+    (255, 255, 255),
+)
+JOINT_PAINTS, LIMB_PAINTS, BONE_PAINTS = range(1, 19), range(19, 37), range(37, 57)
+BLUE, WHITE = 57, 58
+PALETTE = np.zeros((256, 3), np.float32)
+"""Number → RGB in [0,1], each of the 256 levels that 8-bit pictures have."""
+PALETTE[: len(_ROWS)] = np.rint(_ROWS).astype(np.float32) / np.float32(255)
 
 _ANY_SCORE = 1e-9
-AT_ONCE = 8
-"""Frames that are in 8 bits at once."""
 
 Points = NDArray[np.int32]
 Flags = NDArray[np.bool_]
-Colour = tuple[float, float, float]
+Canvas = NDArray[np.uint8]
+"""(H,W) numbers of paints."""
 
 
 @dataclass(frozen=True)
@@ -95,31 +105,28 @@ def draw(
     """
     brush, parts = Brush.of(stick_width, height_px, width_px), (body, hands, face)
     hints = np.empty((len(frames), height_px, width_px, 3), np.float32)
-    canvases = np.zeros((min(AT_ONCE, len(frames)), height_px, width_px, 3), np.uint8)
 
     # Painted one after the other: these calls are so short that two threads would spend their time on handing over the
-    # lock. Fetching the memory of the hints takes nearly as long, and needs no lock: it happens beside the painting.
-    with ThreadPoolExecutor(1, thread_name_prefix="fetching memory") as beside:
-        fetched = beside.submit(hints.fill, 0.0)
-        for first in range(0, len(frames), AT_ONCE):
-            block = frames[first : first + AT_ONCE]
-            for index, (frame, canvas) in enumerate(zip(block, canvases, strict=False), first):
-                if progress:
-                    progress(index, len(frames))
-                scale = (width_px / frame.width_px, height_px / frame.height_px)
-                paint(canvas, frame.people * (*scale, 1.0), brush, parts, seen_score)
-            fetched.result()
-            for hint, canvas in zip(hints[first : first + AT_ONCE], canvases, strict=False):
-                write_hint(canvas, hint)
-            canvases.fill(0)
+    # lock. A hint's memory and its colours take nearly as long and are one long call: that happens beside the painting.
+    with ThreadPoolExecutor(1, thread_name_prefix="hints of people") as beside:
+        written: list[Future[Any]] = []
+        for index, (frame, hint) in enumerate(zip(frames, hints, strict=True)):
+            if progress:
+                progress(index, len(frames))
+            canvas = np.zeros((height_px, width_px), np.uint8)
+            scale = (width_px / frame.width_px, height_px / frame.height_px)
+            paint(canvas, frame.people * (*scale, 1.0), brush, parts, seen_score)
+            written.append(beside.submit(np.take, PALETTE, canvas, 0, hint, "clip"))
+    for each in written:
+        each.result()
 
     if progress:
         progress(len(frames), len(frames))
     return tensor_of(hints)
 
 
-def paint(canvas: Frame8, people: People, brush: Brush, parts: tuple[bool, bool, bool], seen_score: float) -> None:
-    """Onto (H,W,3) uint8 the people (P,136,3), in px of it. `parts` are body, hands and face, drawn so for each person
+def paint(canvas: Canvas, people: People, brush: Brush, parts: tuple[bool, bool, bool], seen_score: float) -> None:
+    """Onto (H,W) the people (P,136,3), in px of it. `parts` are body, hands and face, drawn so for each person
     before the next: who comes last lies on top."""
     seen = people[..., 2] >= max(seen_score, _ANY_SCORE)
     corners = people[..., :2].astype(np.int32)  # truncated towards zero, as the tools do
@@ -138,10 +145,10 @@ def paint(canvas: Frame8, people: People, brush: Brush, parts: tuple[bool, bool,
 
 
 Pixel = Sequence[int]
-Limb = tuple[Pixel, int, float, float, Colour]
-"""Middle, half length in px, from its end to its start in px, colour."""
-Joint = tuple[Pixel, Colour]
-Bone = tuple[Pixel, Pixel, Colour]
+Limb = tuple[Pixel, int, float, float, int]
+"""Middle, half length in px, from its end to its start in px, paint."""
+Joint = tuple[Pixel, int]
+Bone = tuple[Pixel, Pixel, int]
 
 
 def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Limb], list[Joint]]]:
@@ -151,42 +158,42 @@ def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Lim
     dx, dy = across[..., 0], across[..., 1]
     middles, halves = ((start + end) / 2).astype(int), ((dy**2 + dx**2) ** 0.5 / 2).astype(int)
     drawn = seen[:, DRAWN_LIMBS[:, 0]] & seen[:, DRAWN_LIMBS[:, 1]]
-    limbs = _where(drawn, middles, halves, dx, dy, colours=LIMB_COLOURS)
-    return [*zip(limbs, _where(seen[:, BODY], corners[:, BODY], colours=JOINT_COLOURS), strict=True)]
+    limbs = _where(drawn, middles, halves, dx, dy, paints=LIMB_PAINTS)
+    return [*zip(limbs, _where(seen[:, BODY], corners[:, BODY], paints=JOINT_PAINTS), strict=True)]
 
 
 def _hands(points: Points, seen: Flags) -> list[tuple[list[Bone], Points]]:
     """(P,21,2) and (P,21) → for each person the bones of the hand, and the points that are there."""
     start, end = BONES[:, 0], BONES[:, 1]
-    bones = _where(seen[:, start] & seen[:, end], points[:, start], points[:, end], colours=BONE_COLOURS)
+    bones = _where(seen[:, start] & seen[:, end], points[:, start], points[:, end], paints=BONE_PAINTS)
     return [(lines, there[flags]) for lines, there, flags in zip(bones, points, seen, strict=True)]
 
 
-def _where(there: Flags, *columns: NDArray[Any], colours: Sequence[Colour]) -> list[list[Any]]:
-    """(P,n) flags and columns (P,n,...) → for each person the rows that are there, a colour at their end."""
+def _where(there: Flags, *columns: NDArray[Any], paints: Sequence[int]) -> list[list[Any]]:
+    """(P,n) flags and columns (P,n,...) → for each person the rows that are there, a paint at their end."""
     persons = zip(there.tolist(), *(column.tolist() for column in columns), strict=True)
-    return [[*compress(zip(*rows, colours, strict=False), flags)] for flags, *rows in persons]
+    return [[*compress(zip(*rows, paints, strict=False), flags)] for flags, *rows in persons]
 
 
-def _draw_body(canvas: Frame8, limbs: list[Limb], joints: list[Joint], brush: Brush) -> None:
+def _draw_body(canvas: Canvas, limbs: list[Limb], joints: list[Joint], brush: Brush) -> None:
     cv2 = opencv()
     outline_of, fill, circle = cv2.ellipse2Poly, cv2.fillConvexPoly, cv2.circle
-    for middle, half_px, dx, dy, colour in limbs:
+    for middle, half_px, dx, dy, number in limbs:
         degrees = int(math.degrees(math.atan2(dy, dx)))
-        fill(canvas, outline_of(middle, (half_px, brush.limb_px), degrees, 0, 360, 1), colour)
-    for point, colour in joints:
-        circle(canvas, point, brush.joint_px, colour, -1)
+        fill(canvas, outline_of(middle, (half_px, brush.limb_px), degrees, 0, 360, 1), number)
+    for point, number in joints:
+        circle(canvas, point, brush.joint_px, number, -1)
 
 
-def _draw_hand(canvas: Frame8, bones: list[Bone], points: Points, brush: Brush) -> None:
+def _draw_hand(canvas: Canvas, bones: list[Bone], points: Points, brush: Brush) -> None:
     line = opencv().line
-    for start, end, colour in bones:
-        line(canvas, start, end, colour, brush.bone_px)
+    for start, end, number in bones:
+        line(canvas, start, end, number, brush.bone_px)
     _dots(canvas, points, BLUE, brush.hand_px)
 
 
-def _dots(canvas: Frame8, points: Points, colour: Colour, radius_px: int) -> None:
+def _dots(canvas: Canvas, points: Points, number: int, radius_px: int) -> None:
     """(n,2) as filled circles. A closed line of one point with round ends is OpenCV's circle of half its width, and one
     call draws them all."""
     if len(points):
-        opencv().polylines(canvas, np.reshape(points, (-1, 1, 1, 2)), True, colour, 2 * radius_px)
+        opencv().polylines(canvas, np.reshape(points, (-1, 1, 1, 2)), True, number, 2 * radius_px)
