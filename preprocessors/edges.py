@@ -40,12 +40,15 @@ def steepest(frame: Frame8) -> tuple[Slope, Slope]:
     What `cv2.Canny` begins with, which looks for that channel pixel by pixel and takes three times as long.
     """
     cv2 = opencv()
-    (across, down), *others = (
-        cv2.spatialGradient(channel, ksize=3, borderType=cv2.BORDER_REPLICATE) for channel in cv2.split(frame)
-    )
-    most = np.abs(across) + np.abs(down)
-    for dx, dy in others:
-        slope = np.abs(dx) + np.abs(dy)
+    first, *others = cv2.split(frame)
+    across, down = cv2.spatialGradient(first, ksize=3, borderType=cv2.BORDER_REPLICATE)
+    most = np.abs(across)
+    most += np.abs(down)
+    dx = dy = None
+    for channel in others:
+        dx, dy = cv2.spatialGradient(channel, dx, dy, 3, cv2.BORDER_REPLICATE)
+        slope = np.abs(dx)
+        slope += np.abs(dy)
         steeper = cv2.compare(slope, most, cv2.CMP_GT)
         cv2.copyTo(dx, steeper, across)
         cv2.copyTo(dy, steeper, down)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -163,13 +162,16 @@ def _standard(
 ) -> Tensor:
     cv2 = opencv()
 
-    def darker_than_around(frame: Frame8) -> Map:
-        picture = frame.astype(np.float32)
-        surroundings = cv2.GaussianBlur(picture, (0, 0), gaussian_sigma)
-        return darkest_channel(cv2.subtract(surroundings, picture, dst=surroundings))
+    # As wide as OpenCV makes it for a float picture. Said so, the 8-bit one does: the same but for the last bits of a
+    # float, in two thirds of the time.
+    reach_px = round(8 * gaussian_sigma + 1) // 2
+    gaussian = cv2.getGaussianKernel(2 * reach_px + 1, gaussian_sigma, cv2.CV_32F)
 
-    # OpenCV's kernel reaches four standard deviations.
-    darkness = banded(image, darker_than_around, math.ceil(4 * gaussian_sigma) + 1)
+    def darker_than_around(frame: Frame8) -> Map:
+        surroundings = cv2.sepFilter2D(frame, cv2.CV_32F, gaussian, gaussian)
+        return darkest_channel(cv2.subtract(surroundings, frame, dst=surroundings, dtype=cv2.CV_32F))
+
+    darkness = banded(image, darker_than_around, reach_px)
 
     def draw(frame: Frame8) -> Map:
         darker = darkness(frame)
