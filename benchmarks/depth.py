@@ -201,6 +201,7 @@ def lively(net: nn.Module, last: str) -> nn.Module:
 
 def rivals(reference: Reference, frames: int, side_px: int) -> tuple[Callable[[], object], Callable[[], object], float]:
     """Ours, the reference, and how long the reference's reload takes, after a look that both give the same map."""
+    from pack.nodes import runtime
     from pack.preprocessors import catalogue
     from pack.preprocessors.networks import InMemory, filled
 
@@ -209,7 +210,9 @@ def rivals(reference: Reference, frames: int, side_px: int) -> tuple[Callable[[]
     detect = reference.detect(net, side_px)
     row = catalogue(reference.key)
     weights = row.weights[reference.engine]
-    networks = InMemory({weights.file: filled(weights, in_a_file(net))})
+    # As many frames at once as the nodes take of that size on a processor.
+    at_once = max(1, runtime.CHUNK_PX["cpu"] // side_px**2)
+    networks = InMemory({weights.file: filled(weights, in_a_file(net))}, chunk=at_once)
     pictures = [cv2.resize(p, (side_px, side_px), interpolation=cv2.INTER_AREA) for p in photographs(frames)]
     image = torch.from_numpy(np.stack(pictures).astype(np.float32) / 255)
 
