@@ -67,5 +67,5 @@ def run(args: argparse.Namespace) -> None:
             ours, theirs = rivals(open_pose, side_px)
             told = timing.paired(ours, theirs, repeats=5 if args.quick else 21)
             name = f"{PEOPLE} people on {FRAMES} x {side_px}²"
-            rows.append((name, told.ours_ms, told.reference_ms, 1 / told.ratio.median))
+            rows.append((name, told.ours_ms, told.reference_ms, f"{1 / told.ratio.median:.2f}"))
     print(timing.table(("drawing people", "ours, ms", "controlnet_aux, ms", "times as fast"), rows))

@@ -116,13 +116,19 @@ def draw(
             canvas = np.zeros((height_px, width_px), np.uint8)
             scale = (width_px / frame.width_px, height_px / frame.height_px)
             paint(canvas, frame.people * (*scale, 1.0), brush, parts, seen_score)
-            written.append(beside.submit(np.take, PALETTE, canvas, 0, hint, "clip"))
+            written.append(beside.submit(colour, canvas, hint))
     for each in written:
         each.result()
 
     if progress:
         progress(len(frames), len(frames))
     return tensor_of(hints)
+
+
+def colour(canvas: Canvas, hint: NDArray[np.float32]) -> None:
+    """(H,W) numbers of paints → (H,W,3) RGB in [0,1], written into `hint`. numpy's own `take` takes three times as long."""
+    cv2 = opencv()
+    cv2.LUT(cv2.cvtColor(canvas, cv2.COLOR_GRAY2RGB), PALETTE[None], dst=hint)
 
 
 def paint(canvas: Canvas, people: People, brush: Brush, parts: tuple[bool, bool, bool], seen_score: float) -> None:
