@@ -126,7 +126,7 @@ def draw(
 
 
 def colour(canvas: Canvas, hint: NDArray[np.float32]) -> None:
-    """(H,W) numbers of paints → (H,W,3) RGB in [0,1], written into `hint`. numpy's own `take` takes three times as long."""
+    """(H,W) numbers of paints → (H,W,3) RGB in [0,1], written into `hint`. numpy's `take` takes three times as long."""
     cv2 = opencv()
     cv2.LUT(cv2.cvtColor(canvas, cv2.COLOR_GRAY2RGB), PALETTE[None], dst=hint)
 
