@@ -29,10 +29,11 @@ ADE_CLASSES, COCO_CLASSES = 150, 133
 
 
 def upernet(*, widths: tuple[int, ...] = (96, 192, 384, 768), depths: tuple[int, ...] = (3, 3, 27, 3)) -> nn.Module:
-    """UPerNet over ConvNeXt for ADE20K; ConvNeXt-S unless told otherwise."""
+    """UPerNet over ConvNeXt for ADE20K, without the second head that only training reads; ConvNeXt-S unless told
+    otherwise."""
     library = _transformers()
     backbone = library.ConvNextConfig(hidden_sizes=list(widths), depths=list(depths), out_features=_STAGES)
-    config = library.UperNetConfig(backbone_config=backbone, num_labels=ADE_CLASSES, auxiliary_in_channels=widths[2])
+    config = library.UperNetConfig(backbone_config=backbone, num_labels=ADE_CLASSES, use_auxiliary_head=False)
     return library.UperNetForSemanticSegmentation(config)
 
 
@@ -76,7 +77,9 @@ def as_transformers_reads(net: Any, state: Mapping[str, Tensor]) -> dict[str, Te
 
 
 def upernet_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return as_transformers_reads(upernet(), state)
+    return as_transformers_reads(
+        upernet(), {key: tensor for key, tensor in state.items() if not key.startswith("auxiliary_head.")}
+    )
 
 
 def oneformer_ade20k_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -109,5 +112,7 @@ def oneformer_labels(net: Any, frames: Tensor) -> Tensor:
 
 def _best(scores: Tensor, frames: Tensor) -> Tensor:
     """(B,C,h,w) → (B,1,H,W): enlarged first, then decided, so that borders are as fine as the picture."""
-    whole = nn.functional.interpolate(scores, frames.shape[-2:], mode="bilinear", align_corners=False)
-    return whole.argmax(1, keepdim=True).float()
+    size = frames.shape[-2:]
+    if scores.shape[-2:] != size:
+        scores = nn.functional.interpolate(scores, size, mode="bilinear", align_corners=False)
+    return scores.argmax(1, keepdim=True).float()
