@@ -58,7 +58,7 @@ def with_area(conditioning, height, width, y, x):
     return [[c[0], {**c[1], "area": (height, width, y, x), "strength": 1.0}] for c in conditioning]
 
 
-@pytest.mark.parametrize("nets", [1, 2, 3])
+@pytest.mark.parametrize("nets", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 3])
 @pytest.mark.parametrize("hints", [1, 3])
 @pytest.mark.parametrize("cfg", [1.0, 7.0])
 def test_area_conditioning(world, nets, hints, cfg):
