@@ -19,7 +19,8 @@ from .schedule import Schedule
 MODES = ("balanced", "prompt", "control", "cond_only")
 FITS = ("crop", "stretch", "pad", "region")
 SPEEDS = ("exact", "fast", "approximate")
-BUILT = {"mode": MODES, "fit": FITS, "speed": ("exact",)}
+CHOICES = {"mode": MODES, "fit": FITS, "speed": SPEEDS}
+BUILT = {**CHOICES, "speed": ("exact",)}
 # What a mode means: soft over depth (where `layers` says nothing itself), and on the positive prompt only.
 SOFT = ("prompt", "control")
 ON_POSITIVE = ("control", "cond_only")
@@ -90,4 +91,5 @@ def refuse_not_built(name: str, value: str) -> None:
     """Raise ValueError for a choice that the public surface has but that is not built yet, or that it does not have."""
     if value not in BUILT[name]:
         built = " or ".join(repr(choice) for choice in BUILT[name])
-        raise ValueError(f"{name} {value!r} is not built yet: choose {built}")
+        what = "not built yet" if value in CHOICES[name] else f"no {name} at all"
+        raise ValueError(f"{name} {value!r} is {what}: choose {built}")

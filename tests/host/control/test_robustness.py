@@ -224,6 +224,7 @@ BAD = {
     "mask with NaN": (lambda t: {"effect_mask": nan()[..., 0]}, "not finite"),
     "no net": (lambda t: {"net": "net.safetensors"}, "expected a CONTROL_NET from a loader, found str"),
     "union type": (lambda t: {"union_type": "depth"}, "is no union ControlNet"),
+    "mode": (lambda t: {"mode": "softly"}, "'softly' is no mode at all: choose 'balanced' or 'prompt'"),
     "strength": (lambda t: {"strength": float("nan")}, "expected numbers for strength"),
 }
 
