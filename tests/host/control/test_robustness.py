@@ -215,7 +215,7 @@ BAD = {
     "layers": (lambda t: {"layers": "softly 0.8"}, "layers: .* at character 1 .*'softly"),
     "layers value": (lambda t: {"layers": "blocks 1, x"}, "layers: .* at character 11 .*'x'"),
     "layers kind": (lambda t: {"layers": "linear 1"}, r"two weights 'a\.\.b'"),
-    "mode": (lambda t: {"mode": "more"}, "choose 'balanced' or"),
+    "mode": (lambda t: {"mode": "softly"}, "'softly' is no mode at all: choose 'balanced' or 'prompt'"),
     "fit": (lambda t: {"fit": "fill"}, "choose 'crop' or"),
     "region without an area": (lambda t: {"fit": "region"}, "the positive prompt carries no area"),
     "inpaint mask": (lambda t: {"inpaint_mask": t.ones(0, 8, 8)}, "inpaint_mask: expected a mask"),
@@ -224,7 +224,6 @@ BAD = {
     "mask with NaN": (lambda t: {"effect_mask": nan()[..., 0]}, "not finite"),
     "no net": (lambda t: {"net": "net.safetensors"}, "expected a CONTROL_NET from a loader, found str"),
     "union type": (lambda t: {"union_type": "depth"}, "is no union ControlNet"),
-    "mode": (lambda t: {"mode": "softly"}, "'softly' is no mode at all: choose 'balanced' or 'prompt'"),
     "strength": (lambda t: {"strength": float("nan")}, "expected numbers for strength"),
 }
 
