@@ -45,14 +45,17 @@ ENDINGS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="the way of telling what still runs is Linux's")
 @pytest.mark.parametrize(("how", "when", "sent", "returns"), ENDINGS.values(), ids=ENDINGS.keys())
 def test_ending_it_leaves_nothing_running(tmp_path, how, when, sent, returns):
-    with subprocess.Popen(words(tmp_path, how), stdout=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(words(tmp_path, how), stdout=subprocess.PIPE, text=True, preexec_fn=heeds_interrupts) as demo:
         assert any(when in line for line in demo.stdout), f"the demo never said {when!r}"
         ends = time.monotonic() + 60
         while len(running_on(tmp_path)) < 2 and time.monotonic() < ends:  # the demo, and the host that it starts
             time.sleep(0.05)
         assert demo.poll() is None, "the demo ended before it was told to"
         demo.send_signal(sent)
-        demo.communicate(timeout=120)
+        try:
+            demo.communicate(timeout=120)
+        finally:
+            demo.kill()  # else a demo that does not end would be waited for without end
     assert demo.returncode == returns
     assert running_on(tmp_path) == []
 
@@ -64,6 +67,11 @@ def test_page_mode_prints_an_address_that_answers(tmp_path):
             assert b"ComfyUI" in urllib.request.urlopen(address, timeout=120).read()
         finally:
             demo.terminate()
+
+
+def heeds_interrupts() -> None:
+    """As in a terminal: what a script starts in the background ignores Ctrl+C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def running_on(base: Path) -> list[str]:

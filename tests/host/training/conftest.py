@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from workbench import hosts
+
+OLDER = hosts.find()[0].order < (0, 33) if hosts.find() else False
+"""Than the newest host: what is once enough is shown there."""
+
 
 @contextmanager
 def one_thread():
@@ -70,17 +75,7 @@ class Studio:
         return loop.Trainer(base, trained, self.model.get_model_object("model_sampling"), data, chosen, cpu)
 
     def residuals(self, net, seed=0):
-        """What the host's control object gives for fixed inputs, input to middle."""
-        import torch
-
-        generator = torch.Generator().manual_seed(seed)
-        hint, x = torch.rand(1, 3, 64, 64, generator=generator), torch.randn(1, 4, 8, 8, generator=generator)
-        context = torch.randn(1, 77, 64, generator=generator)
-        with torch.inference_mode():
-            control = net.copy().set_cond_hint(hint)
-            control.pre_run(self.model.model, self.model.model.model_sampling.percent_to_sigma)
-            got = control.get_control(x, torch.tensor([7.0]), {"c_crossattn": context}, 1, {})
-        return [*got["output"], *got["middle"]]
+        return residuals(net, self.model, 64, seed)
 
 
 PLAIN = {
@@ -92,6 +87,20 @@ PLAIN = {
     "weight_decay": 0.0,
     "learning_rate": 1e-3,
 }
+
+
+def residuals(net, model, context_width, seed=0):
+    """What the host's control object gives for fixed inputs, input to middle."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    hint, x = torch.rand(1, 3, 64, 64, generator=generator), torch.randn(1, 4, 8, 8, generator=generator)
+    context = torch.randn(1, 77, context_width, generator=generator)
+    with torch.inference_mode():
+        control = net.copy().set_cond_hint(hint)
+        control.pre_run(model.model, model.model.model_sampling.percent_to_sigma)
+        got = control.get_control(x, torch.tensor([7.0]), {"c_crossattn": context}, 1, {})
+    return [*got["output"], *got["middle"]]
 
 
 @pytest.fixture(scope="session")

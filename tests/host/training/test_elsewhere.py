@@ -1,15 +1,14 @@
-"""A net in diffusers' layout: loaded, trained on, saved, and read by the host's own loader.
-
-At the full size it is test_zero_convolution that takes one up and trains it.
-"""
+"""A net in diffusers' layout: loaded, trained on, saved, and read by the host's own loader."""
 
 from __future__ import annotations
+
+import gc
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from .conftest import as_diffusers, discs
+from .conftest import OLDER, as_diffusers, discs, residuals
 
 pytestmark = pytest.mark.slow  # --quick leaves this file out
 
@@ -100,6 +99,50 @@ def test_a_net_in_diffusers_layout_goes_on(studio, folder):
     before, ours, theirs = (studio.residuals(each) for each in (net, trained, again))
     assert all(a.equal(b) for a, b in zip(ours, theirs, strict=True))
     assert not any(a.equal(b) for a, b in zip(before, theirs, strict=True))
+
+
+@pytest.mark.skipif(OLDER, reason="tiny nets and the full-size loader are shown on each host: once is enough")
+def test_at_full_size_too(host, folder):
+    """SD1.5's own shapes, 1.4 GB a file, through the same stations; a step at 64 pixels moves every matrix."""
+    from pack.control.adapter import source_of
+    from pack.training import loop, nets
+    from pack.training.cache import Encoded, Text
+    from workbench import tiny
+
+    model = tiny.full_model_patcher()
+    start = nets.created(model)
+    for key, value in start.items():
+        if is_zero_convolution(key) or key.startswith("input_hint_block.14"):
+            value.normal_(std=0.02)
+    net = load(put(folder, "published.safetensors", start, model.model.model_config.unet_config))
+    assert source_of(net).identity.family == "ControlNet (diffusers)"
+    taken = nets.weights_of(net, model)
+    assert taken.keys() == start.keys()
+    assert all(taken[key].equal(value) for key, value in start.items())
+
+    cpu, text = torch.device("cpu"), Text(torch.randn(1, 77, 768))
+    data = Encoded(torch.randn(1, 4, 8, 8), (text,), (0,), text, lambda _: torch.rand(64, 64, 3))
+    settings = loop.Settings(steps=1, batch_size=1, precision="fp32", learning_rate=1e-4, weight_decay=0.0)
+    trainable = nets.trainable(taken, model, cpu)
+    base = nets.frozen_base(model, cpu, torch.float32)
+    del net, taken
+    gc.collect()
+    trainer = loop.Trainer(base, trainable, model.model.model_sampling, data, settings, cpu)
+    trainer.advance()
+    weights = {key: value.detach().clone() for key, value in trainable.state_dict().items()}
+    trainer.close()
+    assert {key for key in matrices(weights) if weights[key].equal(start[key])} == set()
+    del start, trainable, base, trainer
+    gc.collect()
+
+    trained = nets.as_control(weights, model, "taught on")
+    save(trained, "taught on")
+    again = loaded_by_the_host("taught on.safetensors")
+    found = again.control_model.state_dict()
+    assert found.keys() == weights.keys()
+    assert all(found[key].equal(value) for key, value in weights.items())
+    ours, theirs = (residuals(each, model, 768) for each in (trained, again))
+    assert all(a.equal(b) and a.any() for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.usefixtures("tiny_in_diffusers")

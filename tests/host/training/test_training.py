@@ -11,13 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from workbench import hosts
-
-from .conftest import discs, one_thread
+from .conftest import OLDER, discs, one_thread
 
 pytestmark = pytest.mark.slow  # --quick leaves this file out
-
-OLDER = hosts.find()[0].order < (0, 33) if hosts.find() else False
 
 
 def loss_with(trainer, hints):
