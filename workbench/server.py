@@ -16,12 +16,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,22 +172,25 @@ def running(
     log = base / "host.log"
     port = _free_port()
     with _ending_on_signals(), log.open("wb") as lines:
-        process = subprocess.Popen(
-            [sys.executable, "main.py", *_flags(host, base, port, cpu=cpu), *_page_flags(page)],
-            cwd=host.path,
-            stdout=lines,
-            stderr=subprocess.STDOUT,
-            env=_surroundings(),
-            # A Ctrl-C in the terminal is ours to handle: the host is stopped below, once.
-            **({"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}),
-        )
+        process = None
         try:
+            with _held(signal.SIGINT, *_polite()):  # one that came in between would leave a host that nobody stops
+                process = subprocess.Popen(
+                    [sys.executable, "main.py", *_flags(host, base, port, cpu=cpu), *_page_flags(page)],
+                    cwd=host.path,
+                    stdout=lines,
+                    stderr=subprocess.STDOUT,
+                    env=_surroundings(),
+                    # A Ctrl-C in the terminal is ours to handle: the host is stopped below, once.
+                    **({"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}),
+                )
             server = Server(host, base, f"http://127.0.0.1:{port}", log, process)
             _wait(server, timeout_s)
             _check_packs(server)
             yield server
         finally:
-            _stop(process)
+            if process is not None:
+                _stop(process)
 
 
 def _flags(host: Host, base: Path, port: int, *, cpu: bool) -> list[str]:
@@ -252,21 +256,40 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def _polite() -> list[signal.Signals]:
+    """What asks a process to end: kill, and a closed terminal where there is such a thing."""
+    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 @contextlib.contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """A polite end of this process (kill, a closed terminal) unwinds the stack, so that the host is stopped too."""
-    import threading
+    """A polite end of this process unwinds the stack, so that the host is stopped too."""
+    with _handled(_polite(), _exit):
+        yield
 
+
+@contextlib.contextmanager
+def _held(*signals: signal.Signals) -> Iterator[None]:
+    """Signals that come within the block act at its end."""
+    came: list[int] = []
+    with _handled(signals, lambda number, _: came.append(number)):
+        yield
+    for number in came:
+        signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _handled(signals: Iterable[signal.Signals], handler: Callable[[int, object], object]) -> Iterator[None]:
+    """With `handler` for these signals but those that are ignored; only the main thread can have handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), _exit) for name in names}
+    before = {each: signal.signal(each, handler) for each in signals if signal.getsignal(each) != signal.SIG_IGN}
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        for each, known in before.items():
+            signal.signal(each, known)
 
 
 def _exit(number: int, _frame: object) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from workbench import hosts
+from workbench import hosts, server
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
@@ -58,6 +58,25 @@ def test_ending_it_leaves_nothing_running(tmp_path, how, when, sent, returns):
             demo.kill()  # else a demo that does not end would be waited for without end
     assert demo.returncode == returns
     assert running_on(tmp_path) == []
+
+
+def test_an_interrupt_while_the_host_is_being_started_stops_it(tmp_path, monkeypatch):
+    started = []
+
+    def begin(*_, real=subprocess.Popen, **__):
+        process = real([sys.executable, "-c", "import time; time.sleep(60)"])
+        signal.raise_signal(signal.SIGINT)  # the process runs, and nobody has been told of it
+        started.append(process)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), server.running(hosts.find()[0], tmp_path):
+            pytest.fail("the interrupt was lost")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [process.poll() is None for process in started] == [False]
 
 
 def test_page_mode_prints_an_address_that_answers(tmp_path):
