@@ -1,4 +1,6 @@
-"""ControlStack: a node pack for ControlNet. Importing it does no work: the host asks for the nodes later."""
+"""ControlStack: a node pack for ControlNet. Importing it does no work: the host asks for the nodes
+later.
+"""
 
 WEB_DIRECTORY = "./js"
 

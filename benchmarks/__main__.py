@@ -19,7 +19,10 @@ SECTIONS = {
     "preprocess": "preprocessing nodes against bare OpenCV",
     "pose": "drawing people, against controlnet_aux",
     "references": "hints against the reference preprocessors, called frame by frame; reloads apart",
-    "depth": "depth, normal and segmentation networks against controlnet-aux and transformers, frame by frame",
+    "depth": (
+        "depth, normal and segmentation networks against controlnet-aux and transformers, frame by"
+        " frame"
+    ),
     "steps": "sampler steps: our stack against the host's chain of Apply nodes",
     "report": "what noting for Control Report costs, of a sampler step",
     "training": "training steps: our loop against a plain torch loop over the host's own modules",
@@ -67,10 +70,17 @@ def load_workbench() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python3 benchmarks", description=ABOUT)
     parser.add_argument(
-        "sections", nargs="*", choices=[[], *SECTIONS], help="; ".join(f"{k}: {v}" for k, v in SECTIONS.items())
+        "sections",
+        nargs="*",
+        choices=[[], *SECTIONS],
+        help="; ".join(f"{k}: {v}" for k, v in SECTIONS.items()),
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where models run (default: cpu)")
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions: a look, not a claim")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where models run (default: cpu)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer repetitions: a look, not a claim"
+    )
     return parser.parse_args()
 
 
@@ -83,11 +93,15 @@ def _heading(device: str, host_version: str) -> str:
     import cv2
     import torch
 
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {os.cpu_count()} cores, {platform.machine()}"
+    where = (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"CPU, {os.cpu_count()} cores, {platform.machine()}"
+    )
     python = platform.python_version()
     return (
-        f"{datetime.now():%Y-%m-%d %H:%M}  {where}  commit {_commit()}\n"
-        f"ComfyUI {host_version}, torch {torch.__version__}, OpenCV {cv2.__version__}, Python {python}"
+        f"{datetime.now():%Y-%m-%d %H:%M}  {where}  commit {_commit()}\nComfyUI {host_version},"
+        f" torch {torch.__version__}, OpenCV {cv2.__version__}, Python {python}"
     )
 
 

@@ -1,7 +1,9 @@
-"""Sampler steps: our stack against the host's chain of ControlNetApplyAdvanced, on the same nets, prompts and hints.
+"""Sampler steps: our stack against the host's chain of ControlNetApplyAdvanced, on the same nets,
+prompts and hints.
 
-Balanced gives the host's own image. For cond_only the host has two rivals: its balanced chain, which users run today,
-and control on the positive prompt alone, which gives cond_only's image. Counts are of one run.
+Balanced gives the host's own image. For cond_only the host has two rivals: its balanced chain,
+which users run today, and control on the positive prompt alone, which gives cond_only's image.
+Counts are of one run.
 """
 
 from __future__ import annotations
@@ -22,14 +24,25 @@ import torch
 from . import timing
 
 NETS = (1, 2, 3, 5)
-DIFFERENT = 3  # nets in memory; the fourth and fifth of a chain are the first two again, with other hints
+DIFFERENT = (
+    3  # nets in memory; the fourth and fifth of a chain are the first two again, with other hints
+)
 STEPS = {"tiny": 8, "full": 2}
 REPEATS = {"tiny": 15, "full": 3}
 LATENT = {"tiny": (16, 16), "full": (16, 16)}
 NAMES = {"tiny": "tiny family", "full": "SD1.5 shapes"}
 _PEAK_KB = re.compile(r"VmHWM:\s+(\d+)")
 ALONE = "cond_only / positive only"
-HEAD = ("model, nets, mode", "host ms/step", "ours ms/step", "ratio", "same image", "hints", "unet", "memory MB")
+HEAD = (
+    "model, nets, mode",
+    "host ms/step",
+    "ours ms/step",
+    "ratio",
+    "same image",
+    "hints",
+    "unet",
+    "memory MB",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Bench:
         return positive, self.negative if positive_only else negative
 
     def our_chain(self, nets: int, mode: str) -> tuple[list[Any], list[Any]]:
-        from pack.nodes.stack import Add, Apply
+        from pack.nodes.apply import Add, Apply
 
         stack = None
         for net, hint in self.units(nets):
@@ -72,7 +85,9 @@ class Bench:
 
         latent = {"samples": torch.zeros(1, 4, *LATENT[self.size])}
         steps = STEPS[self.size]
-        return nodes.common_ksampler(self.model, 7, steps, 7.0, "euler", "normal", *chain, latent)[0]["samples"]
+        return nodes.common_ksampler(self.model, 7, steps, 7.0, "euler", "normal", *chain, latent)[
+            0
+        ]["samples"]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -102,7 +117,9 @@ def bench_of(size: str) -> Bench:
 
 
 def _rows(bench: Bench, nets: int, repeats: int, device: str) -> list[tuple[Any, ...]]:
-    """Balanced and cond_only against the host's chain, and cond_only against the host's way to the same image."""
+    """Balanced and cond_only against the host's chain, and cond_only against the host's way to the
+    same image.
+    """
     host, alone = bench.host_chain(nets), bench.host_chain(nets, positive_only=True)
     balanced, cond_only = (bench.our_chain(nets, mode) for mode in ("balanced", "cond_only"))
     rivals = {
@@ -113,15 +130,20 @@ def _rows(bench: Bench, nets: int, repeats: int, device: str) -> list[tuple[Any,
     if bench.size == "full":
         del rivals[ALONE]  # a minute each: the tiny family shows it
     return [
-        _row(bench, f"{NAMES[bench.size]}, {nets}, {name}", *chains, repeats, device) for name, chains in rivals.items()
+        _row(bench, f"{NAMES[bench.size]}, {nets}, {name}", *chains, repeats, device)
+        for name, chains in rivals.items()
     ]
 
 
 def _row(
     bench: Bench, name: str, ours: Any, theirs: Any, same_image: Any, repeats: int, device: str
 ) -> tuple[Any, ...]:
-    """`same_image` is the host's chain whose image ours must give; its largest difference is printed."""
-    took = timing.paired(partial(bench.sample, ours), partial(bench.sample, theirs), repeats, warm_up=1)
+    """`same_image` is the host's chain whose image ours must give; its largest difference is
+    printed.
+    """
+    took = timing.paired(
+        partial(bench.sample, ours), partial(bench.sample, theirs), repeats, warm_up=1
+    )
     steps = STEPS[bench.size]
     mine, host = (_counted(bench, chain, device) for chain in (ours, theirs))
     difference = (bench.sample(ours) - bench.sample(same_image)).abs().max().item()
@@ -144,7 +166,9 @@ def _counted(bench: Bench, chain: Any, device: str) -> tuple[int, int, str]:
 
     encoders = [net.control_model.input_hint_block[0] for net in bench.nets]
     hooks = [encoder.register_forward_pre_hook(partial(count, "hint")) for encoder in encoders]
-    hooks.append(bench.model.model.diffusion_model.register_forward_pre_hook(partial(count, "unet")))
+    hooks.append(
+        bench.model.model.diffusion_model.register_forward_pre_hook(partial(count, "unet"))
+    )
     with peak_memory_mb(device) as peak:
         bench.sample(chain)
     for hook in hooks:
@@ -154,7 +178,9 @@ def _counted(bench: Bench, chain: Any, device: str) -> tuple[int, int, str]:
 
 @contextmanager
 def peak_memory_mb(device: str):
-    """Yields a function for the peak since entry: of the GPU's allocator, or of the whole process where Linux tells."""
+    """Yields a function for the peak since entry: of the GPU's allocator, or of the whole process
+    where Linux tells.
+    """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         yield lambda: f"{torch.cuda.max_memory_allocated() / 2**20:.0f}"

@@ -1,4 +1,6 @@
-"""Two rivals timed in pairs, so that whatever else the machine does slows both, and what the pairs say together."""
+"""Two rivals timed in pairs, so that whatever else the machine does slows both, and what the pairs
+say together.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Paired:
-    """Milliseconds of both, and `ratio`: ours over reference, taken pair by pair. Below 1, ours is faster."""
+    """Milliseconds of both, and `ratio`: ours over reference, taken pair by pair. Below 1, ours is
+    faster.
+    """
 
     ours_ms: Spread
     reference_ms: Spread
@@ -44,7 +48,8 @@ def paired(
     warm_up: int = 2,
     reference_under: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Paired:
-    """Run both `repeats` times in turn, changing who begins, after `warm_up` rounds that do not count.
+    """Run both `repeats` times in turn, changing who begins, after `warm_up` rounds that do not
+    count.
 
     The reference runs under a context of its own; entering and leaving it is nobody's time.
     """
@@ -64,7 +69,8 @@ def paired(
 
 
 def free_cores(work: Callable[[], object], cores: int) -> float:
-    """How many of the cores are ours: what that many threads do of `work` in the time that one takes for its own.
+    """How many of the cores are ours: what that many threads do of `work` in the time that one
+    takes for its own.
 
     `work` must release the interpreter's lock. On an idle machine the answer is close to `cores`.
     """
@@ -84,6 +90,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
-        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs))
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(pairs)
+        )
         for pairs in (list(zip(line, widths, strict=True)) for line in lines)
     )

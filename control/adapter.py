@@ -1,13 +1,15 @@
 """The member of the host's control chain that the sampler calls: one for each unit of a stack.
 
-A `StackedControl` owns a private copy of the host's own control object (`inner`) and lets it do what it does: fit the
-hint, encode it where a net wants latents, cast, run the net, scale by strength. Around that call it decides when and
-for which rows the net runs at all, fits the hint, keeps its feature from step to step, and shapes the residuals by
-depth, place and frame. With plain settings the arithmetic is the host's, so the image is the host's, bit for bit.
+A `StackedControl` owns a private copy of the host's own control object (`inner`) and lets it do
+what it does: fit the hint, encode it where a net wants latents, cast, run the net, scale by
+strength. Around that call it decides when and for which rows the net runs at all, fits the hint,
+keeps its feature from step to step, and shapes the residuals by depth, place and frame. With plain
+settings the arithmetic is the host's, so the image is the host's, bit for bit.
 
-The host's side of the contract: `get_control` is called once a step for each batch of conditionings, must return
-fresh lists with as many rows as `x_noisy`, and includes the residuals of `previous_controlnet`; `pre_run` comes once a
-run for each conditioning that carries the chain; `cleanup` comes only after success.
+The host's side of the contract: `get_control` is called once a step for each batch of
+conditionings, must return fresh lists with as many rows as `x_noisy`, and includes the residuals of
+`previous_controlnet`; `pre_run` comes once a run for each conditioning that carries the chain;
+`cleanup` comes only after success.
 """
 
 # The host has no types, so strict checking would only list its names.
@@ -31,26 +33,29 @@ import comfy.t2i_adapter.adapter as t2i_adapter
 import comfy.utils
 import torch
 
-from . import families, hints, residuals, unions
-from .families import Source
-from .journal import Journal
-from .report import Member
-from .rows import Rows, frames_of
+from ..files import base_models, families
+from ..files.families import Source
+from . import hints, residuals, unions
+from .frames import Rows, frames_of
+from .report.journal import Journal
+from .report.numbers import Member
 from .schedule import Clock, Schedule
 from .stack import Stack, Unit
 
 TAG = "controlstack_source"  # attribute of a control object that Load made: its Source
-SIGMA = "controlstack_sigma"  # entry of transformer_options: (t, its value), read from the device once for the chain
+# entry of transformer_options: (t, its value), read from the device once for the chain
+SIGMA = "controlstack_sigma"
 KEPT_HINTS = 32  # sizes and tiles of one hint that stay prepared during a run
 BLOCKS, FEATURES = "blocks", "features"  # what a net's residuals are: see `shape_of`
 
 
 @dataclass
 class PreparedHint:
-    """A hint as the net takes it, for one size and choice of rows, and the feature its hint encoder made of it.
+    """A hint as the net takes it, for one size and choice of rows, and the feature its hint encoder
+    made of it.
 
-    `originals`: what the host is to fit, one for each union type; `hint`: what it made of the first. `sources` are held
-    so that their ids stay theirs.
+    `originals`: what the host is to fit, one for each union type; `hint`: what it made of the
+    first. `sources` are held so that their ids stay theirs.
     """
 
     sources: tuple[Any, Any] = (None, None)
@@ -74,7 +79,9 @@ class Run:
 
 
 class StackedControl(comfy.controlnet.ControlBase):
-    """A unit of a stack at work. `inner`: a copy of its net with hint, range and VAE set, and no predecessor."""
+    """A unit of a stack at work. `inner`: a copy of its net with hint, range and VAE set, and no
+    predecessor.
+    """
 
     def __init__(self, unit: Unit, inner: Any) -> None:
         super().__init__()
@@ -85,7 +92,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         self.run = Run()
         self.journal = Journal()
 
-    # -- what the host asks before sampling ----------------------------------------------------------------------
+    # -- what the host asks before sampling --------------------------------------------------------
 
     def copy(self) -> StackedControl:
         return self._twin(self.inner.copy())
@@ -111,7 +118,9 @@ class StackedControl(comfy.controlnet.ControlBase):
         return super().inference_memory_requirements(dtype) + own
 
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
-        """Start afresh, as an interrupted run was never cleaned up. Raises ValueError where the net does not fit."""
+        """Start afresh, as an interrupted run was never cleaned up. Raises ValueError where the net
+        does not fit.
+        """
         super().pre_run(model, percent_to_timestep_function)
         self.run = Run(clock=self.clock_of_chain() or Clock(percent_to_timestep_function))
         self.journal.start()
@@ -119,11 +128,15 @@ class StackedControl(comfy.controlnet.ControlBase):
             return
         refuse_mismatch(self.unit, model.model_config)
         self.inner.pre_run(model, percent_to_timestep_function)
-        self.inner.timestep_range = None  # the range is decided here, with one reading of sigma for the whole chain
+        self.inner.timestep_range = (
+            None  # the range is decided here, with one reading of sigma for the whole chain
+        )
         self.run.started = True
 
     def clock_of_chain(self) -> Clock | None:
-        """The clock of the member before this one, which the run has just reached: its tables serve the whole chain."""
+        """The clock of the member before this one, which the run has just reached: its tables serve
+        the whole chain.
+        """
         member = self.previous_controlnet
         while member is not None and not isinstance(member, StackedControl):
             member = member.previous_controlnet
@@ -135,7 +148,7 @@ class StackedControl(comfy.controlnet.ControlBase):
             self.inner.cleanup()
         self.run = Run()
 
-    # -- each step -----------------------------------------------------------------------------------------------
+    # -- each step ---------------------------------------------------------------------------------
 
     def get_control(
         self,
@@ -145,10 +158,14 @@ class StackedControl(comfy.controlnet.ControlBase):
         batched_number: int,
         transformer_options: dict[str, Any],
     ) -> residuals.Residuals | None:
-        """Residuals of this member and all before it for one step: rows of `x_noisy` are `batched_number` chunks."""
+        """Residuals of this member and all before it for one step: rows of `x_noisy` are
+        `batched_number` chunks.
+        """
         previous = None
         if self.previous_controlnet is not None:
-            previous = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+            previous = self.previous_controlnet.get_control(
+                x_noisy, t, cond, batched_number, transformer_options
+            )
         strength = self.strength_at(t, transformer_options)
         rows = self.acting_rows(x_noisy, batched_number, transformer_options)
         if strength == 0.0 or not rows.indices:
@@ -167,7 +184,9 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Strength times schedule at this step's sigma; 0 outside the range."""
         if self.unit.is_idle:
             return 0.0
-        schedule = self.schedule_of(transformer_options)  # outside the range too: what it refuses comes before step one
+        schedule = self.schedule_of(
+            transformer_options
+        )  # outside the range too: what it refuses comes before step one
         sigma = _sigma_of(t, transformer_options)
         first, last = self.bounds(t.dtype)
         if sigma > first or sigma < last:
@@ -192,14 +211,24 @@ class StackedControl(comfy.controlnet.ControlBase):
         if self.run.schedule is None:
             sigmas = transformer_options.get("sample_sigmas")
             if sigmas is None:
-                raise ValueError("schedule: this sampler does not tell its steps; write fractions of sampling instead")
+                raise ValueError(
+                    "schedule: this sampler does not tell its steps; write fractions of sampling"
+                    " instead"
+                )
             self.run.schedule = self.run.clock.placed(schedule, sigmas.tolist())
         return self.run.schedule
 
-    def acting_rows(self, x: torch.Tensor, chunks: int, transformer_options: dict[str, Any]) -> Rows:
-        """What of this batch is computed: not the negative's rows in modes control and cond_only, no idle frame."""
+    def acting_rows(
+        self, x: torch.Tensor, chunks: int, transformer_options: dict[str, Any]
+    ) -> Rows:
+        """What of this batch is computed: not the negative's rows in modes control and cond_only,
+        no idle frame.
+        """
         window = transformer_options.get("context_window")
-        frames = frames_of(x.shape[0] // chunks, getattr(window, "index_list", None) if _over_rows(window) else None)
+        frames = frames_of(
+            x.shape[0] // chunks,
+            getattr(window, "index_list", None) if _over_rows(window) else None,
+        )
         acting, kinds = tuple(range(chunks)), transformer_options.get("cond_or_uncond")
         if self.unit.on_positive_only and kinds is not None:
             acting = tuple(i for i, kind in enumerate(kinds) if kind == 0)
@@ -207,55 +236,91 @@ class StackedControl(comfy.controlnet.ControlBase):
         return Rows(acting, chunks, entries, frames)
 
     def evaluate(
-        self, x: torch.Tensor, t: torch.Tensor, cond: dict[str, Any], rows: Rows, transformer_options: dict[str, Any]
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        cond: dict[str, Any],
+        rows: Rows,
+        transformer_options: dict[str, Any],
     ) -> residuals.Residuals | None:
         """The net's residuals for the acting rows, weighed, masked, and zero for all other rows."""
         if self.unit.is_instant:  # never announced to the host, because it hardly ever acts
             comfy.model_management.load_models_gpu(
-                comfy.model_management.loaded_models(only_currently_used=True) + self.inner.get_models()
+                comfy.model_management.loaded_models(only_currently_used=True)
+                + self.inner.get_models()
             )
         if rows.are_all:
             own = self.call_inner(x, t, cond, rows, transformer_options)
             return None if own is None else self.shaped(own, x, rows)
         picked = {key: _rows_of(value, rows) for key, value in cond.items()}
         options = transformer_options
-        if (kinds := options.get("cond_or_uncond")) is not None:  # other packs' nets weigh rows by their prompt
+        if (
+            kinds := options.get("cond_or_uncond")
+        ) is not None:  # other packs' nets weigh rows by their prompt
             options = {**options, "cond_or_uncond": [kinds[chunk] for chunk in rows.chunks]}
         own = self.call_inner(x[rows.selection], t[rows.selection], picked, rows, options)
-        return None if own is None else residuals.spread_rows(self.shaped(own, x, rows), rows.selection, rows.total)
+        return (
+            None
+            if own is None
+            else residuals.spread_rows(self.shaped(own, x, rows), rows.selection, rows.total)
+        )
 
     def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:
-        """Weighed over depth, masked, and scaled frame by frame; the same tensors where none of it is asked for."""
+        """Weighed over depth, masked, and scaled frame by frame; the same tensors where none of it
+        is asked for.
+        """
         depth = self.unit.depth
         if depth.kind:
-            own = residuals.weigh(own, depth.feature_weights if shape_of(self.inner) == FEATURES else depth.weights)
+            own = residuals.weigh(
+                own, depth.feature_weights if shape_of(self.inner) == FEATURES else depth.weights
+            )
         if self.unit.effect_mask is not None or not self.unit.frame_schedule.is_constant_one:
             own = residuals.each(own, lambda residual: residual * self.factors(residual, x, rows))
         return own
 
     def factors(self, residual: torch.Tensor, x: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """What a residual of the acting rows is multiplied by: (rows, 1, …), each frame's strength times its mask."""
+        """What a residual of the acting rows is multiplied by: (rows, 1, …), each frame's strength
+        times its mask.
+        """
         size, picture = residual.shape[2:], (x.shape[-2], x.shape[-1])
         key = (rows.acting_frames, len(rows.chunks), size, picture, residual.dtype, residual.device)
         if key not in self.run.factors:
-            made = torch.tensor([self.unit.frame_schedule.at(frame) for frame in rows.acting_frames])
+            made = torch.tensor(
+                [self.unit.frame_schedule.at(frame) for frame in rows.acting_frames]
+            )
             made = made.repeat(len(rows.chunks)).reshape(-1, *(1,) * (residual.ndim - 1))
             if self.unit.effect_mask is not None:
-                sized = (rows.acting_frames, len(rows.chunks), (size[0], size[1]), picture, self.unit.fit)
+                sized = (
+                    rows.acting_frames,
+                    len(rows.chunks),
+                    (size[0], size[1]),
+                    picture,
+                    self.unit.fit,
+                )
                 made = self.unit.effect_mask.sized(*sized).to(made.device) * made
             self.run.factors[key] = made.to(residual)
         return self.run.factors[key]
 
-    # -- the net -------------------------------------------------------------------------------------------------
+    # -- the net -----------------------------------------------------------------------------------
 
     def call_inner(
-        self, x: torch.Tensor, t: torch.Tensor, cond: dict[str, Any], rows: Rows, options: dict[str, Any]
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        cond: dict[str, Any],
+        rows: Rows,
+        options: dict[str, Any],
     ) -> residuals.Residuals | None:
-        """The host's own get_control, with the prepared hint and its feature kept where the net allows it."""
+        """The host's own get_control, with the prepared hint and its feature kept where the net
+        allows it.
+        """
         prepared, view = self.prepared_hint(x, rows), self.view()
         run = partial(self.inner.get_control, x, t, cond, len(rows.chunks), options)
         if isinstance(view, FusedUnion) and prepared.feature is None:
-            prepared.feature = [view.encoder(self.fitted_by_host(run, hint), None, None) for hint in prepared.originals]
+            prepared.feature = [
+                view.encoder(self.fitted_by_host(run, hint), None, None)
+                for hint in prepared.originals
+            ]
         self.lend(prepared)
         module = getattr(self.inner, "control_model", None)
         if view is not None:
@@ -271,12 +336,16 @@ class StackedControl(comfy.controlnet.ControlBase):
                 prepared.feature = self.inner.control_input
 
     def lend(self, prepared: PreparedHint) -> None:
-        """Give the net its hint, and what it made of it at an earlier step: latents, or a T2I-Adapter's features.
+        """Give the net its hint, and what it made of it at an earlier step: latents, or a
+        T2I-Adapter's features.
 
-        A net of another pack keeps what it likes, where it likes; it is told of a hint that was exchanged, no more.
+        A net of another pack keeps what it likes, where it likes; it is told of a hint that was
+        exchanged, no more.
         """
         inner, original = self.inner, prepared.originals[0]
-        if isinstance(inner, comfy.controlnet.ControlNet) or type(inner).__module__.startswith("comfy."):
+        if isinstance(inner, comfy.controlnet.ControlNet) or type(inner).__module__.startswith(
+            "comfy."
+        ):
             inner.cond_hint_original, inner.cond_hint = original, prepared.hint
             inner.extra_concat_orig = prepared.concat
             if hasattr(inner, "control_input"):
@@ -287,7 +356,11 @@ class StackedControl(comfy.controlnet.ControlBase):
     def fitted_by_host(self, run: Callable[[], Any], hint: torch.Tensor) -> torch.Tensor:
         """What the host hands to the net for this hint: a step of which only that is looked at."""
         module, glass = self.inner.control_model, _Glass(self.inner.control_model.dtype)
-        self.inner.cond_hint_original, self.inner.cond_hint, self.inner.control_model = hint, None, glass
+        self.inner.cond_hint_original, self.inner.cond_hint, self.inner.control_model = (
+            hint,
+            None,
+            glass,
+        )
         try:
             run()
         finally:
@@ -297,7 +370,8 @@ class StackedControl(comfy.controlnet.ControlBase):
     def prepared_hint(self, x: torch.Tensor, rows: Rows) -> PreparedHint:
         """What is kept for the hint at this size and for these frames.
 
-        Tilers exchange the hint, so its identity is part of the key; one that a tiler prepared itself is used as it is.
+        Tilers exchange the hint, so its identity is part of the key; one that a tiler prepared
+        itself is used as it is.
         """
         sources = (self.cond_hint_original, self.cond_hint)
         key = (*map(id, sources), x.shape[2:], rows.acting_frames, len(rows.chunks))
@@ -314,10 +388,12 @@ class StackedControl(comfy.controlnet.ControlBase):
         return self.run.hints[key]
 
     def fitted(self, hint: torch.Tensor, x: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """A hint, (B,C,H,W), for the acting frames, and of the size that the net wants where the host must not cut it.
+        """A hint, (B,C,H,W), for the acting frames, and of the size that the net wants where the
+        host must not cut it.
 
-        The host itself deals hints to latents, from the start, but not where there happen to be as many hints as rows
-        in the whole batch: there it would give the negative prompt the first hints and the positive the next.
+        The host itself deals hints to latents, from the start, but not where there happen to be as
+        many hints as rows in the whole batch: there it would give the negative prompt the first
+        hints and the positive the next.
         """
         entries, frames = len(rows.acting_frames), rows.acting_frames
         if frames != tuple(range(entries)):
@@ -326,7 +402,9 @@ class StackedControl(comfy.controlnet.ControlBase):
             hint = hint[:entries]
         if self.unit.fit in hints.FITTED:
             height, width = self.hint_size(x)
-            hint = hints.FITTED[self.unit.fit](hint, height, width, partial(resized, method=self.upscale_algorithm))
+            hint = hints.FITTED[self.unit.fit](
+                hint, height, width, partial(resized, method=self.upscale_algorithm)
+            )
         return hint
 
     def hint_size(self, x: torch.Tensor) -> tuple[int, int]:
@@ -340,12 +418,22 @@ class StackedControl(comfy.controlnet.ControlBase):
         return height, width
 
     def view(self) -> Any:
-        """The net as a twin that keeps its hint's feature, itself kept for the run; None where that cannot be kept."""
+        """The net as a twin that keeps its hint's feature, itself kept for the run; None where that
+        cannot be kept.
+        """
         module = getattr(self.inner, "control_model", None)
         if self.run.view is None or self.run.view[0] is not module:
             several = len(self.types) > 1 and module is not None
-            known = type(self.inner).__module__.startswith("comfy.")  # other packs' change their hint between steps
-            twin = FusedUnion(module, self.types) if several else remembering(module) if known else None
+            known = type(self.inner).__module__.startswith(
+                "comfy."
+            )  # other packs' change their hint between steps
+            twin = (
+                FusedUnion(module, self.types)
+                if several
+                else remembering(module)
+                if known
+                else None
+            )
             self.run.view = (module, twin)
         return self.run.view[1]
 
@@ -366,11 +454,13 @@ class RememberedHint(torch.nn.Module):
 
 
 def remembering(module: Any) -> Any:
-    """A twin of a cldm ControlNet that shares its weights but remembers the hint's feature; None where that is unsafe.
+    """A twin of a cldm ControlNet that shares its weights but remembers the hint's feature; None
+    where that is unsafe.
 
-    The twin runs the host's own forward, whatever version it has. Its hint encoder may be remembered because it is made
-    of convolutions alone: nothing in it sees time or prompt. Where a net's encoder has more, or where someone gave this
-    one net a forward of its own (compiled, say), which knows only the net itself, it is left to run.
+    The twin runs the host's own forward, whatever version it has. Its hint encoder may be
+    remembered because it is made of convolutions alone: nothing in it sees time or prompt. Where a
+    net's encoder has more, or where someone gave this one net a forward of its own (compiled, say),
+    which knows only the net itself, it is left to run.
     """
     if not isinstance(module, comfy.cldm.cldm.ControlNet) or "forward" in vars(module):
         return None
@@ -384,9 +474,11 @@ def remembering(module: Any) -> Any:
 
 
 class FusedUnion(torch.nn.Module):
-    """Stands where a union net stands and gives it several hints at once; the host would look at the first only.
+    """Stands where a union net stands and gives it several hints at once; the host would look at
+    the first only.
 
-    The twin inside shares the net's weights and runs the host's own forward; of it only the merging of hints is ours.
+    The twin inside shares the net's weights and runs the host's own forward; of it only the merging
+    of hints is ours.
     """
 
     def __init__(self, net: Any, types: tuple[unions.UnionType, ...]) -> None:
@@ -420,7 +512,9 @@ class _Glass:
 
 
 def _sigma_of(t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
-    """The first of t, (rows,) and all equal, as a number. Reading it waits for the device: once for the whole chain."""
+    """The first of t, (rows,) and all equal, as a number. Reading it waits for the device: once for
+    the whole chain.
+    """
     kept = transformer_options.get(SIGMA)
     if kept is None or kept[0] is not t:
         kept = transformer_options[SIGMA] = (t, float(t[0]))
@@ -434,16 +528,20 @@ def _rows_of(value: Any, rows: Rows) -> Any:
 
 
 def _over_rows(window: Any) -> bool:
-    """Whether the host's context window runs over the batch's rows; of video latents it runs over their frames."""
+    """Whether the host's context window runs over the batch's rows; of video latents it runs over
+    their frames.
+    """
     return getattr(window, "dim", None) == 0
 
 
-def resized(picture: torch.Tensor, height: int, width: int, method: str, crop: str = "disabled") -> torch.Tensor:
+def resized(
+    picture: torch.Tensor, height: int, width: int, method: str, crop: str = "disabled"
+) -> torch.Tensor:
     """(B,C,H,W) at this size, by the host's own interpolation."""
     return comfy.utils.common_upscale(picture, width, height, method, crop)
 
 
-# -- before sampling: putting a stack on conditionings ------------------------------------------------------------
+# -- before sampling: putting a stack on conditionings ---------------------------------------------
 
 
 def attach(
@@ -451,23 +549,27 @@ def attach(
 ) -> list[list[Any]]:
     """Conditionings with the stack's nets at the end of the chain that each entry already carries.
 
-    Entries with the same chain share the same objects, on positive and negative alike: only then does the host run
-    both in one batch. Without a negative, the host is told to lend the positive's control to it.
+    Entries with the same chain share the same objects, on positive and negative alike: only then
+    does the host run both in one batch. Without a negative, the host is told to lend the positive's
+    control to it.
     """
     for unit in stack.units:
         refuse_unfit(unit, vae)
     regional = any(unit.fit == "region" for unit in stack.units)
     if regional and not any("area" in options for _, options in conditionings[0]):
         raise ValueError(
-            "fit 'region': the positive prompt carries no area. Set one with ComfyUI's Conditioning (Set Area) before "
-            "Apply Control Stack, or choose another fit."
+            "fit 'region': the positive prompt carries no area. Set one with ComfyUI's Conditioning"
+            " (Set Area) before Apply Control Stack, or choose another fit."
         )
     chains: dict[Any, Any] = {}
     attached: list[list[Any]] = []
     for conditioning in conditionings:
         entries: list[Any] = []
         for text, options in conditioning:
-            previous, area = options.get("control"), tuple(options.get("area", ())) if regional else ()
+            previous, area = (
+                options.get("control"),
+                tuple(options.get("area", ())) if regional else (),
+            )
             if (previous, area) not in chains:
                 chains[previous, area] = _chain(stack, previous, vae, area)
             control = chains[previous, area]
@@ -480,8 +582,8 @@ def attach(
 def _chain(stack: Stack, previous: Any, vae: Any, area: tuple[Any, ...]) -> Any:
     """The stack's members after `previous`; those with fit 'region' only where there is an area.
 
-    A negative without one needs none: the host gives each area of the positive a negative of its own, which it lends
-    the positive's control.
+    A negative without one needs none: the host gives each area of the positive a negative of its
+    own, which it lends the positive's control.
     """
     for unit in stack.units:
         if unit.fit == "region":
@@ -504,7 +606,9 @@ def _in_region(unit: Unit, region: hints.Region) -> Unit:
 
 
 def _inner(unit: Unit, vae: Any) -> Any:
-    """A copy of the unit's net with its hint set: what is painted anew removed from it as the net was taught."""
+    """A copy of the unit's net with its hint set: what is painted anew removed from it as the net
+    was taught.
+    """
     inner, hint, concat = unit.net.copy(), unit.hint, []
     if unit.inpaint_mask is not None:
         bilinear = partial(resized, method="bilinear", crop="center")
@@ -513,7 +617,9 @@ def _inner(unit: Unit, vae: Any) -> Any:
             concat = [1.0 - unit.inpaint_mask.unsqueeze(1)]
         else:
             hint = _without_painted(unit, bilinear)
-    inner.set_cond_hint(hint, unit.strength, (unit.start_percent, unit.end_percent), vae=vae, extra_concat=concat)
+    inner.set_cond_hint(
+        hint, unit.strength, (unit.start_percent, unit.end_percent), vae=vae, extra_concat=concat
+    )
     if types := union_types_of(unit):
         inner.set_extra_arg("control_type", [kind.number for kind in types])
     return inner
@@ -525,7 +631,11 @@ def _without_painted(unit: Unit, resize: hints.Resize) -> torch.Tensor:
     if not types:
         return hints.inpainted(unit.hint, unit.inpaint_mask, hints.REMOVED["inpaint"], resize)
     parts = [
-        hints.inpainted(part, unit.inpaint_mask, hints.REMOVED[REPAINT], resize) if kind.name == REPAINT else part
+        (
+            hints.inpainted(part, unit.inpaint_mask, hints.REMOVED[REPAINT], resize)
+            if kind.name == REPAINT
+            else part
+        )
         for part, kind in zip(unions.hints_by_type(unit.hint, len(types)), types, strict=True)
     ]
     rows = max(part.shape[0] for part in parts)
@@ -541,7 +651,11 @@ def union_types() -> dict[str, int]:
 
 def union_types_of(unit: Unit) -> tuple[unions.UnionType, ...]:
     """The types that a unit names; none for "auto". Raises TextError for what does not parse."""
-    return () if unit.union_type == unions.AUTO else unions.parse(unit.union_type, types_offered(unit.net))
+    return (
+        ()
+        if unit.union_type == unions.AUTO
+        else unions.parse(unit.union_type, types_offered(unit.net))
+    )
 
 
 def types_offered(net: Any) -> dict[str, int]:
@@ -551,31 +665,38 @@ def types_offered(net: Any) -> dict[str, int]:
 
 
 def shape_of(net: Any) -> str:
-    """BLOCKS where a net's residuals are those of a UNet's blocks, FEATURES where they are a T2I-Adapter's features.
+    """BLOCKS where a net's residuals are those of a UNet's blocks, FEATURES where they are a
+    T2I-Adapter's features.
 
-    Both are feature maps, row by row: they can be weighed, masked, and computed for some rows only. Empty for any other
-    net. A Control-LoRA's module is built when the run starts.
+    Both are feature maps, row by row: they can be weighed, masked, and computed for some rows only.
+    Empty for any other net. A Control-LoRA's module is built when the run starts.
     """
     module = getattr(net, "control_model", None)
-    if isinstance(net, comfy.controlnet.ControlLora) or isinstance(module, comfy.cldm.cldm.ControlNet):
+    if isinstance(net, comfy.controlnet.ControlLora) or isinstance(
+        module, comfy.cldm.cldm.ControlNet
+    ):
         return BLOCKS
     features = (t2i_adapter.Adapter, t2i_adapter.Adapter_light)
     return FEATURES if isinstance(getattr(net, "t2i_model", None), features) else ""
 
 
-# -- before sampling: what cannot be ------------------------------------------------------------------------------
+# -- before sampling: what cannot be ---------------------------------------------------------------
 
 
 def refuse_unfit(unit: Unit, vae: Any) -> None:
-    """Raise ValueError for a unit that asks its net for what it cannot do, or that lacks what the net needs."""
+    """Raise ValueError for a unit that asks its net for what it cannot do, or that lacks what the
+    net needs.
+    """
     net, said = unit.net, describe(unit)
     if net.latent_format is not None and vae is None:
-        raise ValueError(f"{said} takes its hint as latents: connect the model's VAE to Apply Control Stack")
+        raise ValueError(
+            f"{said} takes its hint as latents: connect the model's VAE to Apply Control Stack"
+        )
     if (unit.depth.kind or unit.effect_mask is not None) and not shape_of(net):
         raise ValueError(
-            f"{said}: modes 'prompt' and 'control', layers and effect_mask are built for ControlNets and T2I-Adapters "
-            "of SD1.5, SD2 and SDXL only. Use mode 'balanced' or 'cond_only' and leave layers and effect_mask empty, "
-            "or choose such a net."
+            f"{said}: modes 'prompt' and 'control', layers and effect_mask are built for"
+            " ControlNets and T2I-Adapters of SD1.5, SD2 and SDXL only. Use mode 'balanced' or"
+            " 'cond_only' and leave layers and effect_mask empty, or choose such a net."
         )
     if unit.union_type != unions.AUTO:
         _refuse_union_type(unit, said)
@@ -589,7 +710,9 @@ def _refuse_union_type(unit: Unit, said: str) -> None:
     types = unions.parse(unit.union_type, union_types())
     for kind in types:
         if kind.name not in offered:
-            raise ValueError(f"{said} has no type {kind.name!r}: choose 'auto' or one of {', '.join(offered)}")
+            raise ValueError(
+                f"{said} has no type {kind.name!r}: choose 'auto' or one of {', '.join(offered)}"
+            )
     unions.hints_by_type(unit.hint, len(types))
 
 
@@ -604,18 +727,24 @@ def _refuse_inpainting(unit: Unit, said: str) -> None:
         taught = unit.source is not None and _TAUGHT_MINUS_ONE.search(unit.source.name) is not None
         if wants or (taught and float(unit.hint.min()) >= 0.0):
             raise ValueError(
-                f"{said} is an inpainting net: connect inpaint_mask of Add Control (white: what is painted anew)"
+                f"{said} is an inpainting net: connect inpaint_mask of Add Control (white: what is"
+                " painted anew)"
             )
         return
     if wants:
         return
     if shape_of(unit.net) != BLOCKS:
-        raise ValueError(f"{said} takes no inpaint_mask: leave it empty, or use effect_mask for where control acts")
+        raise ValueError(
+            f"{said} takes no inpaint_mask: leave it empty, or use effect_mask for where control"
+            " acts"
+        )
     if types_offered(unit.net) and REPAINT not in {kind.name for kind in union_types_of(unit)}:
-        raise ValueError(f"{said} takes an inpaint_mask for its type {REPAINT!r} only: name it in union_type")
+        raise ValueError(
+            f"{said} takes an inpaint_mask for its type {REPAINT!r} only: name it in union_type"
+        )
 
 
-# -- names for sentences ------------------------------------------------------------------------------------------
+# -- names for sentences ---------------------------------------------------------------------------
 
 
 def source_of(net: Any) -> Source | None:
@@ -623,13 +752,21 @@ def source_of(net: Any) -> Source | None:
     if tagged := getattr(net, TAG, None):
         return tagged
     module = getattr(net, "control_model", None) or getattr(net, "t2i_model", None)
-    weights = module.state_dict() if module is not None else getattr(net, "control_weights", {})  # a Control-LoRA's
+    weights = (
+        module.state_dict() if module is not None else getattr(net, "control_weights", {})
+    )  # a Control-LoRA's
     identity = families.identify({key: tuple(value.shape) for key, value in weights.items()})
-    return Source(type(net).__name__, identity) if identity is not None and identity.is_control else None
+    return (
+        Source(type(net).__name__, identity)
+        if identity is not None and identity.is_control
+        else None
+    )
 
 
 def members_of(conditioning: list[Any]) -> tuple[list[Member], list[str]]:
-    """What the entries of a CONDITIONING carry: members that keep a journal, first of a chain first, and the others."""
+    """What the entries of a CONDITIONING carry: members that keep a journal, first of a chain
+    first, and the others.
+    """
     members: dict[int, Member] = {}
     foreign: dict[int, str] = {}
     for _, options in conditioning:
@@ -650,20 +787,32 @@ def _member(control: StackedControl) -> Member:
     unit, source = control.unit, control.unit.source
     name = source.name if source else type(unit.net).__name__
     family = str(source.identity) if source else "a net that is not known here"
-    return Member(name, family, unit.strength, control.journal, "never acts: not loaded" if unit.is_idle else "")
+    return Member(
+        name,
+        family,
+        unit.strength,
+        control.journal,
+        "never acts: not loaded" if unit.is_idle else "",
+    )
 
 
 def describe(unit: Unit) -> str:
     """A unit's net as sentences name it: its file and family, or its class where neither is known."""
     source = unit.source
-    return f"ControlNet {source.name!r} ({source.identity})" if source else f"the {type(unit.net).__name__}"
+    return (
+        f"ControlNet {source.name!r} ({source.identity})"
+        if source
+        else f"the {type(unit.net).__name__}"
+    )
 
 
 def refuse_mismatch(unit: Unit, model_config: Any) -> None:
-    """Raise ValueError where a unit's net cannot act on the model that the host describes by `model_config`."""
+    """Raise ValueError where a unit's net cannot act on the model that the host describes by
+    `model_config`.
+    """
     if unit.source is None:
         return
     classes = tuple(base.__name__ for base in type(model_config).__mro__)
-    model = families.model_of(classes, model_config.unet_config)
-    if sentence := families.mismatch(unit.source.name, unit.source.identity, model):
+    model = base_models.model_of(classes, model_config.unet_config)
+    if sentence := base_models.mismatch(unit.source.name, unit.source.identity, model):
         raise ValueError(sentence)

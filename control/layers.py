@@ -1,13 +1,13 @@
-"""Strength over depth: one weight for each residual, from the first input block to the middle block.
+"""Strength over depth: one weight for each residual, from the first input block to the middle
+block.
 
-`soft 0.825` is the weighting of ControlNet's guess mode: base^(12-i) for residual i of 13. SDXL has ten residuals and
-uses the first ten of those weights, as A1111 does, so its middle block gets 0.825^3 = 0.5615. A T2I-Adapter has four
-features, for which A1111 has four numbers of its own.
-`linear 1..0` goes evenly from the first block's weight to the middle's.
-`blocks 1, 1, 0.5` gives the weights themselves; where a net has another number of residuals they are stretched over
-its depth linearly.
-`resolution` is the ControlNet paper's w = 64/h: the height of the first block's residual over that of this one.
-An empty text weighs nothing.
+`soft 0.825` is the weighting of ControlNet's guess mode: base^(12-i) for residual i of 13. SDXL has
+ten residuals and uses the first ten of those weights, as A1111 does, so its middle block gets
+0.825^3 = 0.5615. A T2I-Adapter has four features, for which A1111 has four numbers of its own.
+`linear 1..0` goes evenly from the first block's weight to the middle's. `blocks 1, 1, 0.5` gives
+the weights themselves; where a net has another number of residuals they are stretched over its
+depth linearly. `resolution` is the ControlNet paper's w = 64/h: the height of the first block's
+residual over that of this one. An empty text weighs nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-from .text import WHITE, TextError, number, show, split
+from .grammar import WHITE, TextError, number, show, split
 
 SOFT_BASE = 0.825
 SOFT_DEPTH = 13
@@ -28,7 +28,9 @@ EXPECTED = "'soft', 'linear', 'blocks' or 'resolution'"
 
 @dataclass(frozen=True)
 class Layers:
-    """`kind` is "" (no weighting) or one of KINDS; `values`: soft's base, linear's ends, or the weights of blocks."""
+    """`kind` is "" (no weighting) or one of KINDS; `values`: soft's base, linear's ends, or the
+    weights of blocks.
+    """
 
     kind: str = ""
     values: tuple[float, ...] = ()
@@ -36,7 +38,8 @@ class Layers:
     def weights(self, count: int, heights: Sequence[int] = ()) -> tuple[float, ...]:
         """One weight for each of `count` residuals, input to middle.
 
-        `heights` are the residuals' own; without them those of SD and SDXL at a size that all levels divide.
+        `heights` are the residuals' own; without them those of SD and SDXL at a size that all
+        levels divide.
         """
         if self.kind == "soft":
             deepest = max(SOFT_DEPTH, count) - 1
@@ -50,8 +53,11 @@ class Layers:
     def feature_weights(self, count: int, heights: Sequence[int] = ()) -> tuple[float, ...]:
         """The same for a T2I-Adapter's features, shallow to deep."""
         if self.kind == "soft" and count == len(SOFT_FEATURES):
-            # Another base bends all four numbers as it bends the weights of a ControlNet; 0^0 is 1 here too.
-            return tuple(self.values[0] ** (log(weight) / log(SOFT_BASE)) for weight in SOFT_FEATURES)
+            # Another base bends all four numbers as it bends the weights of a ControlNet; 0^0 is 1
+            # here too.
+            return tuple(
+                self.values[0] ** (log(weight) / log(SOFT_BASE)) for weight in SOFT_FEATURES
+            )
         return self.weights(count, heights)
 
     def _spread(self, count: int) -> tuple[float, ...]:
@@ -92,7 +98,9 @@ def _read_soft(rest: str, text: str, at: int) -> tuple[float, ...]:
 def _read_linear(rest: str, text: str, at: int) -> tuple[float, ...]:
     ends = list(split(rest, "..", at))
     if len(ends) != 2:
-        raise TextError("layers", text, ends[0][1], "two weights 'a..b', for the first block and the middle")
+        raise TextError(
+            "layers", text, ends[0][1], "two weights 'a..b', for the first block and the middle"
+        )
     return tuple(number("layers", word, text, p, 0.0, 10.0) for word, p in ends)
 
 
@@ -102,11 +110,18 @@ def _read_blocks(rest: str, text: str, at: int) -> tuple[float, ...]:
 
 def _read_nothing(rest: str, text: str, at: int) -> tuple[float, ...]:
     if rest.strip(WHITE):
-        raise TextError("layers", text, at + len(rest) - len(rest.lstrip(WHITE)), "nothing after 'resolution'")
+        raise TextError(
+            "layers", text, at + len(rest) - len(rest.lstrip(WHITE)), "nothing after 'resolution'"
+        )
     return ()
 
 
-_READERS = {"soft": _read_soft, "linear": _read_linear, "blocks": _read_blocks, "resolution": _read_nothing}
+_READERS = {
+    "soft": _read_soft,
+    "linear": _read_linear,
+    "blocks": _read_blocks,
+    "resolution": _read_nothing,
+}
 
 
 def _stretched(values: tuple[float, ...], i: int, count: int) -> float:

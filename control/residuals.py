@@ -1,8 +1,9 @@
 """Residuals: what a ControlNet adds to a UNet, `{"input" | "middle" | "output": [Tensor | None]}`.
 
-"output" holds one (rows, C, h, w) tensor for each input block, to be added to its skip connection; "middle" one for the
-middle block; "input" is what T2I-Adapters add after input blocks, the deepest first. The UNet pops from these lists, so
-every function returns new ones, and none writes to a tensor that it did not make.
+"output" holds one (rows, C, h, w) tensor for each input block, to be added to its skip connection;
+"middle" one for the middle block; "input" is what T2I-Adapters add after input blocks, the deepest
+first. The UNet pops from these lists, so every function returns new ones, and none writes to a
+tensor that it did not make.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ Residuals = dict[str, list[torch.Tensor | None]]
 
 
 def merge(previous: Residuals | None, own: Residuals) -> Residuals:
-    """The sum of two nets' residuals, previous + own, place by place. Shorter lists count as if filled with None."""
+    """The sum of two nets' residuals, previous + own, place by place. Shorter lists count as if
+    filled with None.
+    """
     if previous is None:
         return {place: list(own.get(place, [])) for place in PLACES}
     return {place: _added(previous.get(place, []), own.get(place, [])) for place in PLACES}
@@ -27,7 +30,9 @@ Weights = Callable[[int, list[int]], Sequence[float]]
 
 
 def weigh(residuals: Residuals, weights: Weights) -> Residuals:
-    """Multiply each residual by its weight; those of a ControlNet run from the first input block to the middle."""
+    """Multiply each residual by its weight; those of a ControlNet run from the first input block to
+    the middle.
+    """
     weighed: Residuals = {place: list(residuals.get(place, [])) for place in PLACES}
     found = by_depth(weighed)
     by_block = weights(len(found), [residual.shape[-2] for _, _, residual in found])
@@ -37,14 +42,24 @@ def weigh(residuals: Residuals, weights: Weights) -> Residuals:
 
 
 def by_depth(residuals: Residuals) -> list[tuple[str, int, torch.Tensor]]:
-    """The residuals that there are, from the shallowest to the deepest, each with its place and index."""
+    """The residuals that there are, from the shallowest to the deepest, each with its place and
+    index.
+    """
     features = [("input", i) for i in reversed(range(len(residuals.get("input", []))))]
-    blocks = [(place, i) for place in ("output", "middle") for i in range(len(residuals.get(place, [])))]
-    return [(place, i, found) for place, i in features + blocks if (found := residuals[place][i]) is not None]
+    blocks = [
+        (place, i) for place in ("output", "middle") for i in range(len(residuals.get(place, [])))
+    ]
+    return [
+        (place, i, found)
+        for place, i in features + blocks
+        if (found := residuals[place][i]) is not None
+    ]
 
 
 def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -> Residuals:
-    """Apply `change` to every tensor, once to one that stands in several places, as a transformer's residuals do."""
+    """Apply `change` to every tensor, once to one that stands in several places, as a transformer's
+    residuals do.
+    """
     changed: dict[int, torch.Tensor] = {}
 
     def once(residual: torch.Tensor) -> torch.Tensor:
@@ -52,7 +67,10 @@ def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -
             changed[id(residual)] = change(residual)
         return changed[id(residual)]
 
-    return {place: [None if r is None else once(r) for r in residuals.get(place, [])] for place in PLACES}
+    return {
+        place: [None if r is None else once(r) for r in residuals.get(place, [])]
+        for place in PLACES
+    }
 
 
 def spread_rows(residuals: Residuals, rows: slice | list[int], total: int) -> Residuals:
@@ -66,9 +84,13 @@ def spread_rows(residuals: Residuals, rows: slice | list[int], total: int) -> Re
     return each(residuals, spread)
 
 
-def _added(previous: list[torch.Tensor | None], own: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
+def _added(
+    previous: list[torch.Tensor | None], own: list[torch.Tensor | None]
+) -> list[torch.Tensor | None]:
     longest = max(len(previous), len(own))
-    sums: dict[tuple[int, int], torch.Tensor] = {}  # two nets for transformers give few tensors in many places
+    sums: dict[
+        tuple[int, int], torch.Tensor
+    ] = {}  # two nets for transformers give few tensors in many places
 
     def added(p: torch.Tensor | None, o: torch.Tensor | None) -> torch.Tensor | None:
         if p is None or o is None:
@@ -78,7 +100,9 @@ def _added(previous: list[torch.Tensor | None], own: list[torch.Tensor | None]) 
             sums[key] = p + o
         return sums[key]
 
-    return [added(p, o) for p, o in zip(_filled(previous, longest), _filled(own, longest), strict=True)]
+    return [
+        added(p, o) for p, o in zip(_filled(previous, longest), _filled(own, longest), strict=True)
+    ]
 
 
 def _filled(residuals: list[torch.Tensor | None], length: int) -> list[torch.Tensor | None]:

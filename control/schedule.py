@@ -1,10 +1,11 @@
 """Strength over time: keyframes and an interpolation, read from and written as text.
 
-`"0:1, 0.35:0.8, 0.6:0 | smooth"` multiplies a control's strength by 1 at the start of sampling, by 0.8 at 35 % and by 0
-from 60 % on. A position is a fraction of sampling (the host's percent) or a step of this run's sampler, counted from 0
-(`6s:0.5`); `strength@position` is read too (`"1@0, 0@0.6"`). Interpolations: `linear` (the default), `smooth` (a
-monotone cubic), `step` (each value holds until the next). An empty text is a constant 1. Frame schedules have the same
-grammar over frame numbers.
+`"0:1, 0.35:0.8, 0.6:0 | smooth"` multiplies a control's strength by 1 at the start of sampling, by
+0.8 at 35 % and by 0 from 60 % on. A position is a fraction of sampling (the host's percent) or a
+step of this run's sampler, counted from 0 (`6s:0.5`); `strength@position` is read too (`"1@0,
+0@0.6"`). Interpolations: `linear` (the default), `smooth` (a monotone cubic), `step` (each value
+holds until the next). An empty text is a constant 1. Frame schedules have the same grammar over
+frame numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import cached_property
 from math import hypot, log
 from typing import Any, NamedTuple
 
-from .text import WHITE, TextError, number, show, split, whole
+from .grammar import WHITE, TextError, number, show, split, whole
 
 STRENGTHS = (0.0, 10.0)
 HIGHEST_STEP, HIGHEST_FRAME = 10_000, 1_000_000
@@ -26,7 +27,9 @@ JUMP = 1e-9  # keyframes closer than this are a jump, not a slope
 
 
 class Keyframe(NamedTuple):
-    """`unit`: "percent" (a fraction of sampling in [0,1]), "step" or "frame" (whole numbers from 0)."""
+    """`unit`: "percent" (a fraction of sampling in [0,1]), "step" or "frame" (whole numbers from
+    0).
+    """
 
     position: float
     unit: str
@@ -35,15 +38,19 @@ class Keyframe(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """`keyframes` in the order of their text, which never goes back within a unit; none means a constant 1."""
+    """`keyframes` in the order of their text, which never goes back within a unit; none means a
+    constant 1.
+    """
 
     keyframes: tuple[Keyframe, ...] = ()
     interpolation: str = "linear"
 
     def at(self, position: float) -> float:
-        """The multiplier at `position`; before the first keyframe and after the last their own values.
+        """The multiplier at `position`; before the first keyframe and after the last their own
+        values.
 
-        Of two keyframes at one position the later holds from there. Steps have no position yet: see `placed`.
+        Of two keyframes at one position the later holds from there. Steps have no position yet: see
+        `placed`.
         """
         if not self.keyframes:
             return 1.0
@@ -60,11 +67,17 @@ class Schedule:
         return y0 + u * (m0 + u * (3 * (y1 - y0) - 2 * m0 - m1 + u * (m0 + m1 - 2 * (y1 - y0))))
 
     def placed(self, percent_of_step: Callable[[int], float]) -> Schedule:
-        """The same schedule with every step where it falls in sampling; keyframes in the order in which they come."""
+        """The same schedule with every step where it falls in sampling; keyframes in the order in
+        which they come.
+        """
         if not self.has_steps:
             return self
         placed = [
-            key if key.unit != "step" else Keyframe(percent_of_step(int(key.position)), "percent", key.strength)
+            (
+                key
+                if key.unit != "step"
+                else Keyframe(percent_of_step(int(key.position)), "percent", key.strength)
+            )
             for key in self.keyframes
         ]
         return Schedule(tuple(sorted(placed, key=lambda key: key.position)), self.interpolation)
@@ -91,10 +104,12 @@ class Schedule:
 
 
 def monotone_slopes(xs: Sequence[float], ys: Sequence[float]) -> list[float]:
-    """A cubic Hermite curve's slope at each point such that it never overshoots; 0 on both sides of a jump.
+    """A cubic Hermite curve's slope at each point such that it never overshoots; 0 on both sides of
+    a jump.
 
-    F. N. Fritsch, R. E. Carlson: Monotone Piecewise Cubic Interpolation, SIAM J. Numer. Anal. 17 (1980). The choices
-    that it leaves open (mean of the secants inside, the secant itself at the ends) are those of the host's curves.
+    F. N. Fritsch, R. E. Carlson: Monotone Piecewise Cubic Interpolation, SIAM J. Numer. Anal. 17
+    (1980). The choices that it leaves open (mean of the secants inside, the secant itself at the
+    ends) are those of the host's curves.
     """
     segments = zip(xs, xs[1:], ys, ys[1:], strict=False)
     secants = [0.0 if x1 - x0 < JUMP else (y1 - y0) / (x1 - x0) for x0, x1, y0, y1 in segments]
@@ -116,26 +131,41 @@ def parse(text: str) -> Schedule:
 
 
 def parse_frames(text: str) -> Schedule:
-    """Read a schedule over frame numbers. Raises TextError naming the position of what does not parse."""
+    """Read a schedule over frame numbers. Raises TextError naming the position of what does not
+    parse.
+    """
     return _parsed("frame_strength", text, _frame_position)
 
 
 def through(points: Any, interpolation: str) -> Schedule:
-    """A schedule through (position, strength) points in any order. Raises ValueError for what is no list of points."""
+    """A schedule through (position, strength) points in any order. Raises ValueError for what is no
+    list of points.
+    """
     try:
         pairs = sorted(((float(x), float(y)) for x, y in points), key=lambda point: point[0])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"schedule: expected a text or a curve's points (x, y), found {points!r}") from error
+        raise ValueError(
+            f"schedule: expected a text or a curve's points (x, y), found {points!r}"
+        ) from error
     within = all(0.0 <= x <= 1.0 and STRENGTHS[0] <= y <= STRENGTHS[1] for x, y in pairs)
     if not pairs or not within:
-        raise ValueError(f"schedule: expected a curve's points with x from 0 to 1 and y from 0 to 10, found {pairs}")
-    return Schedule(tuple(Keyframe(position, "percent", strength) for position, strength in pairs), interpolation)
+        raise ValueError(
+            "schedule: expected a curve's points with x from 0 to 1 and y from 0 to 10, found"
+            f" {pairs}"
+        )
+    return Schedule(
+        tuple(Keyframe(position, "percent", strength) for position, strength in pairs),
+        interpolation,
+    )
 
 
 def form(schedule: Schedule) -> str:
     """The text of a schedule; `parse(form(s)) == s`."""
     mark = {"step": "s"}
-    pairs = (f"{show(key.position)}{mark.get(key.unit, '')}:{show(key.strength)}" for key in schedule.keyframes)
+    pairs = (
+        f"{show(key.position)}{mark.get(key.unit, '')}:{show(key.strength)}"
+        for key in schedule.keyframes
+    )
     ending = "" if schedule.interpolation == "linear" else f" | {schedule.interpolation}"
     return ", ".join(pairs) + ending
 
@@ -165,8 +195,12 @@ def _keyframe(field: str, word: str, text: str, at: int, position_of: _Position)
     if not found:
         raise TextError(field, text, at, "'position:strength'")
     right_at = at + len(left) + 1 + len(right) - len(right.lstrip(WHITE))
-    (position, p), (strength, s) = ((left, at), (right, right_at)) if mark == ":" else ((right, right_at), (left, at))
-    return Keyframe(*position_of(position.strip(WHITE), text, p), number(field, strength, text, s, *STRENGTHS))
+    (position, p), (strength, s) = (
+        ((left, at), (right, right_at)) if mark == ":" else ((right, right_at), (left, at))
+    )
+    return Keyframe(
+        *position_of(position.strip(WHITE), text, p), number(field, strength, text, s, *STRENGTHS)
+    )
 
 
 def _sampling_position(word: str, text: str, at: int) -> tuple[float, str]:
@@ -189,16 +223,20 @@ def _interpolation(field: str, word: str, text: str, at: int) -> str:
 class PercentOfSigma:
     """The inverse of the host's percent → sigma, tabulated once a run.
 
-    The host gives only the forward function, which falls. Discrete models interpolate log sigma linearly between 1000
-    timesteps, so 1000 knots and linear interpolation in log sigma invert them exactly, others to better than 1e-5.
+    The host gives only the forward function, which falls. Discrete models interpolate log sigma
+    linearly between 1000 timesteps, so 1000 knots and linear interpolation in log sigma invert them
+    exactly, others to better than 1e-5.
     """
 
     KNOTS = 1000
 
     def __init__(self, percent_to_sigma: Callable[[float], float]) -> None:
-        # The host answers exactly 0 and 1 with sentinels (a huge sigma, zero), so the ends are taken just inside.
+        # The host answers exactly 0 and 1 with sentinels (a huge sigma, zero), so the ends are
+        # taken just inside.
         inside = [min(max(k / (self.KNOTS - 1), 1e-9), 1 - 1e-9) for k in range(self.KNOTS)]
-        rising = sorted((log(max(float(percent_to_sigma(percent)), 1e-30)), percent) for percent in inside)
+        rising = sorted(
+            (log(max(float(percent_to_sigma(percent)), 1e-30)), percent) for percent in inside
+        )
         self._log_sigmas = [log_sigma for log_sigma, _ in rising]
         self._percents = [percent for _, percent in rising]
 
@@ -217,7 +255,9 @@ class PercentOfSigma:
 
 
 class Clock:
-    """What time it is in one sampling run, for all members of a chain: the tables are made once, on first use."""
+    """What time it is in one sampling run, for all members of a chain: the tables are made once, on
+    first use.
+    """
 
     def __init__(self, percent_to_sigma: Callable[[float], float]) -> None:
         self._percent_to_sigma = percent_to_sigma
@@ -229,5 +269,7 @@ class Clock:
         return self._percent_of_sigma(sigma)
 
     def placed(self, schedule: Schedule, sigmas: Sequence[float]) -> Schedule:
-        """`schedule` with its steps at the percents of `sigmas`, the sampler's own; steps after the last at the end."""
+        """`schedule` with its steps at the percents of `sigmas`, the sampler's own; steps after the
+        last at the end.
+        """
         return schedule.placed(lambda step: self.percent(sigmas[min(step, len(sigmas) - 1)]))

@@ -1,4 +1,5 @@
-"""Units and stacks: frozen descriptions of which net acts with which hint, how strongly, when, where and how deep.
+"""Units and stacks: frozen descriptions of which net acts with which hint, how strongly, when,
+where and how deep.
 
 Nothing here computes: nets, hints and masks are only carried.
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .families import Source
+from ..files.families import Source
 from .layers import SOFT_BASE, Layers
 from .masks import EffectMask
 from .schedule import Schedule
@@ -21,17 +22,19 @@ FITS = ("crop", "stretch", "pad", "region")
 SPEEDS = ("exact", "fast", "approximate")
 CHOICES = {"mode": MODES, "fit": FITS, "speed": SPEEDS}
 BUILT = {**CHOICES, "speed": ("exact",)}
-# What a mode means: soft over depth (where `layers` says nothing itself), and on the positive prompt only.
+# What a mode means: soft over depth (where `layers` says nothing itself), and on the positive
+# prompt only.
 SOFT = ("prompt", "control")
 ON_POSITIVE = ("control", "cond_only")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One net of a stack. `net`: the host's control object; `hint`: (B,C,H,W); percents in [0,1] of sampling.
+    """One net of a stack. `net`: the host's control object; `hint`: (B,C,H,W); percents in [0,1] of
+    sampling.
 
-    `frame_schedule` is over the numbers of batch entries or frames; `inpaint_mask`, (B,H,W), is 1 where the picture is
-    painted anew.
+    `frame_schedule` is over the numbers of batch entries or frames; `inpaint_mask`, (B,H,W), is 1
+    where the picture is painted anew.
     """
 
     net: Any
@@ -52,7 +55,11 @@ class Unit:
     @property
     def depth(self) -> Layers:
         """Its weighting over depth: what `layers` says, else its mode's own."""
-        return Layers("soft", (SOFT_BASE,)) if self.mode in SOFT and not self.layers.kind else self.layers
+        return (
+            Layers("soft", (SOFT_BASE,))
+            if self.mode in SOFT and not self.layers.kind
+            else self.layers
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -88,7 +95,9 @@ class Stack:
 
 
 def refuse_not_built(name: str, value: str) -> None:
-    """Raise ValueError for a choice that the public surface has but that is not built yet, or that it does not have."""
+    """Raise ValueError for a choice that the public surface has but that is not built yet, or that
+    it does not have.
+    """
     if value not in BUILT[name]:
         built = " or ".join(repr(choice) for choice in BUILT[name])
         what = "not built yet" if value in CHOICES[name] else f"no {name} at all"

@@ -1,4 +1,6 @@
-"""`python3 demo`: one picture, two hints, a stack of two ControlNets, one image, in a ComfyUI of its own."""
+"""`python3 demo`: one picture, two hints, a stack of two ControlNets, one image, in a ComfyUI of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,18 @@ def _options() -> argparse.Namespace:
         "python3 demo", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--headless", action="store_true", help="no browser: run the workflow over HTTP and write its pictures"
+        "--headless",
+        action="store_true",
+        help="no browser: run the workflow over HTTP and write its pictures",
     )
-    parser.add_argument("--no-browser", action="store_true", help="start the page's server and only print its address")
-    parser.add_argument("--to", type=Path, default=HERE, help="folder that gets base/ and output/ (default: demo/)")
+    parser.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="start the page's server and only print its address",
+    )
+    parser.add_argument(
+        "--to", type=Path, default=HERE, help="folder that gets base/ and output/ (default: demo/)"
+    )
     return parser.parse_args()
 
 
@@ -57,7 +67,10 @@ def _demo(host: hosts.Host, options: argparse.Namespace) -> int:
     for file in (HERE.parent / "example_workflows" / "inputs").iterdir():
         shutil.copy(file, to / "base" / "input" / file.name)
     cpu = not _has_cuda()
-    print(f"starting ComfyUI {host.version} from {host.path} on the {'CPU' if cpu else 'GPU'} ...", flush=True)
+    print(
+        f"starting ComfyUI {host.version} from {host.path} on the {'CPU' if cpu else 'GPU'} ...",
+        flush=True,
+    )
     with server.running(host, to / "base", cpu=cpu) as running:
         print(f"ComfyUI answers at {running.address}", flush=True)
         if options.headless:
@@ -68,8 +81,12 @@ def _demo(host: hosts.Host, options: argparse.Namespace) -> int:
 
 
 def _run(running: server.Server, output: Path) -> None:
-    """Queue the example as the page would, follow it node by node, and write every picture that it shows."""
-    example = json.loads((HERE.parent / "example_workflows" / f"{EXAMPLE}.json").read_text(encoding="utf-8"))
+    """Queue the example as the page would, follow it node by node, and write every picture that it
+    shows.
+    """
+    example = json.loads(
+        (HERE.parent / "example_workflows" / f"{EXAMPLE}.json").read_text(encoding="utf-8")
+    )
     prompt = workflow.to_prompt(example, running.ask("/object_info"))
     titles = {node: words["_meta"]["title"] for node, words in prompt.items()}
     result = running.run(prompt, _Lines(titles))
@@ -102,7 +119,9 @@ class _Lines:
 
 def _open(running: server.Server, *, browser: bool) -> None:
     """Open the page on the example; wait until Ctrl-C, or until the host ends."""
-    running.ask("/api/settings/Comfy.TutorialCompleted", True)  # the tour of a first start would hide the workflow
+    running.ask(
+        "/api/settings/Comfy.TutorialCompleted", True
+    )  # the tour of a first start would hide the workflow
     address = f"{running.address}/?template={EXAMPLE}&source=controlstack"
     print(f"the example workflow: {address}")
     print(f"(should it not open by itself: Workflow > Browse Templates > controlstack > {EXAMPLE})")
@@ -132,17 +151,28 @@ def _host() -> hosts.Host:
 
 
 def _install(workspace: Path) -> None:
-    """The host's files through the ecosystem's own installer; its packages go into our environment afterwards."""
+    """The host's files through the ecosystem's own installer; its packages go into our environment
+    afterwards.
+    """
     print(f"no ComfyUI was found: installing it into {workspace} with comfy-cli", flush=True)
     environment.make([environment.Step("comfy-cli", ("comfy-cli",))])
     comfy_cli = [str(environment.python_of(environment.HOME)), "-m", "comfy_cli"]
-    words = ["--skip-prompt", "--workspace", str(workspace), "install", "--version", "latest", "--cpu"]
+    words = [
+        "--skip-prompt",
+        "--workspace",
+        str(workspace),
+        "install",
+        "--version",
+        "latest",
+        "--cpu",
+    ]
     skipped = ["--skip-manager", "--skip-torch-or-directml", "--skip-requirement"]
     ended = subprocess.run([*comfy_cli, *words, *skipped])
     if ended.returncode or not hosts.read(workspace):
         raise InstallError(
-            f"comfy-cli could not install ComfyUI into {workspace} (it ended with {ended.returncode}; see above): "
-            "check the network and run this again, or set COMFYUI_DIR to the folder of a ComfyUI that you have"
+            f"comfy-cli could not install ComfyUI into {workspace} (it ended with"
+            f" {ended.returncode}; see above): check the network and run this again, or set"
+            " COMFYUI_DIR to the folder of a ComfyUI that you have"
         )
 
 

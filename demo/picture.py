@@ -1,4 +1,6 @@
-"""The demo's input picture: a house, a tree and a sun, drawn here, so that it has clear edges and no owner but us."""
+"""The demo's input picture: a house, a tree and a sun, drawn here, so that it has clear edges and
+no owner but us.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +52,22 @@ class _Pen:
 def _sky(pen: _Pen) -> None:
     for y in range(320):
         part = y / 320
-        pen.box(0, y, SIDE, y + 1, tuple(round(a + (b - a) * part) for a, b in zip(SKY_TOP, SKY_LOW, strict=True)))
+        pen.box(
+            0,
+            y,
+            SIDE,
+            y + 1,
+            tuple(round(a + (b - a) * part) for a, b in zip(SKY_TOP, SKY_LOW, strict=True)),
+        )
     pen.disc(418, 92, 44, SUN)
-    for x, y, radius in ((92, 96, 26), (126, 84, 34), (164, 98, 26), (262, 54, 18), (288, 48, 24), (316, 56, 18)):
+    for x, y, radius in (
+        (92, 96, 26),
+        (126, 84, 34),
+        (164, 98, 26),
+        (262, 54, 18),
+        (288, 48, 24),
+        (316, 56, 18),
+    ):
         pen.disc(x, y, radius * 1.3, CLOUD, radius * 0.8)
 
 
@@ -90,6 +105,8 @@ def _tree(pen: _Pen) -> None:
 
 def _fence(pen: _Pen) -> None:
     for left in (16, 48, 80, 112):
-        pen.shape([(left, 446), (left, 396), (left + 8, 384), (left + 16, 396), (left + 16, 446)], CLOUD)
+        pen.shape(
+            [(left, 446), (left, 396), (left + 8, 384), (left + 16, 396), (left + 16, 446)], CLOUD
+        )
     pen.box(4, 404, 140, 412, CLOUD)
     pen.box(4, 428, 140, 436, CLOUD)

@@ -6,15 +6,17 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host.matching import refuse_other_map, tag
+from ..host.runtime import networks, preview, progress
 from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
 from ..preprocessors.spec import Port
-from .matching import refuse_other_map, tag
-from .runtime import networks, preview, progress
 from .schema import schema
 
 _IMAGE_TIP = "One picture or a batch of frames, any size. Transparency is laid over white."
 _HINT_TIP = "The map to give to a ControlNet. Of a batch, the node shows the first frame."
-_RESOLUTION_TIP = "Short side of the hint in pixels; 0 keeps the picture's size. The shape is kept either way."
+_RESOLUTION_TIP = (
+    "Short side of the hint in pixels; 0 keeps the picture's size. The shape is kept either way."
+)
 
 
 def _input(param: Param, *, optional: bool = False) -> io.Input:
@@ -23,7 +25,11 @@ def _input(param: Param, *, optional: bool = False) -> io.Input:
     if param.choices:
         return io.Combo.Input(param.name, options=list(param.choices), **declared)
     kind = {bool: io.Boolean, int: io.Int, float: io.Float, str: io.String}[type(param.default)]
-    bounded = {"min": param.minimum, "max": param.maximum, "step": param.step} if kind in (io.Int, io.Float) else {}
+    bounded = (
+        {"min": param.minimum, "max": param.maximum, "step": param.step}
+        if kind in (io.Int, io.Float)
+        else {}
+    )
     return kind.Input(param.name, **declared, **bounded)
 
 
@@ -36,7 +42,9 @@ def _inputs(row: Preprocessor) -> list[io.Input]:
 
 def _port(port: Port) -> io.Input:
     """The host's socket for an extra input."""
-    return io.Custom(port.kind).Input(port.name, optional=not port.is_required, tooltip=port.tooltip)
+    return io.Custom(port.kind).Input(
+        port.name, optional=not port.is_required, tooltip=port.tooltip
+    )
 
 
 def _output(port: Port) -> io.Output:
@@ -56,7 +64,13 @@ def _hint() -> io.Output:
 
 
 def _run(
-    cls: type[io.ComfyNode], row: Preprocessor, image: Any, resolution: int, params: dict, *, outputs: bool = False
+    cls: type[io.ComfyNode],
+    row: Preprocessor,
+    image: Any,
+    resolution: int,
+    params: dict,
+    *,
+    outputs: bool = False,
 ) -> io.NodeOutput:
     """The row's hint, and with `outputs` what else it gives."""
     made = row.full(image, resolution=resolution, progress=progress(), networks=networks, **params)
@@ -80,7 +94,8 @@ class _OfCatalogue(io.ComfyNode):
             search_aliases=[*row.aliases, "preprocessor", "hint"],
             inputs=_inputs(row),
             outputs=[_hint(), *map(_output, row.outputs)],
-            has_intermediate_output=True,  # the host then shows the hint again when the node itself was cached
+            # the host then shows the hint again when the node itself was cached
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -173,16 +188,23 @@ class ControlStackPreprocess(io.ComfyNode):
             cls.__name__,
             category="Preprocess",
             display_name="Preprocess (any)",
-            description="Any preprocessor in one node: choose the method, and its own settings appear.",
+            description=(
+                "Any preprocessor in one node: choose the method, and its own settings appear."
+            ),
             search_aliases=list(dict.fromkeys(["preprocessor", "hint", "annotator", *aliases])),
             inputs=[
                 _image(),
                 _resolution(),
-                io.DynamicCombo.Input("method", options=options, tooltip="How the picture becomes a hint."),
+                io.DynamicCombo.Input(
+                    "method", options=options, tooltip="How the picture becomes a hint."
+                ),
                 io.ControlNet.Input(
                     "control_net",
                     optional=True,
-                    tooltip="Checks that this net was trained on the method's maps, and names the right one if not.",
+                    tooltip=(
+                        "Checks that this net was trained on the method's maps, and names the right"
+                        " one if not."
+                    ),
                 ),
             ],
             outputs=[_hint()],

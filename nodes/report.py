@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..control.adapter import members_of
-from ..control.plot import plot
-from ..control.report import report, text
+from ..control.report.numbers import report, text
+from ..control.report.plot import plot
 from .schema import schema
 
 
@@ -18,12 +18,25 @@ class Report(io.ComfyNode):
         return schema(
             "ControlStackReport",
             display_name="Control Report",
-            description="Shows what each ControlNet of a stack did in the last run: how much, where, when, how long.",
-            search_aliases=["controlnet report", "controlnet debug", "residual norms", "control timing"],
+            description=(
+                "Shows what each ControlNet of a stack did in the last run: how much, where, when,"
+                " how long."
+            ),
+            search_aliases=[
+                "controlnet report",
+                "controlnet debug",
+                "residual norms",
+                "control timing",
+            ],
             is_output_node=True,
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The very positive that goes into the sampler."),
-                io.Latent.Input("latent", tooltip="What comes out of the sampler, so that the report waits for it."),
+                io.Conditioning.Input(
+                    "positive", tooltip="The very positive that goes into the sampler."
+                ),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="What comes out of the sampler, so that the report waits for it.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent"),

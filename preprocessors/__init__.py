@@ -1,7 +1,8 @@
-"""Pictures in, hints out. The catalogue below is the list of what this room can do; it knows nothing of the host.
+"""Pictures in, hints out. The catalogue below is the list of what this room can do; it knows
+nothing of the host.
 
-Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, **params)`, image and hint being
-(B,H,W,C) in [0,1].
+Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, **params)`, image and
+hint being (B,H,W,C) in [0,1].
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ CATALOGUE: tuple[Preprocessor, ...] = (
     Preprocessor(
         key="canny",
         title="Canny Edge",
-        summary="Thin white edges on black, for canny ControlNets. Equals OpenCV's Canny on the 8-bit RGB picture.",
+        summary=(
+            "Thin white edges on black, for canny ControlNets. Equals OpenCV's Canny on the 8-bit"
+            " RGB picture."
+        ),
         run=edges.canny,
         params=(
             Param("low_threshold", 100, "Edges weaker than this gradient (0-255) are dropped."),
-            Param("high_threshold", 200, "Edges at least this strong (0-255) start a line; weaker ones continue it."),
+            Param(
+                "high_threshold",
+                200,
+                "Edges at least this strong (0-255) start a line; weaker ones continue it.",
+            ),
         ),
         aliases=("canny", "edge", "edges"),
     ),
@@ -29,12 +37,16 @@ CATALOGUE: tuple[Preprocessor, ...] = (
         summary="A drawing as white strokes on black, for scribble ControlNets.",
         run=scribble.scribble,
         params=(
-            Param("threshold", 127, "Ink is where the darkest of R, G and B is below this level (0-255)."),
+            Param(
+                "threshold",
+                127,
+                "Ink is where the darkest of R, G and B is below this level (0-255).",
+            ),
             Param(
                 "invert",
                 "auto",
-                "off: dark strokes on light paper. on: light strokes on a dark ground. auto: decided for each frame by "
-                "the brightness of its border.",
+                "off: dark strokes on light paper. on: light strokes on a dark ground. auto:"
+                " decided for each frame by the brightness of its border.",
                 choices=scribble.INVERT,
             ),
         ),
@@ -43,10 +55,19 @@ CATALOGUE: tuple[Preprocessor, ...] = (
     Preprocessor(
         key="xdog",
         title="XDoG Scribble",
-        summary="A photograph as white strokes on black, for scribble ControlNets (difference of Gaussians).",
+        summary=(
+            "A photograph as white strokes on black, for scribble ControlNets (difference of"
+            " Gaussians)."
+        ),
         run=scribble.xdog,
         params=(
-            Param("threshold", 32, "Contrast that makes a stroke, in half levels (1-64); lower draws more.", 1, 64),
+            Param(
+                "threshold",
+                32,
+                "Contrast that makes a stroke, in half levels (1-64); lower draws more.",
+                1,
+                64,
+            ),
         ),
         aliases=("xdog", "scribble", "difference of gaussians"),
     ),
@@ -59,22 +80,32 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "engine",
                 "standard",
-                "standard: classical, needs no weights. realistic, coarse: a network (17 MB), fine or rough lines.",
+                "standard: classical, needs no weights. realistic, coarse: a network (17 MB), fine"
+                " or rough lines.",
                 choices=lines.LINEART_ENGINES,
             ),
             Param(
                 "gaussian_sigma",
                 6.0,
-                "Blur that stands for the surroundings, standard deviation in pixels; larger finds broader lines.",
+                "Blur that stands for the surroundings, standard deviation in pixels; larger finds"
+                " broader lines.",
                 0.1,
                 50.0,
                 0.1,
             ),
             Param(
-                "intensity_threshold", 8, "Differences above this level (0-255) count as lines when brightness is set."
+                "intensity_threshold",
+                8,
+                "Differences above this level (0-255) count as lines when brightness is set.",
             ),
         ),
-        aliases=("lineart", "line drawing", "lineart_standard", "lineart_realistic", "lineart_coarse"),
+        aliases=(
+            "lineart",
+            "line drawing",
+            "lineart_standard",
+            "lineart_realistic",
+            "lineart_coarse",
+        ),
         weights={"realistic": lines.REALISTIC, "coarse": lines.COARSE},
     ),
     Preprocessor(
@@ -100,7 +131,8 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "distance_threshold",
                 0.1,
-                "Shorter lines are dropped. In pixels of the network's map, which has half the hint's size.",
+                "Shorter lines are dropped. In pixels of the network's map, which has half the"
+                " hint's size.",
                 0,
                 256,
                 0.1,
@@ -108,7 +140,8 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "max_lines",
                 0,
-                "At most so many lines a frame, the best or (lsd) the longest; 0: all. The original tool keeps 200.",
+                "At most so many lines a frame, the best or (lsd) the longest; 0: all. The original"
+                " tool keeps 200.",
                 0,
                 10000,
                 is_appended=True,
@@ -132,8 +165,8 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "sizing",
                 "padded",
-                "The network needs sides divisible by 256. padded: its border is repeated up to there and cut off. "
-                "stretched: resized there and back, as the original tool does.",
+                "The network needs sides divisible by 256. padded: its border is repeated up to"
+                " there and cut off. stretched: resized there and back, as the original tool does.",
                 choices=lines.SIZINGS,
                 is_appended=True,
             ),
@@ -150,7 +183,8 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "engine",
                 "hed",
-                "hed: the network that the ControlNets were trained with. dog: gradients, needs no weights.",
+                "hed: the network that the ControlNets were trained with. dog: gradients, needs no"
+                " weights.",
                 choices=softedges.HED_ENGINES,
             ),
             _SAFE,
@@ -167,8 +201,8 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "engine",
                 "teed",
-                "teed: tiny and free. pidinet: for research only. hed: the first one. dog: gradients, needs no "
-                "weights.",
+                "teed: tiny and free. pidinet: for research only. hed: the first one. dog:"
+                " gradients, needs no weights.",
                 choices=softedges.SOFT_EDGE_ENGINES,
             ),
             _SAFE,
@@ -185,8 +219,8 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "engine",
                 "hed",
-                "What finds the edges. hed, teed, pidinet: networks (pidinet for research only). dog: gradients, xdog: "
-                "ink strokes, neither needs weights.",
+                "What finds the edges. hed, teed, pidinet: networks (pidinet for research only)."
+                " dog: gradients, xdog: ink strokes, neither needs weights.",
                 choices=softedges.SCRIBBLE_ENGINES,
             ),
             _SAFE,
@@ -197,22 +231,26 @@ CATALOGUE: tuple[Preprocessor, ...] = (
     Preprocessor(
         key="depth",
         title="Depth",
-        summary="How near each pixel is, near is white, for depth ControlNets. Float throughout: fit for 16 bits.",
+        summary=(
+            "How near each pixel is, near is white, for depth ControlNets. Float throughout: fit"
+            " for 16 bits."
+        ),
         run=depth.depth,
         params=(
             Param(
                 "engine",
                 "depth_anything_v2_small",
-                "depth_anything_v2: sharp and steady; small is free, base and large are not for commercial use. midas: "
-                "what the depth ControlNets of 1.0 and 1.1 were trained with. image: the picture is a depth map "
-                "already, near is white.",
+                "depth_anything_v2: sharp and steady; small is free, base and large are not for"
+                " commercial use. midas: what the depth ControlNets of 1.0 and 1.1 were trained"
+                " with. image: the picture is a depth map already, near is white.",
                 choices=depth.ENGINES,
             ),
             Param(
                 "normalization",
                 "frame",
-                "frame: each frame from its farthest to its nearest pixel. clip: all frames alike, so that a video "
-                "does not flicker. percentile: as clip, from the 2nd to the 98th percentile.",
+                "frame: each frame from its farthest to its nearest pixel. clip: all frames alike,"
+                " so that a video does not flicker. percentile: as clip, from the 2nd to the 98th"
+                " percentile.",
                 choices=depth.NORMALIZATIONS,
             ),
         ),
@@ -222,8 +260,9 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Port(
                 "depth",
                 "IMAGE",
-                "The depth before it was normalised: larger is nearer, in the engine's own unit, in all three "
-                "channels. For Normal Map and for further work; shown as a picture it may be all white.",
+                "The depth before it was normalised: larger is nearer, in the engine's own unit, in"
+                " all three channels. For Normal Map and for further work; shown as a picture it"
+                " may be all white.",
             ),
         ),
     ),
@@ -236,22 +275,23 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "engine",
                 "bae",
-                "bae: what the normal ControlNets of 1.1 were trained with. midas: those of 1.0. depth: from the "
-                "connected depth, needs no weights.",
+                "bae: what the normal ControlNets of 1.1 were trained with. midas: those of 1.0."
+                " depth: from the connected depth, needs no weights.",
                 choices=normals.ENGINES,
             ),
             Param(
                 "convention",
                 "bae",
-                "What the colours mean. bae: left is red, up green, front blue (ControlNet 1.1). cn1.0: front is red, "
-                "up green, left blue (ControlNet 1.0). opengl: right is red, up green. directx: right is red, down "
-                "green.",
+                "What the colours mean. bae: left is red, up green, front blue (ControlNet 1.1)."
+                " cn1.0: front is red, up green, left blue (ControlNet 1.0). opengl: right is red,"
+                " up green. directx: right is red, down green.",
                 choices=tuple(normals.CONVENTIONS),
             ),
             Param(
                 "background_threshold",
                 0.4,
-                "Engines midas and depth: what is farther than this, from 0 (farthest) to 1, is left flat.",
+                "Engines midas and depth: what is farther than this, from 0 (farthest) to 1, is"
+                " left flat.",
                 0.0,
                 1.0,
                 0.01,
@@ -264,64 +304,91 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Port(
                 "depth",
                 "IMAGE",
-                "For engine depth: a depth map in any range and size, near is white, one frame or as many as image "
-                "has. From Depth, Depth Anything 3, MoGe, a renderer.",
+                "For engine depth: a depth map in any range and size, near is white, one frame or"
+                " as many as image has. From Depth, Depth Anything 3, MoGe, a renderer.",
             ),
         ),
         outputs=(
             Port(
                 "normals",
                 "IMAGE",
-                "The unit vectors behind the colours, from -1 to 1: x points right, y up, z at the viewer, whatever "
-                "the convention.",
+                "The unit vectors behind the colours, from -1 to 1: x points right, y up, z at the"
+                " viewer, whatever the convention.",
             ),
         ),
     ),
     Preprocessor(
         key="segmentation",
         title="Semantic Segmentation",
-        summary="Every pixel in the flat colour of its class (ADE20K or COCO), for seg ControlNets.",
+        summary=(
+            "Every pixel in the flat colour of its class (ADE20K or COCO), for seg ControlNets."
+        ),
         run=segmentation.segmentation,
         params=(
             Param(
                 "engine",
                 "upernet",
-                "upernet: a network for ade20k (327 MB). oneformer: a large one, for both palettes. snap: no network; "
-                "the picture is a painted map, its colours become exact. blank: nothing, to paint on.",
+                "upernet: a network for ade20k (327 MB). oneformer: a large one, for both palettes."
+                " snap: no network; the picture is a painted map, its colours become exact. blank:"
+                " nothing, to paint on.",
                 choices=segmentation.ENGINES,
             ),
             Param(
                 "palette",
                 "ade20k",
-                "The classes and their colours: ade20k has 150, coco 133. seg ControlNets 1.0 know ade20k only.",
+                "The classes and their colours: ade20k has 150, coco 133. seg ControlNets 1.0 know"
+                " ade20k only.",
                 choices=tuple(segmentation.PALETTES),
             ),
             Param(
                 "classes",
                 "",
-                "Classes to make masks of, by name or number, separated by commas: 'sky, person'. One mask for each.",
+                "Classes to make masks of, by name or number, separated by commas: 'sky, person'."
+                " One mask for each.",
                 is_appended=True,
             ),
             Param(
                 "paint",
                 "",
-                "Classes to paint over the map: 'sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6' with boxes (left, top, right, "
-                "bottom as fractions), or names alone, one for each mask of areas.",
+                "Classes to paint over the map: 'sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6' with boxes"
+                " (left, top, right, bottom as fractions), or names alone, one for each mask of"
+                " areas.",
                 is_appended=True,
             ),
         ),
-        aliases=("segmentation", "seg", "semantic", "uniformer", "oneformer", "upernet", "ade20k", "coco"),
+        aliases=(
+            "segmentation",
+            "seg",
+            "semantic",
+            "uniformer",
+            "oneformer",
+            "upernet",
+            "ade20k",
+            "coco",
+        ),
         grey=False,
         weights={"upernet": segmentation.UPERNET, "oneformer": segmentation.ONEFORMER_ADE20K},
         inputs=(
             Port(
-                "label_map", "MASK", "Labels made before (class number / 255): they are painted, and no network runs."
+                "label_map",
+                "MASK",
+                "Labels made before (class number / 255): they are painted, and no network runs.",
             ),
-            Port("areas", "MASK", "A batch of masks: the first is painted with the first class of paint, and so on."),
+            Port(
+                "areas",
+                "MASK",
+                "A batch of masks: the first is painted with the first class of paint, and so on.",
+            ),
         ),
         outputs=(
-            Port("labels", "MASK", "The class of each pixel as number / 255; 1 is no class. An 8-bit PNG keeps it."),
-            Port("mask", "MASK", "A mask for each of the classes, all frames of the first one first."),
+            Port(
+                "labels",
+                "MASK",
+                "The class of each pixel as number / 255; 1 is no class. An 8-bit PNG keeps it.",
+            ),
+            Port(
+                "mask", "MASK", "A mask for each of the classes, all frames of the first one first."
+            ),
         ),
     ),
     Preprocessor(
@@ -329,7 +396,15 @@ CATALOGUE: tuple[Preprocessor, ...] = (
         title="Tile",
         summary="The picture without its detail and without a shift, for tile ControlNets.",
         run=color.tile,
-        params=(Param("pyramid_steps", 3, "Halvings: each takes away finer detail of twice the size.", 1, 10),),
+        params=(
+            Param(
+                "pyramid_steps",
+                3,
+                "Halvings: each takes away finer detail of twice the size.",
+                1,
+                10,
+            ),
+        ),
         aliases=("tile", "upscale", "blur", "detail"),
         grey=False,
     ),
@@ -339,7 +414,13 @@ CATALOGUE: tuple[Preprocessor, ...] = (
         summary="The picture's colours flowed to other places, for shuffle ControlNets.",
         run=color.shuffle,
         params=(
-            Param("seed", 0, "Each seed flows another way; all frames of a batch flow alike.", 0, 2**32 - 1),
+            Param(
+                "seed",
+                0,
+                "Each seed flows another way; all frames of a batch flow alike.",
+                0,
+                2**32 - 1,
+            ),
             Param("cell_px", 256, "How far colours stay together, in pixels.", 8, 4096),
         ),
         aliases=("shuffle", "content shuffle", "style"),
@@ -370,7 +451,8 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "channel_order",
                 "rgb",
-                "reference: red and blue exchanged before luminance is found, as the original tools do by mistake.",
+                "reference: red and blue exchanged before luminance is found, as the original tools"
+                " do by mistake.",
                 choices=color.CHANNEL_ORDERS,
             ),
         ),
@@ -385,7 +467,8 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "level",
                 "fixed",
-                "fixed: white above the threshold. otsu: a threshold found for each frame. grey: no threshold.",
+                "fixed: white above the threshold. otsu: a threshold found for each frame. grey: no"
+                " threshold.",
                 choices=color.LEVELS,
             ),
             Param("threshold", 127, "What is brighter (0-255) is white, with level fixed."),
@@ -401,25 +484,36 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "masked",
                 "-1",
-                "What a masked pixel becomes. -1: SD1.5's inpaint ControlNet. 0: SDXL's by xinsir. 0.5, 1: others.",
+                "What a masked pixel becomes. -1: SD1.5's inpaint ControlNet. 0: SDXL's by xinsir."
+                " 0.5, 1: others.",
                 choices=tuple(color.MASKED),
             ),
         ),
         aliases=("inpaint", "mask", "outpaint", "inpaint preprocessor"),
         grey=False,
-        inputs=(Port("mask", "MASK", "White is to be painted anew. Any size; one for all frames, or one each.", True),),
+        inputs=(
+            Port(
+                "mask",
+                "MASK",
+                "White is to be painted anew. Any size; one for all frames, or one each.",
+                True,
+            ),
+        ),
     ),
     Preprocessor(
         key="pose",
         title="Human Pose",
-        summary="People as coloured skeletons on black, for openpose ControlNets, and as keypoints.",
+        summary=(
+            "People as coloured skeletons on black, for openpose ControlNets, and as keypoints."
+        ),
         run=pose.pose,
         params=(
             Param(
                 "engine",
                 "vitpose",
-                "vitpose: bodies. dwpose: bodies, hands and faces (TorchScript files). dwpose_onnx: the same as ONNX, "
-                "needs onnxruntime. openpose: the first one, non-commercial. keypoints: draws the connected ones.",
+                "vitpose: bodies. dwpose: bodies, hands and faces (TorchScript files). dwpose_onnx:"
+                " the same as ONNX, needs onnxruntime. openpose: the first one, non-commercial."
+                " keypoints: draws the connected ones.",
                 choices=pose.ENGINES,
             ),
             Param("body", True, "Draw limbs and joints."),
@@ -428,11 +522,18 @@ CATALOGUE: tuple[Preprocessor, ...] = (
             Param(
                 "stick_width",
                 "auto",
-                "auto: 4 pixels up to a short side of 512, growing with it. 4: as ControlNet's own nets were trained. "
-                "xinsir: as xinsir's SDXL nets were.",
+                "auto: 4 pixels up to a short side of 512, growing with it. 4: as ControlNet's own"
+                " nets were trained. xinsir: as xinsir's SDXL nets were.",
                 choices=skeleton.STICK_WIDTHS,
             ),
-            Param("people", 0, "Keep this many, the largest and longest seen. 0: all.", 0, 100, is_appended=True),
+            Param(
+                "people",
+                0,
+                "Keep this many, the largest and longest seen. 0: all.",
+                0,
+                100,
+                is_appended=True,
+            ),
             Param(
                 "smooth_frames",
                 0.0,
@@ -454,8 +555,16 @@ CATALOGUE: tuple[Preprocessor, ...] = (
         aliases=("pose", "openpose", "dwpose", "vitpose", "skeleton", "keypoints"),
         grey=False,
         weights=pose.WEIGHTS,
-        inputs=(Port("pose_keypoint", "POSE_KEYPOINT", "Drawn by the engine keypoints. One frame, or one a picture."),),
-        outputs=(Port("POSE_KEYPOINT", "POSE_KEYPOINT", "The people found, in pixels of the hint."),),
+        inputs=(
+            Port(
+                "pose_keypoint",
+                "POSE_KEYPOINT",
+                "Drawn by the engine keypoints. One frame, or one a picture.",
+            ),
+        ),
+        outputs=(
+            Port("POSE_KEYPOINT", "POSE_KEYPOINT", "The people found, in pixels of the hint."),
+        ),
     ),
 )
 
@@ -465,4 +574,6 @@ def catalogue(key: str) -> Preprocessor:
     for row in CATALOGUE:
         if row.key == key:
             return row
-    raise ValueError(f"there is no preprocessor {key!r}: choose one of {', '.join(row.key for row in CATALOGUE)}")
+    raise ValueError(
+        f"there is no preprocessor {key!r}: choose one of {', '.join(row.key for row in CATALOGUE)}"
+    )

@@ -18,11 +18,15 @@ MASKED = {"-1": -1.0, "0": 0.0, "0.5": 0.5, "1": 1.0}
 """What a masked pixel becomes, by its name."""
 
 
-def tile(image: Tensor, *, pyramid_steps: int = 3, resolution: int = 0, progress: Progress | None = None) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the picture without its detail, which a tile ControlNet invents anew.
+def tile(
+    image: Tensor, *, pyramid_steps: int = 3, resolution: int = 0, progress: Progress | None = None
+) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the picture without its detail, which a tile
+    ControlNet invents anew.
 
-    `pyramid_steps` halvings by area, then as many smooth doublings. The reference enlarges with a pyramid whose steps
-    each move the picture by half a pixel of the smaller one, 3.5 px for three; here every step keeps the centre.
+    `pyramid_steps` halvings by area, then as many smooth doublings. The reference enlarges with a
+    pyramid whose steps each move the picture by half a pixel of the smaller one, 3.5 px for three;
+    here every step keeps the centre.
     """
     cv2 = opencv()
     factor = 2**pyramid_steps
@@ -30,9 +34,15 @@ def tile(image: Tensor, *, pyramid_steps: int = 3, resolution: int = 0, progress
     def draw(frame: Frame8) -> Map:
         height, width = frame.shape[:2]
         below, right = -height % factor, -width % factor
-        whole = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE) if below or right else frame
+        whole = (
+            cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE)
+            if below or right
+            else frame
+        )
         small = ((width + right) // factor, (height + below) // factor)
-        reduced = cv2.resize(whole.astype(np.float32), small, interpolation=cv2.INTER_AREA) / np.float32(255)
+        reduced = cv2.resize(
+            whole.astype(np.float32), small, interpolation=cv2.INTER_AREA
+        ) / np.float32(255)
         reduced = np.minimum(reduced, np.float32(1))  # means of means cannot exceed it then
         for _ in range(pyramid_steps):
             reduced = cv2.resize(reduced, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
@@ -42,18 +52,25 @@ def tile(image: Tensor, *, pyramid_steps: int = 3, resolution: int = 0, progress
 
 
 def shuffle(
-    image: Tensor, *, seed: int = 0, cell_px: int = 256, resolution: int = 0, progress: Progress | None = None
+    image: Tensor,
+    *,
+    seed: int = 0,
+    cell_px: int = 256,
+    resolution: int = 0,
+    progress: Progress | None = None,
 ) -> Tensor:
     """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the picture's colours, flowed to other places.
 
-    Equals ControlNet's content shuffle with numpy's global generator seeded by `seed`: two smooth discs of noise, of
-    `cell_px`, say where each pixel comes from. All frames flow alike.
+    Equals ControlNet's content shuffle with numpy's global generator seeded by `seed`: two smooth
+    discs of noise, of `cell_px`, say where each pixel comes from. All frames flow alike.
     """
     cv2 = opencv()
     height, width = size_of(image, resolution)
     random = np.random.RandomState(seed)
     flow = np.stack(
-        [_noise(random, height, width, cell_px) * (side - 1) for side in (width, height)], axis=2, dtype=np.float32
+        [_noise(random, height, width, cell_px) * (side - 1) for side in (width, height)],
+        axis=2,
+        dtype=np.float32,
     )
 
     def draw(frame: Frame8) -> Map:
@@ -62,20 +79,28 @@ def shuffle(
     return each_frame(image, draw, resolution=resolution, progress=progress)
 
 
-def _noise(random: np.random.RandomState, height: int, width: int, cell_px: int) -> NDArray[np.float64]:
+def _noise(
+    random: np.random.RandomState, height: int, width: int, cell_px: int
+) -> NDArray[np.float64]:
     """(height,width) in [0,1], smooth over about `cell_px`."""
     cv2 = opencv()
     coarse = random.uniform(0, 1, (height // cell_px + 2, width // cell_px + 2, 1))
-    fine = cv2.resize(coarse, (width + 2 * cell_px, height + 2 * cell_px), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(
+        coarse, (width + 2 * cell_px, height + 2 * cell_px), interpolation=cv2.INTER_CUBIC
+    )
     fine = fine[cell_px : cell_px + height, cell_px : cell_px + width]
     fine = fine - fine.min()
     return fine / (fine.max() or 1.0)  # one pixel has no span
 
 
-def color_grid(image: Tensor, *, cell_px: int = 64, resolution: int = 0, progress: Progress | None = None) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the mean colour of each cell of about `cell_px`, flat.
+def color_grid(
+    image: Tensor, *, cell_px: int = 64, resolution: int = 0, progress: Progress | None = None
+) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the mean colour of each cell of about `cell_px`,
+    flat.
 
-    What T2I-Adapter's colour model reads: as many whole cells as fit, at least one, stretched over the picture.
+    What T2I-Adapter's colour model reads: as many whole cells as fit, at least one, stretched over
+    the picture.
     """
     cv2 = opencv()
 
@@ -99,8 +124,9 @@ def recolor(
 ) -> Tensor:
     """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the picture without its colours, for recolouring.
 
-    `tone` is CIE Lab's lightness ("luminance") or the greatest of R, G and B ("intensity"), to the power of `gamma`.
-    `channel_order` "reference" takes red for blue before it finds the lightness, as the ControlNet tools do.
+    `tone` is CIE Lab's lightness ("luminance") or the greatest of R, G and B ("intensity"), to the
+    power of `gamma`. `channel_order` "reference" takes red for blue before it finds the lightness,
+    as the ControlNet tools do.
     """
     cv2 = opencv()
     code = cv2.COLOR_RGB2LAB if channel_order == "rgb" else cv2.COLOR_BGR2LAB
@@ -111,7 +137,9 @@ def recolor(
         else:
             red, green, blue = cv2.split(frame)
             levels = cv2.max(cv2.max(red, green), blue)
-        return levels if gamma == 1 else np.power(levels.astype(np.float32) / 255, np.float32(gamma))
+        return (
+            levels if gamma == 1 else np.power(levels.astype(np.float32) / 255, np.float32(gamma))
+        )
 
     return each_frame(image, draw, resolution=resolution, progress=progress)
 
@@ -124,10 +152,11 @@ def brightness(
     resolution: int = 0,
     progress: Progress | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: light and dark, for brightness and QR code ControlNets.
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: light and dark, for brightness and QR code
+    ControlNets.
 
-    White where the luma (Rec. 601) exceeds `threshold` (0-255) or, for `level` "otsu", the threshold that best divides
-    each frame (Otsu, 1979); "grey" leaves the luma as it is.
+    White where the luma (Rec. 601) exceeds `threshold` (0-255) or, for `level` "otsu", the
+    threshold that best divides each frame (Otsu, 1979); "grey" leaves the luma as it is.
     """
     cv2 = opencv()
     kind = cv2.THRESH_BINARY + (cv2.THRESH_OTSU if level == "otsu" else 0)
@@ -147,15 +176,20 @@ def inpaint_hint(
     mask: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] and mask (B,H',W') → (B,h,w,3): the picture, and `masked` where the mask exceeds 0.5.
+    """(B,H,W,C) in [0,1] and mask (B,H',W') → (B,h,w,3): the picture, and `masked` where the mask
+    exceeds 0.5.
 
-    -1 is what SD1.5's inpainting ControlNet was trained on, black (0) xinsir's for SDXL. Nothing is rounded to 8 bits.
-    Without a mask nothing is to be painted anew. Raises ValueError where frames and masks are not equally many.
+    -1 is what SD1.5's inpainting ControlNet was trained on, black (0) xinsir's for SDXL. Nothing is
+      rounded to 8 bits.
+    Without a mask nothing is to be painted anew. Raises ValueError where frames and masks are not
+    equally many.
     """
     height, width = size_of(image, resolution)
     masks = torch.zeros(1, 1, 1) if mask is None else as_masks(mask, "mask")
     if len(masks) not in (1, len(image)):
-        raise ValueError(f"mask has {len(masks)} frames and the picture {len(image)}: give one, or as many")
+        raise ValueError(
+            f"mask has {len(masks)} frames and the picture {len(image)}: give one, or as many"
+        )
     covers = F.interpolate(masks[:, None], (height, width), mode="bilinear")[:, 0] > 0.5
     hints = torch.empty(len(image), height, width, 3)
     for index, frame in enumerate(image.detach().cpu().float()):

@@ -1,4 +1,6 @@
-"""Depth: how near each pixel is. White is near, and everything is float from the network to the hint."""
+"""Depth: how near each pixel is. White is near, and everything is float from the network to the
+hint.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Estimator:
 
 def imagenet(frames: Tensor) -> Tensor:
     """(b,3,h,w) RGB in [0,1] → mean 0 and deviation 1, as over ImageNet."""
-    mean, deviation = (frames.new_tensor(three).view(3, 1, 1) for three in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    mean, deviation = (
+        frames.new_tensor(three).view(3, 1, 1) for three in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    )
     return (frames - mean) / deviation
 
 
@@ -44,7 +48,9 @@ def _to_both_sides_of_zero(frames: Tensor) -> Tensor:
     return frames * 2 - 1
 
 
-def _depth_anything(size: str, sizes: depth_anything.Sizes, sha256: str = "", size_bytes: int = 0) -> Estimator:
+def _depth_anything(
+    size: str, sizes: depth_anything.Sizes, sha256: str = "", size_bytes: int = 0
+) -> Estimator:
     small = size == "Small"
     letter = size[0].lower()
     weights = Weights(
@@ -100,24 +106,32 @@ def depth(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(B,H,W,C) in [0,1] → hints (B,h,w,3) in [0,1], near is white, and the depth (B,h,w,3) that they were made of.
+    """(B,H,W,C) in [0,1] → hints (B,h,w,3) in [0,1], near is white, and the depth (B,h,w,3) that
+    they were made of.
 
-    That depth is relative and inverse: larger is nearer, its unit and origin are the engine's own. Engine "image" takes
-    the picture for such a depth (its first channel). `normalization` is as `normalized` says. Raises ValueError as
-    `through`, and for an engine or normalization that does not exist.
+    That depth is relative and inverse: larger is nearer, its unit and origin are the engine's own.
+    Engine "image" takes the picture for such a depth (its first channel). `normalization` is as
+    `normalized` says. Raises ValueError as `through`, and for an engine or normalization that does
+    not exist.
     """
     size = size_of(image, resolution)
     if engine == "image":
         found = frame_by_frame(image, lambda frame: given(frame, size), progress)
     elif engine in ESTIMATORS:
-        found = resampled(estimated(ESTIMATORS[engine], image, networks, resolution, progress), size)
+        found = resampled(
+            estimated(ESTIMATORS[engine], image, networks, resolution, progress), size
+        )
     else:
         raise ValueError(f"there is no depth engine {engine!r}: choose one of {', '.join(ENGINES)}")
     return to_hint(normalized(found, normalization)), to_hint(found)
 
 
 def estimated(
-    estimator: Estimator, image: Tensor, networks: Networks | None, resolution: int, progress: Progress | None
+    estimator: Estimator,
+    image: Tensor,
+    networks: Networks | None,
+    resolution: int,
+    progress: Progress | None,
 ) -> Tensor:
     """(B,H,W,C) in [0,1] → inverse depth (B,1,h,w), unbounded, in the size that the network saw."""
 
@@ -142,18 +156,24 @@ def estimated(
 def normalized(found: Tensor, normalization: str) -> Tensor:
     """(B,1,h,w), near is large → [0,1], near is 1. What has one depth throughout becomes 0.
 
-    "frame" spreads each frame from its farthest to its nearest pixel, as the references do; "clip" does so for all
-    frames alike, so that what stays still keeps its brightness; "percentile" as "clip", from the 2nd to the 98th
-    percentile, so that a few stray pixels do not take the range.
+    "frame" spreads each frame from its farthest to its nearest pixel, as the references do; "clip"
+    does so for all frames alike, so that what stays still keeps its brightness; "percentile" as
+    "clip", from the 2nd to the 98th percentile, so that a few stray pixels do not take the range.
     """
     if normalization == "frame":
         low, high = found.amin((1, 2, 3), keepdim=True), found.amax((1, 2, 3), keepdim=True)
     elif normalization == "clip":
         low, high = found.amin(), found.amax()
     elif normalization == "percentile":
-        low, high = (found.new_tensor(float(edge)) for edge in np.percentile(found.cpu().numpy(), PERCENTILES))
+        low, high = (
+            found.new_tensor(float(edge))
+            for edge in np.percentile(found.cpu().numpy(), PERCENTILES)
+        )
     else:
-        raise ValueError(f"there is no normalization {normalization!r}: choose one of {', '.join(NORMALIZATIONS)}")
+        raise ValueError(
+            f"there is no normalization {normalization!r}: choose one of"
+            f" {', '.join(NORMALIZATIONS)}"
+        )
     span = high - low
     return ((found - low) / span.where(span > 0, 1)).clamp(0, 1) * (span > 0)
 
@@ -161,8 +181,8 @@ def normalized(found: Tensor, normalization: str) -> Tensor:
 def given(depth: Tensor, size: tuple[int, int]) -> Tensor:
     """A depth that came as picture, (B,H,W,C) in any range → (B,1,h,w) on the CPU.
 
-    Its first channel counts; what is not finite becomes the farthest, what is transparent 1. Raises ValueError where it
-    is no picture.
+    Its first channel counts; what is not finite becomes the farthest, what is transparent 1. Raises
+    ValueError where it is no picture.
     """
     size_of(depth, 0)
     depth = depth.detach().to("cpu", torch.float32).movedim(3, 1)
@@ -176,8 +196,12 @@ def given(depth: Tensor, size: tuple[int, int]) -> Tensor:
     return resampled(found, size)
 
 
-def frame_by_frame(frames: Tensor, work: Callable[[Tensor], Tensor], progress: Progress | None) -> Tensor:
-    """`work` on one frame (1,...) after the other, put together; `progress` is told of each and may end it."""
+def frame_by_frame(
+    frames: Tensor, work: Callable[[Tensor], Tensor], progress: Progress | None
+) -> Tensor:
+    """`work` on one frame (1,...) after the other, put together; `progress` is told of each and may
+    end it.
+    """
     done: list[Tensor] = []
     for index in range(len(frames)):
         if progress:
@@ -189,7 +213,9 @@ def frame_by_frame(frames: Tensor, work: Callable[[Tensor], Tensor], progress: P
 
 
 def resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B,C,H,W) → (B,C,h,w): cubic when it grows, but within each frame's range; area when it shrinks."""
+    """(B,C,H,W) → (B,C,h,w): cubic when it grows, but within each frame's range; area when it
+    shrinks.
+    """
     if maps.shape[-2:] == size:
         return maps
     if size[0] * size[1] < maps.shape[-2] * maps.shape[-1]:

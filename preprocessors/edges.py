@@ -23,8 +23,9 @@ def canny(
 ) -> Tensor:
     """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: white lines one pixel wide on black.
 
-    Equals `cv2.Canny` on the three channels of the 8-bit picture (J. Canny, 1986; aperture 3, L1 gradient), which is
-    what the canny ControlNets were trained on. Thresholds are gradient magnitudes, 0-255; their order does not matter.
+    Equals `cv2.Canny` on the three channels of the 8-bit picture (J. Canny, 1986; aperture 3, L1
+    gradient), which is what the canny ControlNets were trained on. Thresholds are gradient
+    magnitudes, 0-255; their order does not matter.
     """
     cv2 = opencv()
 
@@ -35,9 +36,11 @@ def canny(
 
 
 def steepest(frame: Frame8) -> tuple[Slope, Slope]:
-    """(H,W,3) → the slopes (H,W) across and down of each pixel's steepest channel, of equal ones the first.
+    """(H,W,3) → the slopes (H,W) across and down of each pixel's steepest channel, of equal ones
+    the first.
 
-    What `cv2.Canny` begins with, which looks for that channel pixel by pixel and takes three times as long.
+    What `cv2.Canny` begins with, which looks for that channel pixel by pixel and takes three times
+    as long.
     """
     cv2 = opencv()
     first, *others = cv2.split(frame)

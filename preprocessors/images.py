@@ -1,6 +1,8 @@
-"""The doors: float pictures in, 8-bit frames for the algorithms, float hints out, many frames at once.
+"""The doors: float pictures in, 8-bit frames for the algorithms, float hints out, many frames at
+once.
 
-The references work on 8-bit RGB, so that is what an algorithm gets here; what it gives back may be 8-bit or float.
+The references work on 8-bit RGB, so that is what an algorithm gets here; what it gives back may be
+8-bit or float.
 """
 
 from __future__ import annotations
@@ -47,25 +49,33 @@ def opencv() -> ModuleType:
         ) from error
     except ImportError as error:
         raise RuntimeError(
-            f"this preprocessor needs OpenCV, which is installed but does not start ({error}): on a machine without a "
-            "screen run `pip uninstall opencv-python`, then `pip install opencv-python-headless`, and restart ComfyUI"
+            f"this preprocessor needs OpenCV, which is installed but does not start ({error}): on a"
+            " machine without a screen run `pip uninstall opencv-python`, then `pip install"
+            " opencv-python-headless`, and restart ComfyUI"
         ) from error
     return cv2
 
 
 def each_frame(
-    image: Tensor, draw: Callable[[Frame8], Map], *, resolution: int = 0, progress: Progress | None = None
+    image: Tensor,
+    draw: Callable[[Frame8], Map],
+    *,
+    resolution: int = 0,
+    progress: Progress | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1], C of 1, 3 or 4 → (B,h,w,3) float32 in [0,1], contiguous, on the same device.
+    """(B,H,W,C) in [0,1], C of 1, 3 or 4 → (B,h,w,3) float32 in [0,1], contiguous, on the same
+    device.
 
-    `draw` turns one 8-bit RGB frame into its map; frames run side by side on as many threads as there are cores.
-    `resolution` is the short side of what `draw` sees and gives, in px; 0 keeps the picture's size.
-    Raises ValueError where `image` is no picture or `resolution` asks for one too large.
+    `draw` turns one 8-bit RGB frame into its map; frames run side by side on as many threads as
+    there are cores. `resolution` is the short side of what `draw` sees and gives, in px; 0 keeps
+    the picture's size. Raises ValueError where `image` is no picture or `resolution` asks for one
+    too large.
     """
     frames = _frames(image)
     count, height_px, width_px, _ = frames.shape
     size = fitted(height_px, width_px, resolution)
-    # numpy asks the system for large pages, torch does not: for a fresh batch that is several times fewer page faults.
+    # numpy asks the system for large pages, torch does not: for a fresh batch that is several times
+    # fewer page faults.
     hints = np.empty((count, *size, 3), np.float32)
 
     def work(index: int) -> None:
@@ -76,10 +86,11 @@ def each_frame(
 
 
 def banded(image: Tensor, draw: Callable[[Frame8], Map], halo_px: int) -> Callable[[Frame8], Map]:
-    """`draw` for `each_frame`: bands of a frame side by side where the batch has fewer frames than there are cores.
+    """`draw` for `each_frame`: bands of a frame side by side where the batch has fewer frames than
+    there are cores.
 
-    For maps of which no value depends on a row farther away than `halo_px`: they stay equal, bit by bit, because every
-    band is drawn with that many rows of its neighbours around it.
+    For maps of which no value depends on a row farther away than `halo_px`: they stay equal, bit by
+    bit, because every band is drawn with that many rows of its neighbours around it.
     """
 
     def drawn(frame: Frame8) -> Map:
@@ -101,10 +112,14 @@ def banded(image: Tensor, draw: Callable[[Frame8], Map], halo_px: int) -> Callab
     return drawn
 
 
-def each_map(maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progress | None = None) -> Tensor:
-    """(B,1,H,W) in [0,1] on the CPU → (B,H,W,3) float32 in [0,1], contiguous: what `draw` makes of each (H,W).
+def each_map(
+    maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progress | None = None
+) -> Tensor:
+    """(B,1,H,W) in [0,1] on the CPU → (B,H,W,3) float32 in [0,1], contiguous: what `draw` makes of
+    each (H,W).
 
-    For what follows a network: `progress` is told that all is done at every frame, so that it can still stop the work.
+    For what follows a network: `progress` is told that all is done at every frame, so that it can
+    still stop the work.
     """
     count, _, height_px, width_px = maps.shape
     hints = np.empty((count, height_px, width_px, 3), np.float32)
@@ -127,29 +142,44 @@ def through(
     resolution: int = 0,
     progress: Progress | None = None,
 ) -> Outputs:
-    """(B,H,W,C) in [0,1] → what `forward(net, frames)` gives, frames being (b,3,h,w) RGB in [0,1] in the net's dtype.
+    """(B,H,W,C) in [0,1] → what `forward(net, frames)` gives, frames being (b,3,h,w) RGB in [0,1]
+    in the net's dtype.
 
-    Frames are fitted to `resolution` and padded at the right and the bottom, by their last row and column, to sides
-    divisible by `multiple`; outputs (b,c,h,w) of the padded size are cropped back, others stay as they are. All of it
-    runs on the net's device, chunk by chunk. Raises ValueError as `each_frame`, and where there are no `networks`.
+    Frames are fitted to `resolution` and padded at the right and the bottom, by their last row and
+    column, to sides divisible by `multiple`; outputs (b,c,h,w) of the padded size are cropped back,
+    others stay as they are. All of it runs on the net's device, chunk by chunk. Raises ValueError
+    as `each_frame`, and where there are no `networks`.
     """
     if networks is None:
-        raise ValueError(f"this engine needs the weights {weights.file}, and nothing here can load them")
+        raise ValueError(
+            f"this engine needs the weights {weights.file}, and nothing here can load them"
+        )
     frames = _checked(image)
     height, width = fitted(frames.shape[1], frames.shape[2], resolution)
     padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
 
     def cropped(output: Tensor) -> Tensor:
-        return output[..., :height, :width] if output.ndim == 4 and output.shape[-2:] == padded else output
+        return (
+            output[..., :height, :width]
+            if output.ndim == 4 and output.shape[-2:] == padded
+            else output
+        )
 
     def work(net: torch.nn.Module, chunk: Tensor) -> Outputs:
-        fit = F.pad(sized(to_rgb(chunk), height, width), (0, padded[1] - width, 0, padded[0] - height), "replicate")
-        # One layout in memory, whatever the picture's: the same sums, and the layout that convolutions are fastest in.
+        fit = F.pad(
+            sized(to_rgb(chunk), height, width),
+            (0, padded[1] - width, 0, padded[0] - height),
+            "replicate",
+        )
+        # One layout in memory, whatever the picture's: the same sums, and the layout that
+        # convolutions are fastest in.
         fit = fit.to(next(net.parameters()).dtype).contiguous(memory_format=torch.channels_last)
         made = forward(net, fit)
         return tuple(map(cropped, made)) if isinstance(made, tuple) else cropped(made)
 
-    return networks.run(weights, frames, work, px_per_frame=padded[0] * padded[1], progress=progress)
+    return networks.run(
+        weights, frames, work, px_per_frame=padded[0] * padded[1], progress=progress
+    )
 
 
 def tensor_of(array: NDArray[Any]) -> Tensor:
@@ -160,7 +190,9 @@ def tensor_of(array: NDArray[Any]) -> Tensor:
 def as_masks(mask: Tensor, name: str) -> Tensor:
     """A MASK (H,W) or (B,H,W) → (B,H,W) float on the CPU; raises ValueError for anything else."""
     if mask.ndim not in (2, 3) or 0 in mask.shape:
-        raise ValueError(f"{name}: expected a MASK of (batch, height, width), found {tuple(mask.shape)}")
+        raise ValueError(
+            f"{name}: expected a MASK of (batch, height, width), found {tuple(mask.shape)}"
+        )
     return mask.detach().cpu().float().reshape(-1, *mask.shape[-2:])
 
 
@@ -171,7 +203,9 @@ def only(outputs: Outputs) -> Tensor:
 
 
 def rgb8(image: Tensor, resolution: int = 0) -> list[Frame8]:
-    """(B,H,W,C) in [0,1] → what `each_frame` shows to `draw`: each frame in 8 bits, fitted. Raises as that does."""
+    """(B,H,W,C) in [0,1] → what `each_frame` shows to `draw`: each frame in 8 bits, fitted. Raises
+    as that does.
+    """
     frames = _frames(image)
     size = fitted(frames.shape[1], frames.shape[2], resolution)
     return [resized(to_rgb8(frame), *size) for frame in frames]
@@ -183,7 +217,9 @@ def to_hint(maps: Tensor) -> Tensor:
 
 
 def to_rgb(frames: Tensor) -> Tensor:
-    """(B,H,W,C), C of 1, 3 or 4 → (B,3,H,W) in [0,1]: NaN is 0, the rest is clamped, alpha laid over white."""
+    """(B,H,W,C), C of 1, 3 or 4 → (B,3,H,W) in [0,1]: NaN is 0, the rest is clamped, alpha laid
+    over white.
+    """
     clean = frames.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
     if clean.shape[3] == 4:
         alpha = clean[..., 3:]
@@ -192,32 +228,39 @@ def to_rgb(frames: Tensor) -> Tensor:
 
 
 def sized(frames: Tensor, height_px: int, width_px: int) -> Tensor:
-    """(B,C,H,W) in [0,1] → (B,C,height_px,width_px): cubic when it grows, area when it shrinks, in [0,1] still."""
+    """(B,C,H,W) in [0,1] → (B,C,height_px,width_px): cubic when it grows, area when it shrinks, in
+    [0,1] still.
+    """
     if frames.shape[-2:] == (height_px, width_px):
         return frames
     grows = height_px * width_px > frames.shape[-2] * frames.shape[-1]
     size = (height_px, width_px)
     return (
-        F.interpolate(frames, size, mode="bicubic").clamp(0, 1) if grows else F.interpolate(frames, size, mode="area")
+        F.interpolate(frames, size, mode="bicubic").clamp(0, 1)
+        if grows
+        else F.interpolate(frames, size, mode="area")
     )
 
 
 def to_rgb8(frame: NDArray[np.float32]) -> Frame8:
     """(H,W,C) float in [0,1] → (H,W,3) uint8, rounded to the nearest level.
 
-    NaN counts as 0 and what lies outside [0,1] is clamped. Alpha is composited over white, as the references' HWC3
-    does; there the result is truncated, here it is rounded.
+    NaN counts as 0 and what lies outside [0,1] is clamped. Alpha is composited over white, as the
+    references' HWC3 does; there the result is truncated, here it is rounded.
     """
     cv2 = opencv()
     height_px, _, channels = frame.shape
     frame = np.ascontiguousarray(frame)
-    # As unsigned integers, floats of [0,1] are those up to one's; NaN, infinity and everything negative come after it.
+    # As unsigned integers, floats of [0,1] are those up to one's; NaN, infinity and everything
+    # negative come after it.
     if np.frombuffer(frame, np.uint32).max() > _BITS_OF_ONE:
         frame = np.nan_to_num(frame, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
     if channels == 4:
         alpha = frame[..., 3:]
         frame = frame[..., :3] * alpha + (1 - alpha)
-    levels = np.reshape(cv2.convertScaleAbs(np.reshape(frame, (height_px, -1)), alpha=255), frame.shape)
+    levels = np.reshape(
+        cv2.convertScaleAbs(np.reshape(frame, (height_px, -1)), alpha=255), frame.shape
+    )
     return cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB) if channels == 1 else levels
 
 
@@ -227,15 +270,19 @@ def fitted(height_px: int, width_px: int, resolution: int) -> tuple[int, int]:
     Raises ValueError where `resolution` is negative or the long side would exceed 16384 px.
     """
     if resolution < 0:
-        raise ValueError(f"resolution is {resolution}: give 0 to keep the picture's size, or its short side in pixels")
+        raise ValueError(
+            f"resolution is {resolution}: give 0 to keep the picture's size, or its short side in"
+            " pixels"
+        )
     if resolution == 0:
         return height_px, width_px
     short_px = min(height_px, width_px)
     height, width = (max(1, round(side * resolution / short_px)) for side in (height_px, width_px))
     if max(height, width) > MAX_SIDE_PX:
         raise ValueError(
-            f"resolution {resolution} would turn this picture of {width_px}x{height_px} pixels into {width}x{height}: "
-            f"the longest side may have {MAX_SIDE_PX}, so lower the resolution or crop the picture"
+            f"resolution {resolution} would turn this picture of {width_px}x{height_px} pixels into"
+            f" {width}x{height}: the longest side may have {MAX_SIDE_PX}, so lower the resolution"
+            " or crop the picture"
         )
     return height, width
 
@@ -247,21 +294,29 @@ def size_of(image: Tensor, resolution: int = 0) -> tuple[int, int]:
 
 
 def resized(frame: Frame8, height_px: int, width_px: int) -> Frame8:
-    """(H,W,3) → (height_px,width_px,3): cubic when it grows, area when it shrinks, as the references do."""
+    """(H,W,3) → (height_px,width_px,3): cubic when it grows, area when it shrinks, as the
+    references do.
+    """
     if frame.shape[:2] == (height_px, width_px):
         return frame
     cv2 = opencv()
     grows = height_px * width_px > frame.shape[0] * frame.shape[1]
-    return cv2.resize(frame, (width_px, height_px), interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+    return cv2.resize(
+        frame, (width_px, height_px), interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA
+    )
 
 
 def darkest_channel(frame: FloatFrame) -> FloatFrame:
-    """(H,W,3) → (H,W): the least of the three channels. numpy's own `min(axis=2)` takes thirty times as long."""
+    """(H,W,3) → (H,W): the least of the three channels. numpy's own `min(axis=2)` takes thirty
+    times as long.
+    """
     return np.minimum(np.minimum(frame[..., 0], frame[..., 1]), frame[..., 2])
 
 
 def _frames(image: Tensor) -> NDArray[np.float32]:
-    """The batch as float32 on the CPU, not copied where it is that already. Nothing below writes to it."""
+    """The batch as float32 on the CPU, not copied where it is that already. Nothing below writes to
+    it.
+    """
     return _checked(image).to("cpu", torch.float32).numpy()
 
 
@@ -269,18 +324,22 @@ def _checked(image: Tensor) -> Tensor:
     """`image` itself, detached; raises ValueError where it is no batch of pictures."""
     if image.ndim != 4 or image.shape[3] not in _CHANNELS or not image.is_floating_point():
         raise ValueError(
-            f"expected a float picture of (batch, height, width, channels) with 1, 3 or 4 channels, "
-            f"found {image.dtype} of {tuple(image.shape)}: connect an IMAGE"
+            "expected a float picture of (batch, height, width, channels) with 1, 3 or 4 channels,"
+            f" found {image.dtype} of {tuple(image.shape)}: connect an IMAGE"
         )
     if image.shape[0] == 0:
         raise ValueError("the batch of pictures is empty: connect at least one picture")
     if 0 in image.shape:
-        raise ValueError(f"the picture is {image.shape[2]}x{image.shape[1]} pixels: each side needs at least one")
+        raise ValueError(
+            f"the picture is {image.shape[2]}x{image.shape[1]} pixels: each side needs at least one"
+        )
     return image.detach()
 
 
 def write_hint(drawn: Map, hint: FloatFrame) -> None:
-    """(H,W) or (H,W,3), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into `hint`."""
+    """(H,W) or (H,W,3), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into
+    `hint`.
+    """
     cv2 = opencv()
     if drawn.shape == hint.shape:
         if drawn.dtype == np.uint8:
@@ -288,17 +347,20 @@ def write_hint(drawn: Map, hint: FloatFrame) -> None:
         else:
             hint[:] = drawn
         return
-    assert drawn.shape == hint.shape[:2]  # else OpenCV would leave `hint` alone and return another array
+    assert (
+        drawn.shape == hint.shape[:2]
+    )  # else OpenCV would leave `hint` alone and return another array
     grey = drawn if drawn.dtype == np.float32 else cv2.LUT(drawn, _LEVELS)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=hint)
 
 
 def side_by_side(work: Callable[[int], None], count: int, progress: Progress | None) -> None:
-    """Call `work(0 .. count-1)` on this thread and a helper for every other core; the first error stops them all.
+    """Call `work(0 .. count-1)` on this thread and a helper for every other core; the first error
+    stops them all.
 
-    An error, or an exception out of `progress`, leaves once the frames that had begun are done: nothing runs on.
-    OpenCV's own threads stay as they are (their number belongs to the whole process): they serve one caller at a time,
-    so this adds at most one thread per core to them.
+    An error, or an exception out of `progress`, leaves once the frames that had begun are done:
+    nothing runs on. OpenCV's own threads stay as they are (their number belongs to the whole
+    process): they serve one caller at a time, so this adds at most one thread per core to them.
     """
     todo, ended = deque(range(count)), deque[int]()
 

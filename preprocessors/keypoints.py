@@ -1,7 +1,9 @@
-"""People as points: one layout of arrays inside, and the POSE_KEYPOINT of the host and of the ControlNet tools outside.
+"""People as points: one layout of arrays inside, and the POSE_KEYPOINT of the host and of the
+ControlNet tools outside.
 
-POSE_KEYPOINT is a list of frames, each a dict as OpenPose writes it, with the size of its canvas: flat lists of x, y
-and score for every point. The tools write pixels or fractions of the canvas; both are read, pixels are written.
+POSE_KEYPOINT is a list of frames, each a dict as OpenPose writes it, with the size of its canvas:
+flat lists of x, y and score for every point. The tools write pixels or fractions of the canvas;
+both are read, pixels are written.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ SEEN_SCORE = 0.3
 """Points below this score count as not found, as in DWPose and in the host's SDPose nodes."""
 
 _FRACTIONS_UP_TO = 2.0
-"""A frame without any coordinate above this is in fractions. People reach out of the picture, so 1 is no limit."""
+"""A frame without any coordinate above this is in fractions. People reach out of the picture, so 1
+is no limit.
+"""
 _CANVASES_AWAY = 16
 """A point further out than this many canvases is damage, not a person."""
 
@@ -64,7 +68,10 @@ LAYOUTS: Mapping[str, Mapping[int, Placed]] = {
         # OpenPose's BODY_25: the hips' middle comes in between, the feet at the end.
         25: _placed([*range(8), *range(9, 25)], [*range(18), *range(FEET.start, FEET.stop)]),
     },
-    "face_keypoints_2d": {**_whole(FACE), 68: _placed(range(68), range(FACE.start, FACE.start + 68))},
+    "face_keypoints_2d": {
+        **_whole(FACE),
+        68: _placed(range(68), range(FACE.start, FACE.start + 68)),
+    },
     "hand_left_keypoints_2d": _whole(LEFT_HAND),
     "hand_right_keypoints_2d": _whole(RIGHT_HAND),
     "foot_keypoints_2d": _whole(FEET),
@@ -72,10 +79,25 @@ LAYOUTS: Mapping[str, Mapping[int, Placed]] = {
 """For each list of a person: how many points it may have, and which of ours they are."""
 
 LIMBS = (
-    *((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)),
+    *(
+        (1, 2),
+        (1, 5),
+        (2, 3),
+        (3, 4),
+        (5, 6),
+        (6, 7),
+        (1, 8),
+        (8, 9),
+        (9, 10),
+        (1, 11),
+        (11, 12),
+        (12, 13),
+    ),
     *((1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (2, 16), (5, 17)),
 )
-"""The joints that a limb leads from and to. The last two, shoulder to ear, are looked for and not drawn."""
+"""The joints that a limb leads from and to. The last two, shoulder to ear, are looked for and not
+drawn.
+"""
 
 COCO_WHOLEBODY_TO_OPENPOSE = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 """Which COCO point is each of OpenPose's 18; the neck is the middle of the shoulders."""
@@ -89,12 +111,16 @@ def nobody(count: int = 0) -> People:
 
 
 def from_coco(points: NDArray[np.floating[Any]]) -> People:
-    """(P,17,3) or (P,133,3) in COCO's or COCO-WholeBody's order → (P,136,3); points below SEEN_SCORE are dropped.
+    """(P,17,3) or (P,133,3) in COCO's or COCO-WholeBody's order → (P,136,3); points below
+    SEEN_SCORE are dropped.
 
-    The face's two pupils, which OpenPose has and COCO has not, are the body's eyes, as in the DWPose tools.
+    The face's two pupils, which OpenPose has and COCO has not, are the body's eyes, as in the
+    DWPose tools.
     """
     people = nobody(len(points))
-    order = [(ours, coco) for ours, coco in enumerate(COCO_WHOLEBODY_TO_OPENPOSE) if coco is not None]
+    order = [
+        (ours, coco) for ours, coco in enumerate(COCO_WHOLEBODY_TO_OPENPOSE) if coco is not None
+    ]
     people[:, [ours for ours, _ in order]] = points[:, [coco for _, coco in order]]
     shoulders = points[:, 5:7]
     people[:, 1, :2] = shoulders[..., :2].mean(axis=1)
@@ -117,16 +143,22 @@ def loads(text: bytes | str) -> list[Frame]:
     except RecursionError as error:
         raise KeypointError("this JSON is nested too deeply to be keypoints") from error
     except ValueError as error:  # broken JSON, broken UTF-8, a number of thousands of digits
-        raise KeypointError(f"this is no JSON text ({error}): expected a list of frames with people in them") from error
+        raise KeypointError(
+            f"this is no JSON text ({error}): expected a list of frames with people in them"
+        ) from error
 
 
 def dumps(frames: Sequence[Frame]) -> str:
     """The frames as JSON text in POSE_KEYPOINT's form, one frame a line."""
-    return "[\n" + ",\n".join(json.dumps(frame, allow_nan=False) for frame in encode(frames)) + "\n]\n"
+    return (
+        "[\n" + ",\n".join(json.dumps(frame, allow_nan=False) for frame in encode(frames)) + "\n]\n"
+    )
 
 
 def encode(frames: Sequence[Frame]) -> list[dict[str, Any]]:
-    """POSE_KEYPOINT in pixels; every list is full, with zeros where nothing was found, as the host's nodes need it."""
+    """POSE_KEYPOINT in pixels; every list is full, with zeros where nothing was found, as the
+    host's nodes need it.
+    """
     return [
         {
             "people": [_encoded(person) for person in frame.people],
@@ -139,16 +171,24 @@ def encode(frames: Sequence[Frame]) -> list[dict[str, Any]]:
 
 def _encoded(person: People) -> dict[str, list[float]]:
     parts = {"pose_keypoints_2d": BODY, "face_keypoints_2d": FACE}
-    parts |= {"hand_left_keypoints_2d": LEFT_HAND, "hand_right_keypoints_2d": RIGHT_HAND, "foot_keypoints_2d": FEET}
+    parts |= {
+        "hand_left_keypoints_2d": LEFT_HAND,
+        "hand_right_keypoints_2d": RIGHT_HAND,
+        "foot_keypoints_2d": FEET,
+    }
     return {name: np.reshape(person[part], -1).tolist() for name, part in parts.items()}
 
 
 def parse(document: object) -> list[Frame]:
-    """POSE_KEYPOINT as any tool writes it → frames. Raises KeypointError that says which frame and what is wrong."""
+    """POSE_KEYPOINT as any tool writes it → frames. Raises KeypointError that says which frame and
+    what is wrong.
+    """
     if isinstance(document, dict):
         document = [cast(object, document)]
     if not isinstance(document, (list, tuple)):
-        raise KeypointError(f"expected a list of frames, found {_kind(document)}: connect a POSE_KEYPOINT")
+        raise KeypointError(
+            f"expected a list of frames, found {_kind(document)}: connect a POSE_KEYPOINT"
+        )
     frames = cast(Sequence[object], document)
     if not frames:
         raise KeypointError("the list of frames is empty: expected at least one frame of keypoints")
@@ -157,7 +197,9 @@ def parse(document: object) -> list[Frame]:
 
 def _frame(found: object, where: str) -> Frame:
     if not isinstance(found, Mapping):
-        raise KeypointError(f"{where}: expected a dict with people and a canvas, found {_kind(found)}")
+        raise KeypointError(
+            f"{where}: expected a dict with people and a canvas, found {_kind(found)}"
+        )
     frame = cast(Mapping[str, object], found)
     height_px, width_px = (_side(frame, name, where) for name in ("canvas_height", "canvas_width"))
     listed = frame.get("people")
@@ -186,7 +228,8 @@ def _side(frame: Mapping[str, object], name: str, where: str) -> int:
     ):
         shown = _kind(side) if name in frame else "none"
         raise KeypointError(
-            f"{where}: expected {name}, a whole number of pixels from 1 to {MAX_SIDE_PX}, found {shown}"
+            f"{where}: expected {name}, a whole number of pixels from 1 to {MAX_SIDE_PX}, found"
+            f" {shown}"
         )
     return int(side)
 
@@ -203,7 +246,9 @@ def _read_person(found: object, person: People, where: str) -> None:
         points = _numbers(cast(object, given), f"{where}, {name}")
         if len(points) not in layouts:
             known = " or ".join(str(3 * count) for count in layouts)
-            raise KeypointError(f"{where}, {name}: expected {known} numbers (x, y, score), found {points.size}")
+            raise KeypointError(
+                f"{where}, {name}: expected {known} numbers (x, y, score), found {points.size}"
+            )
         source, target = layouts[len(points)]
         person[target] = points[source]
 
@@ -213,10 +258,14 @@ def _numbers(given: object, where: str) -> NDArray[np.float64]:
     if not isinstance(given, (list, tuple)):
         raise KeypointError(f"{where}: expected a list of numbers, found {_kind(given)}")
     numbers = cast(Sequence[object], given)
-    if wrong := [value for value in numbers if isinstance(value, bool) or not isinstance(value, (int, float))]:
+    if wrong := [
+        value for value in numbers if isinstance(value, bool) or not isinstance(value, (int, float))
+    ]:
         raise KeypointError(f"{where}: expected numbers only, found {_kind(wrong[0])}")
     if len(numbers) % 3:
-        raise KeypointError(f"{where}: expected x, y and score for every point, found {len(numbers)} numbers")
+        raise KeypointError(
+            f"{where}: expected x, y and score for every point, found {len(numbers)} numbers"
+        )
     try:
         points = np.reshape(np.array(numbers, np.float64), (-1, 3))
     except OverflowError as error:
@@ -232,7 +281,9 @@ def _refuse_far_away(people: People, height_px: int, width_px: int, where: str) 
         person, point, _ = np.argwhere(far)[0]
         x, y, _ = people[person, point]
         canvas = f"the canvas of {width_px}x{height_px}"
-        raise KeypointError(f"{where}, person {person}: a point at ({x:.4g}, {y:.4g}) lies too far off {canvas}")
+        raise KeypointError(
+            f"{where}, person {person}: a point at ({x:.4g}, {y:.4g}) lies too far off {canvas}"
+        )
 
 
 def _kind(value: object) -> str:
@@ -240,7 +291,11 @@ def _kind(value: object) -> str:
     if value is None or isinstance(value, (bool, float)):
         return {None: "null", True: "true", False: "false"}.get(cast(Any, value), f"{value!r}")
     if isinstance(value, int):
-        return str(value) if math.fabs(min(max(value, -(10**9)), 10**9)) < 10**9 else "a very large number"
+        return (
+            str(value)
+            if math.fabs(min(max(value, -(10**9)), 10**9)) < 10**9
+            else "a very large number"
+        )
     if isinstance(value, str):
         return f"the text {value[:20]!r}"
     return f"a {type(value).__name__}"

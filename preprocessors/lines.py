@@ -46,7 +46,8 @@ MLSD = Weights(
     sha256="5696f168eb2c30d4374bbfd45436f7415bb4d88da29bea97eea0101520fba082",
     size_bytes=6_341_481,
     bytes_per_px=1024,
-    half=False,  # where a centre beats its neighbours by less than a half's precision, lines would come and go
+    # where a centre beats its neighbours by less than a half's precision, lines would come and go
+    half=False,
 )
 REALISTIC = Weights(
     file="lineart.safetensors",
@@ -94,17 +95,24 @@ def lineart(
 ) -> Tensor:
     """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: bright lines on black, soft where the picture's are.
 
-    `engine` "realistic" and "coarse" are the two generators of informative drawings (Chan et al., 2022). "standard" is
-    the lineart_standard of the ControlNet tools, without a network: how much darker a pixel is than its surroundings, a
-    Gaussian of `gaussian_sigma` px, scaled so that the median of what exceeds `intensity_threshold` levels becomes half
-    white. The references truncate the result to 8 bits; here it stays float.
+    `engine` "realistic" and "coarse" are the two generators of informative drawings (Chan et al.,
+    2022). "standard" is the lineart_standard of the ControlNet tools, without a network: how much
+    darker a pixel is than its surroundings, a Gaussian of `gaussian_sigma` px, scaled so that the
+    median of what exceeds `intensity_threshold` levels becomes half white. The references truncate
+    the result to 8 bits; here it stays float.
     """
     _refuse_unknown("lineart", engine, LINEART_ENGINES)
     if engine == "standard":
         return _standard(image, gaussian_sigma, intensity_threshold, resolution, progress)
     weights = REALISTIC if engine == "realistic" else COARSE
     made = through(
-        image, networks, weights, _inverted, multiple=generator.MULTIPLE, resolution=resolution, progress=progress
+        image,
+        networks,
+        weights,
+        _inverted,
+        multiple=generator.MULTIPLE,
+        resolution=resolution,
+        progress=progress,
     )
     return to_hint(only(made))
 
@@ -118,11 +126,12 @@ def lineart_anime(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the white line drawing of an anime picture, on black.
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the white line drawing of an anime picture, on
+    black.
 
-    `engine` "anime2sketch" is Xiang et al.'s network (2021), "standard" that of `lineart`. The network needs sides
-    divisible by 256: `sizing` "padded" repeats the last row and column up to there and crops, "stretched" resizes there
-    and back, as the reference does.
+    `engine` "anime2sketch" is Xiang et al.'s network (2021), "standard" that of `lineart`. The
+    network needs sides divisible by 256: `sizing` "padded" repeats the last row and column up to
+    there and crops, "stretched" resizes there and back, as the reference does.
     """
     _refuse_unknown("anime lineart", engine, ANIME_ENGINES)
     if engine == "standard":
@@ -130,21 +139,36 @@ def lineart_anime(
     if sizing == "stretched":
         return _stretched(image, networks, resolution, progress)
     made = through(
-        image, networks, ANIME, _sketched, multiple=anime2sketch.MULTIPLE, resolution=resolution, progress=progress
+        image,
+        networks,
+        ANIME,
+        _sketched,
+        multiple=anime2sketch.MULTIPLE,
+        resolution=resolution,
+        progress=progress,
     )
     return to_hint(only(made))
 
 
-def _stretched(image: Tensor, networks: Networks | None, resolution: int, progress: Progress | None) -> Tensor:
-    """Resized to the net's multiple and back by OpenCV's cubic, in 8 bits on the way in: the reference's sizes."""
+def _stretched(
+    image: Tensor, networks: Networks | None, resolution: int, progress: Progress | None
+) -> Tensor:
+    """Resized to the net's multiple and back by OpenCV's cubic, in 8 bits on the way in: the
+    reference's sizes.
+    """
     cv2 = opencv()
     frames = rgb8(image, resolution)
     height, width = frames[0].shape[:2]
-    wide = tuple(-(-side // anime2sketch.MULTIPLE) * anime2sketch.MULTIPLE for side in (width, height))
+    wide = tuple(
+        -(-side // anime2sketch.MULTIPLE) * anime2sketch.MULTIPLE for side in (width, height)
+    )
     grown = np.stack([cv2.resize(frame, wide, interpolation=cv2.INTER_CUBIC) for frame in frames])
     fed = tensor_of(grown.astype(np.float32) / 255)
     drawn = only(through(fed, networks, ANIME, _sketched, progress=progress))
-    back = [cv2.resize(line[0].numpy(), (width, height), interpolation=cv2.INTER_CUBIC) for line in drawn]
+    back = [
+        cv2.resize(line[0].numpy(), (width, height), interpolation=cv2.INTER_CUBIC)
+        for line in drawn
+    ]
     return to_hint(tensor_of(np.stack(back))[:, None].clamp(0, 1))
 
 
@@ -158,18 +182,24 @@ def _sketched(net: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
 
 
 def _standard(
-    image: Tensor, gaussian_sigma: float, intensity_threshold: int, resolution: int, progress: Progress | None
+    image: Tensor,
+    gaussian_sigma: float,
+    intensity_threshold: int,
+    resolution: int,
+    progress: Progress | None,
 ) -> Tensor:
     cv2 = opencv()
 
-    # As wide as OpenCV makes it for a float picture. Said so, the 8-bit one does: the same but for the last bits of a
-    # float, in two thirds of the time.
+    # As wide as OpenCV makes it for a float picture. Said so, the 8-bit one does: the same but for
+    # the last bits of a float, in two thirds of the time.
     reach_px = round(8 * gaussian_sigma + 1) // 2
     gaussian = cv2.getGaussianKernel(2 * reach_px + 1, gaussian_sigma, cv2.CV_32F)
 
     def darker_than_around(frame: Frame8) -> Map:
         surroundings = cv2.sepFilter2D(frame, cv2.CV_32F, gaussian, gaussian)
-        return darkest_channel(cv2.subtract(surroundings, frame, dst=surroundings, dtype=cv2.CV_32F))
+        return darkest_channel(
+            cv2.subtract(surroundings, frame, dst=surroundings, dtype=cv2.CV_32F)
+        )
 
     darkness = banded(image, darker_than_around, reach_px)
 
@@ -202,10 +232,11 @@ def straight_lines(
 ) -> Tensor:
     """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: straight segments, one pixel wide, white on black.
 
-    `engine` "mlsd" is M-LSD large (Gu et al., 2022): of each local best of its map of centres, the segment where the
-    score exceeds `score_threshold` (0-1) and the length, in pixels of that map of half the size, `distance_threshold`.
-    "lsd" is OpenCV's line segment detector (von Gioi et al., 2010), which needs no network and has no score.
-    `max_lines` keeps the best (M-LSD) or the longest (LSD) of a frame; 0 keeps all, the reference 200.
+    `engine` "mlsd" is M-LSD large (Gu et al., 2022): of each local best of its map of centres, the
+    segment where the score exceeds `score_threshold` (0-1) and the length, in pixels of that map of
+    half the size, `distance_threshold`. "lsd" is OpenCV's line segment detector (von Gioi et al.,
+    2010), which needs no network and has no score. `max_lines` keeps the best (M-LSD) or the
+    longest (LSD) of a frame; 0 keeps all, the reference 200.
     """
     _refuse_unknown("straight line", engine, MLSD_ENGINES)
     if engine == "lsd":
@@ -216,16 +247,29 @@ def straight_lines(
 
         return each_frame(image, draw, resolution=resolution, progress=progress)
     decoded = partial(_centres, limit=max_lines)
-    made = through(image, networks, MLSD, decoded, multiple=mlsd.MULTIPLE, resolution=resolution, progress=progress)
+    made = through(
+        image,
+        networks,
+        MLSD,
+        decoded,
+        multiple=mlsd.MULTIPLE,
+        resolution=resolution,
+        progress=progress,
+    )
     size = size_of(image, resolution)
-    maps = [drawn(mlsd_segments(best, score_threshold, distance_threshold), *size) for best in only(made)]
+    maps = [
+        drawn(mlsd_segments(best, score_threshold, distance_threshold), *size)
+        for best in only(made)
+    ]
     return to_hint(tensor_of(np.stack(maps))[:, None].float() / 255)
 
 
 def _centres(net: Callable[[Tensor], Tensor], frames: Tensor, *, limit: int) -> Tensor:
-    """The local maxima of each frame's map of centres, best first: (b,N,7) of score, x, y, and (dx,dy) to both ends.
+    """The local maxima of each frame's map of centres, best first: (b,N,7) of score, x, y, and
+    (dx,dy) to both ends.
 
-    N is `limit`, or, where that is 0, as many as can be: of each 2x2 pixels one. Scores of 0 fill it up.
+    N is `limit`, or, where that is 0, as many as can be: of each 2x2 pixels one. Scores of 0 fill
+    it up.
     """
     constant = torch.full_like(
         frames[:, :1], 1 / 127.5 - 1
@@ -237,15 +281,23 @@ def _centres(net: Callable[[Tensor], Tensor], frames: Tensor, *, limit: int) -> 
     most = -(-height // 2) * -(-width // 2)
     scores, where = heat.flatten(1).topk(min(limit, height * width) if limit else most)
     ways = made[:, 1:5].flatten(2).gather(2, where[:, None].expand(-1, 4, -1)).movedim(1, 2)
-    return torch.cat((scores[..., None], (where % width)[..., None], (where // width)[..., None], ways), dim=2)
+    return torch.cat(
+        (scores[..., None], (where % width)[..., None], (where // width)[..., None], ways), dim=2
+    )
 
 
 def mlsd_segments(centres: Tensor, score_threshold: float, distance_threshold: float) -> Segments:
-    """(N,7) as `_centres` gives them, of a map of half the picture's size → its segments, best first."""
+    """(N,7) as `_centres` gives them, of a map of half the picture's size → its segments, best
+    first.
+    """
     rows: NDArray[np.float32] = centres.numpy()  # pyright: ignore[reportUnknownMemberType]
     ways = rows[:, 3:]
     length = np.sqrt(((ways[:, :2] - ways[:, 2:]) ** 2).sum(axis=1))
-    kept = rows[(rows[:, 0] > score_threshold) & (length > distance_threshold) & np.isfinite(ways).all(axis=1)]
+    kept = rows[
+        (rows[:, 0] > score_threshold)
+        & (length > distance_threshold)
+        & np.isfinite(ways).all(axis=1)
+    ]
     # In double precision, as the reference adds them: these are cut to whole pixels.
     return 2 * (kept[:, [1, 2, 1, 2]].astype(np.float64) + kept[:, 3:])
 
@@ -263,7 +315,9 @@ def lsd_segments(frame: Frame8, least_px: float) -> Segments:
 
 
 def drawn(segments: Segments, height_px: int, width_px: int) -> NDArray[np.uint8]:
-    """The segments as white lines one pixel wide on black, (H,W) uint8; their ends are cut to whole pixels."""
+    """The segments as white lines one pixel wide on black, (H,W) uint8; their ends are cut to whole
+    pixels.
+    """
     cv2 = opencv()
     canvas = np.zeros((height_px, width_px), np.uint8)
     ends = np.reshape(np.trunc(segments).clip(-_FAR_PX, _FAR_PX).astype(np.int32), (-1, 2, 2))
@@ -272,4 +326,6 @@ def drawn(segments: Segments, height_px: int, width_px: int) -> NDArray[np.uint8
 
 def _refuse_unknown(kind: str, engine: str, engines: tuple[str, ...]) -> None:
     if engine not in engines:
-        raise ValueError(f"there is no {kind} engine {engine!r}: choose one of {', '.join(engines)}")
+        raise ValueError(
+            f"there is no {kind} engine {engine!r}: choose one of {', '.join(engines)}"
+        )

@@ -1,8 +1,9 @@
-"""The colours of the classes that segmentation ControlNets were trained on, row by row as their data sets publish them.
+"""The colours of the classes that segmentation ControlNets were trained on, row by row as their
+data sets publish them.
 
-ADE20K: the 150 classes of the scene parsing benchmark (Zhou et al., 2017) in the colours that ControlNet's own tool
-painted them with; road and skyscraper share one. COCO: the 133 classes of the panoptic task (Kirillov et
-al., 2019).
+ADE20K: the 150 classes of the scene parsing benchmark (Zhou et al., 2017) in the colours that
+ControlNet's own tool painted them with; road and skyscraper share one. COCO: the 133 classes of the
+panoptic task (Kirillov et al., 2019).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Human pose: people found by one of several engines, or taken from connected keypoints, and drawn as skeletons."""
+"""Human pose: people found by one of several engines, or taken from connected keypoints, and drawn
+as skeletons.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
+from .detect_openpose import detect as detect_bottom_up
+from .detect_topdown import Detector, Estimator, detr_boxes, simcc_points, vit_points, yolox_boxes
+from .detect_topdown import detect as detect_top_down
 from .images import rgb8, size_of
 from .keypoints import Frame, encode, parse
 from .nets import dwpose, vitpose
 from .nets import openpose as openpose_nets
-from .openpose import detect as detect_bottom_up
 from .skeleton import draw
 from .spec import Networks, Progress, Weights
-from .topdown import Detector, Estimator, detr_boxes, simcc_points, vit_points, yolox_boxes
-from .topdown import detect as detect_top_down
 from .tracks import steady
 
 _CMU = "CMU's OpenPose licence: non-commercial research use only"
@@ -142,11 +144,13 @@ def pose(
     networks: Networks | None = None,
     progress: Progress | None = None,
 ) -> tuple[Tensor, list[dict[str, Any]]]:
-    """(B,H,W,C) in [0,1] → the skeletons (B,h,w,3) in [0,1], and POSE_KEYPOINT with h and w as its canvas.
+    """(B,H,W,C) in [0,1] → the skeletons (B,h,w,3) in [0,1], and POSE_KEYPOINT with h and w as its
+    canvas.
 
-    The people are looked for in the picture at its hint's size and drawn at that size. Engine "keypoints" looks for
-    nobody: it draws `pose_keypoint`, one frame for each picture or one for all. "vitpose" finds bodies, the others
-    hands and faces too. `people`, `smooth_frames` and `fill_frames` are as in `tracks.steady`.
+    The people are looked for in the picture at its hint's size and drawn at that size. Engine
+    "keypoints" looks for nobody: it draws `pose_keypoint`, one frame for each picture or one for
+    all. "vitpose" finds bodies, the others hands and faces too. `people`, `smooth_frames` and
+    `fill_frames` are as in `tracks.steady`.
     """
     if engine not in ENGINES:
         raise ValueError(f"there is no pose engine {engine!r}: choose one of {', '.join(ENGINES)}")
@@ -158,21 +162,32 @@ def pose(
     # Connected keypoints keep the order that somebody gave them, unless something is asked for.
     if people or smooth_frames or fill_frames or (count > 1 and engine != KEYPOINTS):
         found = steady(found, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
-    # Where networks have run, the bar is full already; it is told so at every frame, to be stopped still.
+    # Where networks have run, the bar is full already; it is told so at every frame, to be stopped
+    # still.
     drawing = progress if engine == KEYPOINTS else _all_done(progress)
-    hint = draw(found, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=drawing)
+    hint = draw(
+        found, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=drawing
+    )
     return hint.to(image.device), encode(found)
 
 
 def connected(pose_keypoint: object, count: int, height_px: int, width_px: int) -> list[Frame]:
-    """The connected keypoints for that many pictures of that size. Raises ValueError where there are not as many."""
+    """The connected keypoints for that many pictures of that size. Raises ValueError where there
+    are not as many.
+    """
     if pose_keypoint is None:
-        raise ValueError("the engine keypoints draws a connected pose_keypoint: connect one, or choose another engine")
+        raise ValueError(
+            "the engine keypoints draws a connected pose_keypoint: connect one, or choose another"
+            " engine"
+        )
     frames = parse(pose_keypoint)
     if len(frames) == 1:
         frames *= count
     if len(frames) != count:
-        raise ValueError(f"{len(frames)} frames of keypoints came with {count} pictures: give as many, or one for all")
+        raise ValueError(
+            f"{len(frames)} frames of keypoints came with {count} pictures: give as many, or one"
+            " for all"
+        )
     return [on_canvas(frame, height_px, width_px) for frame in frames]
 
 
@@ -199,14 +214,18 @@ def _found(
 ) -> list[Frame]:
     weights = WEIGHTS[engine]
     if networks is None:
-        raise ValueError(f"this engine needs the weights {weights.file}, and nothing here can load them")
+        raise ValueError(
+            f"this engine needs the weights {weights.file}, and nothing here can load them"
+        )
     found = list[Frame]()
     for first in range(0, len(image), GROUP):
         frames = rgb8(image[first : first + GROUP], resolution)
         told = [_share(progress, first, len(frames), len(image), stage) for stage in range(STAGES)]
         if engine == "openpose":
             files = (BODY, HAND, FACE)
-            found += detect_bottom_up(frames, networks, files, hands=hands, face=face, progress=told[0])
+            found += detect_bottom_up(
+                frames, networks, files, hands=hands, face=face, progress=told[0]
+            )
         else:
             files = (weights.beside[0], weights)
             found += detect_top_down(frames, networks, files, _FINDERS[engine], (told[0], told[1]))
@@ -229,8 +248,12 @@ STAGES = 2
 """Boxes and points, or bodies and the rest."""
 
 
-def _share(progress: Progress | None, first: int, count: int, whole: int, stage: int) -> Progress | None:
-    """Progress of a stage of the work on `count` frames from `first` on, told in frames of the whole."""
+def _share(
+    progress: Progress | None, first: int, count: int, whole: int, stage: int
+) -> Progress | None:
+    """Progress of a stage of the work on `count` frames from `first` on, told in frames of the
+    whole.
+    """
     if progress is None:
         return None
 

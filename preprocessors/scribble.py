@@ -26,9 +26,10 @@ def scribble(
 ) -> Tensor:
     """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: white where the drawing has ink.
 
-    Ink is where the least of R, G and B lies below `threshold` (0-255), as in ControlNet 1.0's scribble. `invert` says
-    whether the picture is inverted first: "off" for dark strokes on light paper (the reference), "on" for light strokes
-    on a dark ground, "auto" to decide for each frame by its border.
+    Ink is where the least of R, G and B lies below `threshold` (0-255), as in ControlNet 1.0's
+    scribble. `invert` says whether the picture is inverted first: "off" for dark strokes on light
+    paper (the reference), "on" for light strokes on a dark ground, "auto" to decide for each frame
+    by its border.
     """
     cv2 = opencv()
 
@@ -49,9 +50,10 @@ def least_channel(frame: Frame8) -> NDArray[np.uint8]:
 
 
 def has_dark_border(brightness: NDArray[np.uint8]) -> bool:
-    """Whether the median brightness of the border is in the darker half. The border is a thirty-second of the short
-    side wide, so that a ruled frame around a page does not pass for its paper; every other row and column of it is
-    looked at."""
+    """Whether the median brightness of the border is in the darker half. The border is a
+    thirty-second of the short side wide, so that a ruled frame around a page does not pass for its
+    paper; every other row and column of it is looked at.
+    """
     width_px = max(1, min(brightness.shape) // 32)
     brightness = brightness[::2, ::2]
     width = (width_px + 1) // 2
@@ -61,11 +63,15 @@ def has_dark_border(brightness: NDArray[np.uint8]) -> bool:
     return 2 * dark > sum(strip.size for strip in strips)
 
 
-def xdog(image: Tensor, *, threshold: int = 32, resolution: int = 0, progress: Progress | None = None) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: white strokes along dark lines and edges of a photograph.
+def xdog(
+    image: Tensor, *, threshold: int = 32, resolution: int = 0, progress: Progress | None = None
+) -> Tensor:
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: white strokes along dark lines and edges of a
+    photograph.
 
-    The difference of two Gaussians (Winnemöller, "XDoG", 2011) as the scribble ControlNets' tools use it: white where
-    2·max(0, min over RGB of blur(σ 5) − blur(σ 0.5)) exceeds `threshold` (1-64).
+    The difference of two Gaussians (Winnemöller, "XDoG", 2011) as the scribble ControlNets' tools
+    use it: white where 2·max(0, min over RGB of blur(σ 5) − blur(σ 0.5)) exceeds `threshold`
+    (1-64).
     """
     cv2 = opencv()
 
@@ -73,7 +79,10 @@ def xdog(image: Tensor, *, threshold: int = 32, resolution: int = 0, progress: P
         picture = frame.astype(np.float32)
         fine, coarse = (cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in XDOG_SIGMAS)
         darker = darkest_channel(cv2.subtract(coarse, fine, dst=coarse))
-        # In float: the references double this in 8 bits, where the strongest edges wrap around and turn black.
+        # In float: the references double this in 8 bits, where the strongest edges wrap around and
+        # turn black.
         return cv2.threshold(darker, threshold / 2, 1, cv2.THRESH_BINARY)[1]
 
-    return each_frame(image, banded(image, draw, _XDOG_HALO_PX), resolution=resolution, progress=progress)
+    return each_frame(
+        image, banded(image, draw, _XDOG_HALO_PX), resolution=resolution, progress=progress
+    )

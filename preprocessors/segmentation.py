@@ -1,4 +1,6 @@
-"""Segmentation: every pixel gets a class, every class a flat colour. Labels and colours are never mixed."""
+"""Segmentation: every pixel gets a class, every class a flat colour. Labels and colours are never
+mixed.
+"""
 
 from __future__ import annotations
 
@@ -67,15 +69,18 @@ def segmentation(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(B,H,W,C) in [0,1] → hint (B,h,w,3) in the palette's colours, labels (B,h,w), masks (K·B,h,w) in {0,1}.
+    """(B,H,W,C) in [0,1] → hint (B,h,w,3) in the palette's colours, labels (B,h,w), masks (K·B,h,w)
+    in {0,1}.
 
-    Labels are class number / 255, so that a mask's 8-bit file keeps them; 255/255 is no class, and black. They come
-    from `label_map`, of the same form and any size, where it is given; else from the `engine`: a network, "snap" (each
-    pixel of a painted map takes the class of the nearest colour) or "blank". `paint` then lays classes over them, as
-    `strokes_of` says, on boxes or on the `areas` (N,h',w'). Masks are one for each of the `classes` (names or numbers,
-    separated by commas), all frames of the first, then of the next; without any, one of all that has a class.
+    Labels are class number / 255, so that a mask's 8-bit file keeps them; 255/255 is no class, and
+    black. They come from `label_map`, of the same form and any size, where it is given; else from
+    the `engine`: a network, "snap" (each pixel of a painted map takes the class of the nearest
+    colour) or "blank". `paint` then lays classes over them, as `strokes_of` says, on boxes or on
+    the `areas` (N,h',w'). Masks are one for each of the `classes` (names or numbers, separated by
+    commas), all frames of the first, then of the next; without any, one of all that has a class.
 
-    Raises ValueError for a class that the palette does not have, labels without a class, and a pair that no net serves.
+    Raises ValueError for a class that the palette does not have, labels without a class, and a pair
+    that no net serves.
     """
     table = PALETTES[palette]
     chosen = [table.index_of(name) for name in _listed(classes)]
@@ -92,36 +97,61 @@ def segmentation(
 
 
 def _by_network(
-    image: Tensor, engine: str, palette: str, resolution: int, progress: Progress | None, networks: Networks | None
+    image: Tensor,
+    engine: str,
+    palette: str,
+    resolution: int,
+    progress: Progress | None,
+    networks: Networks | None,
 ) -> Tensor:
     """(B,h,w) class numbers."""
     if (engine, palette) not in _NETS:
         knows = " or ".join(known for known, its in _NETS if its == palette)
-        raise ValueError(f"segmentation by {engine!r} does not know the palette {palette!r}: choose {knows}")
+        raise ValueError(
+            f"segmentation by {engine!r} does not know the palette {palette!r}: choose {knows}"
+        )
     weights, forward = _NETS[engine, palette]
     made = through(
-        image, networks, weights, forward, multiple=segmenters.MULTIPLE, resolution=resolution, progress=progress
+        image,
+        networks,
+        weights,
+        forward,
+        multiple=segmenters.MULTIPLE,
+        resolution=resolution,
+        progress=progress,
     )
     return only(made)[:, 0].round().long()
 
 
-def _unaided(image: Tensor, engine: str, table: Palette, resolution: int, progress: Progress | None) -> Tensor:
+def _unaided(
+    image: Tensor, engine: str, table: Palette, resolution: int, progress: Progress | None
+) -> Tensor:
     """(B,h,w) class numbers without a network."""
 
     def draw(frame: Frame8) -> NDArray[np.uint8]:
-        return nearest_class(frame, table) if engine == "snap" else np.full(frame.shape[:2], NOTHING, np.uint8)
+        return (
+            nearest_class(frame, table)
+            if engine == "snap"
+            else np.full(frame.shape[:2], NOTHING, np.uint8)
+        )
 
     return numbers(each_frame(image, draw, resolution=resolution, progress=progress)[..., 0])
 
 
 def nearest_class(frame: Frame8, table: Palette) -> NDArray[np.uint8]:
-    """(H,W,3) → (H,W): the class whose colour is nearest, the first where several are; black stays no class."""
+    """(H,W,3) → (H,W): the class whose colour is nearest, the first where several are; black stays
+    no class.
+    """
     colours = np.concatenate([table.colours, np.zeros((1, 3), np.uint8)]).astype(np.float32)
     pixels = np.reshape(frame, (-1, 3)).astype(np.float32)
     nearest = np.empty(len(pixels), np.intp)
-    for first in range(0, len(pixels), 65536):  # the distances of all pixels to all colours would be large
+    for first in range(
+        0, len(pixels), 65536
+    ):  # the distances of all pixels to all colours would be large
         part = slice(first, first + 65536)
-        nearest[part] = np.argmin(np.square(colours).sum(1) - 2 * np.matmul(pixels[part], np.transpose(colours)), 1)
+        nearest[part] = np.argmin(
+            np.square(colours).sum(1) - 2 * np.matmul(pixels[part], np.transpose(colours)), 1
+        )
     nearest[nearest == len(table.colours)] = NOTHING
     return np.reshape(nearest, frame.shape[:2]).astype(np.uint8)
 
@@ -133,23 +163,29 @@ def _given(image: Tensor, label_map: Tensor, table: Palette, resolution: int) ->
     unknown = labels[(labels >= len(table.names)) & (labels != NOTHING)]
     if unknown.numel():
         raise ValueError(
-            f"label_map has the label {int(unknown[0])}, and {table.title} ends at {len(table.names) - 1}: "
-            "choose the palette that it was made with, and connect labels, not a picture of their colours"
+            f"label_map has the label {int(unknown[0])}, and {table.title} ends at"
+            f" {len(table.names) - 1}: choose the palette that it was made with, and connect"
+            " labels, not a picture of their colours"
         )
     if len(labels) not in (1, len(image)):
-        raise ValueError(f"label_map has {len(labels)} frames and the picture {len(image)}: give one, or as many")
+        raise ValueError(
+            f"label_map has {len(labels)} frames and the picture {len(image)}: give one, or as many"
+        )
     return labels.expand(len(image), -1, -1)
 
 
 class Stroke(NamedTuple):
-    """One class to be painted, on `box` (left, top, right, bottom as fractions) or else on the next of the areas."""
+    """One class to be painted, on `box` (left, top, right, bottom as fractions) or else on the next
+    of the areas.
+    """
 
     label: int
     box: tuple[float, float, float, float] | None
 
 
 def strokes_of(text: str, table: Palette) -> list[Stroke]:
-    """ "sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6, grass": class names or numbers, each with a box or without.
+    """ "sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6, grass": class names or numbers, each with a box or
+    without.
 
     Raises ValueError for a class that there is not, or a box that is none.
     """
@@ -164,7 +200,8 @@ def _stroke(entry: str, table: Palette) -> Stroke:
     left, top, right, bottom = (float(end or 0) for end in ends)
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise ValueError(
-            f"paint {entry!r}: a box is left, top, right and bottom as fractions of the picture, such as 0 0 1 0.4"
+            f"paint {entry!r}: a box is left, top, right and bottom as fractions of the picture,"
+            " such as 0 0 1 0.4"
         )
     return Stroke(table.index_of(" ".join(words[:-4])), (left, top, right, bottom))
 
@@ -189,7 +226,8 @@ def painted(labels: Tensor, strokes: Sequence[Stroke], areas: Tensor | None) -> 
         else:
             left, top, right, bottom = box
             columns, rows = (
-                slice(round(a * n), round(b * n)) for a, b, n in ((left, right, width), (top, bottom, height))
+                slice(round(a * n), round(b * n))
+                for a, b, n in ((left, right, width), (top, bottom, height))
             )
             labels[:, rows, columns] = label
     return labels
@@ -201,7 +239,9 @@ def numbers(labels: Tensor) -> Tensor:
 
 
 def _nearest(masks: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B,H,W) → (B,h,w) by the pixel under each centre, in whole numbers: floats would waver where two are as near."""
+    """(B,H,W) → (B,h,w) by the pixel under each centre, in whole numbers: floats would waver where
+    two are as near.
+    """
     rows, columns = (
         torch.tensor([(2 * at + 1) * before // (2 * after) for at in range(after)])
         for before, after in zip(masks.shape[1:], size, strict=True)

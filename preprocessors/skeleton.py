@@ -1,4 +1,6 @@
-"""People as the pictures that pose ControlNets were trained on: coloured limbs and joints, hands and faces on black."""
+"""People as the pictures that pose ControlNets were trained on: coloured limbs and joints, hands
+and faces on black.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,35 @@ STICK_WIDTHS = ("auto", "4", "xinsir")
 
 DRAWN_LIMBS = np.array(LIMBS[:17])
 BONES = np.array(
-    [bone for root in range(1, 21, 4) for bone in ((0, root), *((root + i, root + i + 1) for i in range(3)))]
+    [
+        bone
+        for root in range(1, 21, 4)
+        for bone in ((0, root), *((root + i, root + i + 1) for i in range(3)))
+    ]
 )
 """The bones of a hand: from the wrist up each finger."""
 
-# Painted by number, in one channel: OpenCV does it faster than in three. A number is a row of the palette; 0 is black.
+# Painted by number, in one channel: OpenCV does it faster than in three. A number is a row of the
+# palette; 0 is black.
 _BODY_RGB = (
-    *((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0)),
-    *((0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255)),
+    *(
+        (255, 0, 0),
+        (255, 85, 0),
+        (255, 170, 0),
+        (255, 255, 0),
+        (170, 255, 0),
+        (85, 255, 0),
+        (0, 255, 0),
+    ),
+    *(
+        (0, 255, 85),
+        (0, 255, 170),
+        (0, 255, 255),
+        (0, 170, 255),
+        (0, 85, 255),
+        (0, 0, 255),
+        (85, 0, 255),
+    ),
     *((170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85)),
 )
 _ROWS = (
@@ -69,10 +92,12 @@ class Brush:
 
     @classmethod
     def of(cls, stick_width: str, height_px: int, width_px: int) -> Brush:
-        """The brush for a canvas of that size. Raises ValueError for a width that is no name of one.
+        """The brush for a canvas of that size. Raises ValueError for a width that is no name of
+        one.
 
-        "4" is what ControlNet's own pose nets saw at 512. "xinsir" is what xinsir's SDXL nets saw: limbs and joints
-        grow with the longer side. "auto" is 4 up to 512 and then grows with the shorter side, hands and faces too.
+        "4" is what ControlNet's own pose nets saw at 512. "xinsir" is what xinsir's SDXL nets saw:
+        limbs and joints grow with the longer side. "auto" is 4 up to 512 and then grows with the
+        shorter side, hands and faces too.
         """
         if stick_width == "4":
             return cls()
@@ -98,16 +123,18 @@ def draw(
     seen_score: float = SEEN_SCORE,
     progress: Progress | None = None,
 ) -> Tensor:
-    """The people of each frame → (B,height_px,width_px,3) float32 in [0,1], drawn at that size whatever their canvas.
+    """The people of each frame → (B,height_px,width_px,3) float32 in [0,1], drawn at that size
+    whatever their canvas.
 
-    The very pixels of the ControlNet tools' OpenPose drawing (Cao, "OpenPose", 2018, as Zhang's ControlNet draws it)
-    for stick width "4". Points below `seen_score` are left out.
+    The very pixels of the ControlNet tools' OpenPose drawing (Cao, "OpenPose", 2018, as Zhang's
+    ControlNet draws it) for stick width "4". Points below `seen_score` are left out.
     """
     brush, parts = Brush.of(stick_width, height_px, width_px), (body, hands, face)
     hints = np.empty((len(frames), height_px, width_px, 3), np.float32)
 
-    # Painted one after the other: these calls are so short that two threads would spend their time on handing over the
-    # lock. A hint's memory and its colours take nearly as long and are one long call: that happens beside the painting.
+    # Painted one after the other: these calls are so short that two threads would spend their time
+    # on handing over the lock. A hint's memory and its colours take nearly as long and are one long
+    # call: that happens beside the painting.
     with ThreadPoolExecutor(1, thread_name_prefix="hints of people") as beside:
         written: list[Future[Any]] = []
         for index, (frame, hint) in enumerate(zip(frames, hints, strict=True)):
@@ -126,21 +153,30 @@ def draw(
 
 
 def colour(canvas: Canvas, hint: NDArray[np.float32]) -> None:
-    """(H,W) numbers of paints → (H,W,3) RGB in [0,1], written into `hint`. numpy's `take` takes three times as long."""
+    """(H,W) numbers of paints → (H,W,3) RGB in [0,1], written into `hint`. numpy's `take` takes
+    three times as long.
+    """
     cv2 = opencv()
     cv2.LUT(cv2.cvtColor(canvas, cv2.COLOR_GRAY2RGB), PALETTE[None], dst=hint)
 
 
-def paint(canvas: Canvas, people: People, brush: Brush, parts: tuple[bool, bool, bool], seen_score: float) -> None:
-    """Onto (H,W) the people (P,136,3), in px of it. `parts` are body, hands and face, drawn so for each person
-    before the next: who comes last lies on top."""
+def paint(
+    canvas: Canvas, people: People, brush: Brush, parts: tuple[bool, bool, bool], seen_score: float
+) -> None:
+    """Onto (H,W) the people (P,136,3), in px of it. `parts` are body, hands and face, drawn so for
+    each person before the next: who comes last lies on top.
+    """
     seen = people[..., 2] >= max(seen_score, _ANY_SCORE)
     corners = people[..., :2].astype(np.int32)  # truncated towards zero, as the tools do
     # The tools leave a hand's or a face's point out where it touches the first row or column.
     inside = seen & (corners > 0).all(axis=-1)
     body, hands, face = parts
     bodies = _bodies(people, corners, seen) if body else []
-    pairs = [_hands(corners[:, hand], inside[:, hand]) for hand in (LEFT_HAND, RIGHT_HAND)] if hands else []
+    pairs = (
+        [_hands(corners[:, hand], inside[:, hand]) for hand in (LEFT_HAND, RIGHT_HAND)]
+        if hands
+        else []
+    )
     for person, points in enumerate(corners):
         if body:
             _draw_body(canvas, *bodies[person], brush)
@@ -158,7 +194,9 @@ Bone = tuple[Pixel, Pixel, int]
 
 
 def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Limb], list[Joint]]]:
-    """For each person what is to be drawn of the body, as lists: OpenCV takes them faster than arrays."""
+    """For each person what is to be drawn of the body, as lists: OpenCV takes them faster than
+    arrays.
+    """
     start, end = people[:, DRAWN_LIMBS[:, 0], :2], people[:, DRAWN_LIMBS[:, 1], :2]
     across = start - end
     dx, dy = across[..., 0], across[..., 1]
@@ -171,12 +209,16 @@ def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Lim
 def _hands(points: Points, seen: Flags) -> list[tuple[list[Bone], Points]]:
     """(P,21,2) and (P,21) → for each person the bones of the hand, and the points that are there."""
     start, end = BONES[:, 0], BONES[:, 1]
-    bones = _where(seen[:, start] & seen[:, end], points[:, start], points[:, end], paints=BONE_PAINTS)
+    bones = _where(
+        seen[:, start] & seen[:, end], points[:, start], points[:, end], paints=BONE_PAINTS
+    )
     return [(lines, there[flags]) for lines, there, flags in zip(bones, points, seen, strict=True)]
 
 
 def _where(there: Flags, *columns: NDArray[Any], paints: Sequence[int]) -> list[list[Any]]:
-    """(P,n) flags and columns (P,n,...) → for each person the rows that are there, a paint at their end."""
+    """(P,n) flags and columns (P,n,...) → for each person the rows that are there, a paint at their
+    end.
+    """
     persons = zip(there.tolist(), *(column.tolist() for column in columns), strict=True)
     return [[*compress(zip(*rows, paints, strict=False), flags)] for flags, *rows in persons]
 
@@ -199,7 +241,8 @@ def _draw_hand(canvas: Canvas, bones: list[Bone], points: Points, brush: Brush) 
 
 
 def _dots(canvas: Canvas, points: Points, number: int, radius_px: int) -> None:
-    """(n,2) as filled circles. A closed line of one point with round ends is OpenCV's circle of half its width, and one
-    call draws them all."""
+    """(n,2) as filled circles. A closed line of one point with round ends is OpenCV's circle of
+    half its width, and one call draws them all.
+    """
     if len(points):
         opencv().polylines(canvas, np.reshape(points, (-1, 1, 1, 2)), True, number, 2 * radius_px)

@@ -22,7 +22,10 @@ HED = Weights(
     file="ControlNetHED.pth",
     repo="lllyasviel/Annotators",
     module=hed.HED,
-    licence="Apache-2.0 (header of the code that it was published with; the repository itself names none)",
+    licence=(
+        "Apache-2.0 (header of the code that it was published with; the repository itself names"
+        " none)"
+    ),
     sha256="5ca93762ffd68a29fee1af9d495bf6aab80ae86f08905fb35472a083a4c7a8fa",
     size_bytes=29_444_406,
 )
@@ -48,7 +51,9 @@ TEED = Weights(
 
 DOG_SIGMAS_PX, DOG_GAIN = (1.0, 2.0, 4.0), 4.0
 SUPPRESSION_SIGMA_PX, SUPPRESSION_LEVEL, INK_LEVEL = 3.0, 127, 4
-"""Of fake scribbles: the blur before and after thinning, what counts as an edge, what counts as ink."""
+"""Of fake scribbles: the blur before and after thinning, what counts as an edge, what counts as
+ink.
+"""
 
 _LINES: tuple[tuple[tuple[int, ...], ...], ...] = (
     ((0, 0, 0), (1, 1, 1), (0, 0, 0)),
@@ -61,7 +66,9 @@ _LINES: tuple[tuple[tuple[int, ...], ...], ...] = (
 
 @dataclass(frozen=True)
 class Detector:
-    """A network that finds edges: what it wants to see, and how its outputs become one map of logits."""
+    """A network that finds edges: what it wants to see, and how its outputs become one map of
+    logits.
+    """
 
     weights: Weights
     multiple: int
@@ -73,7 +80,10 @@ def _mean_of_sides(net: Module, frames: Tensor) -> Tensor:
     """The side outputs, brought to the size of the picture, averaged."""
     size = frames.shape[-2:]
     sides: list[Tensor] = net(frames * 255)
-    grown = (F.interpolate(side.float(), size, mode="bilinear") if side.shape[-2:] != size else side for side in sides)
+    grown = (
+        F.interpolate(side.float(), size, mode="bilinear") if side.shape[-2:] != size else side
+        for side in sides
+    )
     return torch.stack([side.float() for side in grown]).mean(0)
 
 
@@ -106,9 +116,9 @@ def soft_edge(
 ) -> Tensor:
     """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: white where an edge is sure, grey where it may be.
 
-    Engines "hed", "teed" and "pidinet" are networks (sources in `nets/`); "dog" needs no weights. `safe` leaves three
-    levels, 0, ½ and 1, so that a picture cannot be hidden in the map. The references truncate maps to 8 bits; here
-    they stay float.
+    Engines "hed", "teed" and "pidinet" are networks (sources in `nets/`); "dog" needs no weights.
+    `safe` leaves three levels, 0, ½ and 1, so that a picture cannot be hidden in the map. The
+    references truncate maps to 8 bits; here they stay float.
     """
     return to_hint(_maps(image, engine, safe, resolution, progress, networks))
 
@@ -122,10 +132,11 @@ def fake_scribble(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: soft edges as white strokes, as if drawn with a broad pen.
+    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: soft edges as white strokes, as if drawn with a
+    broad pen.
 
-    Thinned and blurred as ControlNet 1.0's fake scribble, on the 8-bit map as there. Engine "xdog" draws its strokes
-    itself, and `safe` means nothing to it.
+    Thinned and blurred as ControlNet 1.0's fake scribble, on the 8-bit map as there. Engine "xdog"
+    draws its strokes itself, and `safe` means nothing to it.
     """
     if engine == "xdog":
         return xdog(image, resolution=resolution, progress=progress)
@@ -142,7 +153,9 @@ def strokes(soft: NDArray[np.float32]) -> Map:
 
 
 def thinned(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Non-maximum suppression (H,W) in 0..255 → 0 or 255: ridges of the blurred map along any of four directions."""
+    """Non-maximum suppression (H,W) in 0..255 → 0 or 255: ridges of the blurred map along any of
+    four directions.
+    """
     cv2 = opencv()
     blurred = cv2.GaussianBlur(levels.astype(np.float32), (0, 0), SUPPRESSION_SIGMA_PX)
     ridge = np.zeros(levels.shape, bool)
@@ -151,7 +164,14 @@ def thinned(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(ridge & (blurred > SUPPRESSION_LEVEL), np.uint8(255), np.uint8(0))
 
 
-def _maps(image: Tensor, engine: str, safe: bool, resolution: int, progress: Progress | None, networks: Any) -> Tensor:
+def _maps(
+    image: Tensor,
+    engine: str,
+    safe: bool,
+    resolution: int,
+    progress: Progress | None,
+    networks: Any,
+) -> Tensor:
     """(B,H,W,C) → (B,1,h,w) in [0,1]."""
     if engine == "dog":
         drawn = each_frame(image, _gradients, resolution=resolution, progress=progress)
@@ -162,27 +182,41 @@ def _maps(image: Tensor, engine: str, safe: bool, resolution: int, progress: Pro
         return _stepped(torch.sigmoid(detector.logits(net, frames)), safe)
 
     made = through(
-        image, networks, detector.weights, forward, multiple=detector.multiple, resolution=resolution, progress=progress
+        image,
+        networks,
+        detector.weights,
+        forward,
+        multiple=detector.multiple,
+        resolution=resolution,
+        progress=progress,
     )
     assert isinstance(made, Tensor)
     return made
 
 
 def _stepped(maps: Tensor, safe: bool) -> Tensor:
-    """In three levels where `safe`: the references' safe_step of two steps, without its overflow at exactly 1."""
+    """In three levels where `safe`: the references' safe_step of two steps, without its overflow at
+    exactly 1.
+    """
     return ((maps * 3).floor() / 2).clamp(max=1) if safe else maps
 
 
 def _gradients(frame: Frame8) -> FloatFrame:
-    """Derivatives of Gaussians: how steep the picture is at three scales together, from 0 towards 1."""
+    """Derivatives of Gaussians: how steep the picture is at three scales together, from 0 towards
+    1.
+    """
     picture = np.divide(frame, np.float32(255), dtype=np.float32)
     fine, middle, coarse = (_steepness(picture, sigma) for sigma in DOG_SIGMAS_PX)
     return 1 - np.exp(np.multiply(fine + middle + coarse, -DOG_GAIN, dtype=np.float32))
 
 
 def _steepness(picture: FloatFrame, sigma: float) -> FloatFrame:
-    """(H,W,3) in [0,1] → (H,W): the gradient of the steepest channel after a blur of `sigma` px, times `sigma`."""
+    """(H,W,3) in [0,1] → (H,W): the gradient of the steepest channel after a blur of `sigma` px,
+    times `sigma`.
+    """
     cv2 = opencv()
     blurred = cv2.GaussianBlur(picture, (0, 0), sigma)
-    across, down = (cv2.Sobel(blurred, cv2.CV_32F, *axes, scale=sigma / 8) for axes in ((1, 0), (0, 1)))
+    across, down = (
+        cv2.Sobel(blurred, cv2.CV_32F, *axes, scale=sigma / 8) for axes in ((1, 0), (0, 1))
+    )
     return np.sqrt((across * across + down * down).reshape(picture.shape).max(axis=2))

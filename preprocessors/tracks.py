@@ -1,4 +1,6 @@
-"""People over a clip: who is who from frame to frame, who matters most, and joints that neither tremble nor blink."""
+"""People over a clip: who is who from frame to frame, who matters most, and joints that neither
+tremble nor blink.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,14 @@ from numpy.typing import NDArray
 from .keypoints import BODY, Frame, People, nobody
 
 Track = NDArray[np.float64]
-"""(T,136,3): one person in every frame, in fractions of the canvas; (0,0,0) where a point is not seen."""
+"""(T,136,3): one person in every frame, in fractions of the canvas; (0,0,0) where a point is not
+seen.
+"""
 
 SAME_PERSON = 0.6
-"""How far somebody may move from one sight to the next, as a part of their size, and still be the same."""
+"""How far somebody may move from one sight to the next, as a part of their size, and still be the
+same.
+"""
 
 
 def steady(
@@ -22,13 +28,16 @@ def steady(
 ) -> list[Frame]:
     """The clip with its people in one order throughout.
 
-    `people` keeps that many, the largest and longest seen (0: all). Gaps of up to `fill_frames` frames, of a joint or
-    of somebody as a whole, are filled in a straight line. `smooth_frames` is the standard deviation of a Gaussian over
-    time, in frames (0: none); it acts on seen joints alone and looks both ways, so nothing lags behind.
+    `people` keeps that many, the largest and longest seen (0: all). Gaps of up to `fill_frames`
+    frames, of a joint or of somebody as a whole, are filled in a straight line. `smooth_frames` is
+    the standard deviation of a Gaussian over time, in frames (0: none); it acts on seen joints
+    alone and looks both ways, so nothing lags behind.
     """
     tracks: list[Track] = followed(frames)
     if people:
-        chosen = sorted(np.argsort([-prominence(track) for track in tracks], kind="stable")[:people].tolist())
+        chosen = sorted(
+            np.argsort([-prominence(track) for track in tracks], kind="stable")[:people].tolist()
+        )
         tracks = [tracks[index] for index in chosen]
     if fill_frames:
         tracks = [filled(track, fill_frames) for track in tracks]
@@ -38,7 +47,9 @@ def steady(
 
 
 def followed(frames: Sequence[Frame]) -> list[Track]:
-    """Who is who: in each frame the closest pair of somebody known and somebody seen is matched first."""
+    """Who is who: in each frame the closest pair of somebody known and somebody seen is matched
+    first.
+    """
     tracks, last = list[Track](), list[People]()
     for index, frame in enumerate(frames):
         seen = frame.people / (frame.width_px, frame.height_px, 1)
@@ -70,7 +81,9 @@ def _matched(last: Sequence[People], seen: People) -> dict[int, int]:
 
 
 def distance(one: People, other: People) -> float:
-    """How far two sights of a person lie apart: the mean over the joints that both show, in the larger one's size."""
+    """How far two sights of a person lie apart: the mean over the joints that both show, in the
+    larger one's size.
+    """
     seen = (one[:, 2] > 0) & (other[:, 2] > 0)
     both = np.flatnonzero(seen[BODY]) if seen[BODY].any() else np.flatnonzero(seen)
     if not both.size:
@@ -92,7 +105,9 @@ def prominence(track: Track) -> float:
 
 
 def filled(track: Track, fill_frames: int) -> Track:
-    """Every joint's gaps of up to that many frames, in a straight line between two sights; as sure as the weaker."""
+    """Every joint's gaps of up to that many frames, in a straight line between two sights; as sure
+    as the weaker.
+    """
     track = np.copy(track)
     for point in range(track.shape[1]):
         at = np.flatnonzero(track[:, point, 2] > 0)
@@ -106,7 +121,9 @@ def filled(track: Track, fill_frames: int) -> Track:
 
 
 def smoothed(track: Track, sigma_frames: float) -> Track:
-    """Joints as the Gaussian mean of their sights around; what is not seen stays so and counts for nothing."""
+    """Joints as the Gaussian mean of their sights around; what is not seen stays so and counts for
+    nothing.
+    """
     frames, seen = np.arange(len(track)), track[..., 2] > 0
     nearness = np.exp(-0.5 * ((frames[:, None] - frames) / sigma_frames) ** 2)
     total = nearness @ seen

@@ -1,4 +1,6 @@
-"""`python3 tests`: sets everything up, runs all tests, and says what ran on which host. The last line counts them."""
+"""`python3 tests`: sets everything up, runs all tests, and says what ran on which host. The last
+line counts them.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class Count:
 
 @dataclass(frozen=True)
 class Group:
-    """One command. `kind` says how it is counted: a check is one test, pytest and node tell their own counts."""
+    """One command. `kind` says how it is counted: a check is one test, pytest and node tell their
+    own counts.
+    """
 
     name: str
     words: tuple[str, ...]
@@ -77,7 +81,9 @@ def _options() -> argparse.Namespace:
         "python3 tests", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="under two minutes: no slow test, one host, no HTTP, no page"
+        "--quick",
+        action="store_true",
+        help="under two minutes: no slow test, one host, no HTTP, no page",
     )
     return parser.parse_args()
 
@@ -88,18 +94,31 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
     yield Group("ruff format", (python, "-m", "ruff", "format", "--check", "."), "check")
     yield Group("pyright", (python, "-m", "pyright", "--pythonpath", python), "check")
     yield Group("unit tests", _pytest("unit", quick), "pytest")
-    scripts = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests" / "js").glob("*.test.mjs"))
+    scripts = sorted(
+        str(file.relative_to(ROOT)) for file in (ROOT / "tests" / "js").glob("*.test.mjs")
+    )
     if scripts:
         yield Group("JavaScript tests", ("node", "--test", "--test-reporter=tap", *scripts), "node")
     for host in found[:1] if quick else found:
-        yield Group(f"host tests in process, ComfyUI {host.version}", _pytest("host", quick), "pytest", host)
+        yield Group(
+            f"host tests in process, ComfyUI {host.version}", _pytest("host", quick), "pytest", host
+        )
     for host in [] if quick else found:
-        yield Group(f"host tests over HTTP, ComfyUI {host.version}", _pytest("http", quick), "pytest", host)
+        yield Group(
+            f"host tests over HTTP, ComfyUI {host.version}", _pytest("http", quick), "pytest", host
+        )
     for host in [] if quick else found[:1]:
         yield Group(f"the demo, ComfyUI {host.version}", _pytest("demo", quick), "pytest", host)
-        yield Group(f"tests in the page, ComfyUI {host.version}", _pytest("browser", quick), "pytest", host)
+        yield Group(
+            f"tests in the page, ComfyUI {host.version}", _pytest("browser", quick), "pytest", host
+        )
     for host in [] if quick else found[1:]:
-        yield Group(f"templates in the page, ComfyUI {host.version}", _pytest(TEMPLATES, quick), "pytest", host)
+        yield Group(
+            f"templates in the page, ComfyUI {host.version}",
+            _pytest(TEMPLATES, quick),
+            "pytest",
+            host,
+        )
 
 
 def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
@@ -123,9 +142,14 @@ def _check(group: Group, surroundings: Mapping[str, str]) -> Count:
 
 
 def _node(group: Group, surroundings: Mapping[str, str]) -> Count:
-    ended = subprocess.run(group.words, cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, text=True)
+    ended = subprocess.run(
+        group.words, cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, text=True
+    )
     print(ended.stdout, end="")
-    said = {word: int(number) for word, number in re.findall(r"^# (pass|fail|skipped) (\d+)", ended.stdout, re.M)}
+    said = {
+        word: int(number)
+        for word, number in re.findall(r"^# (pass|fail|skipped) (\d+)", ended.stdout, re.M)
+    }
     count = Count(said.get("pass", 0), said.get("fail", 0), said.get("skipped", 0))
     return _honest(count, ended.returncode)
 
@@ -156,13 +180,17 @@ def _read(report: Path) -> Count:
 
 
 def _honest(count: Count, returncode: int) -> Count:
-    """A command that ended badly has failed, even where it counted no failure (nothing collected, a crash)."""
+    """A command that ended badly has failed, even where it counted no failure (nothing collected, a
+    crash).
+    """
     if returncode and not count.failed:
         count.failed = 1
     return count
 
 
-def summary(groups: list[Group], counts: list[Count], found: list[hosts.Host], seconds: float) -> Count:
+def summary(
+    groups: list[Group], counts: list[Count], found: list[hosts.Host], seconds: float
+) -> Count:
     total = Count()
     print("\n=== summary")
     for group, count in zip(groups, counts, strict=True):
@@ -170,9 +198,15 @@ def summary(groups: list[Group], counts: list[Count], found: list[hosts.Host], s
         print(f"{'FAILED' if count.failed else 'ok':6} {group.name}: {count}")
     for host in found:
         ran = [c.passed + c.failed for g, c in zip(groups, counts, strict=True) if g.host == host]
-        print(f"ComfyUI {host.version}: {f'{sum(ran)} host tests ran' if ran else 'left out by --quick'} ({host.path})")
+        print(
+            f"ComfyUI {host.version}:"
+            f" {f'{sum(ran)} host tests ran' if ran else 'left out by --quick'} ({host.path})"
+        )
     if not found:
-        print("!!! NO ComfyUI WAS FOUND: no host test ran. Set COMFYUI_DIR, or install one with comfy-cli.")
+        print(
+            "!!! NO ComfyUI WAS FOUND: no host test ran. Set COMFYUI_DIR, or install one with"
+            " comfy-cli."
+        )
     for reason, tests in Counter(total.reasons).items():
         print(f"!!! SKIPPED {tests}: {reason}")
     print(f"{seconds:.0f} s")

@@ -1,4 +1,6 @@
-"""Loads the pack the way the host does: by path, under an alias, with the repository root kept off sys.path."""
+"""Loads the pack the way the host does: by path, under an alias, with the repository root kept off
+sys.path.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
 def _load(name: str, folder: Path):
     if name not in sys.modules:
         init = folder / "__init__.py"
-        spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(folder)])
+        spec = importlib.util.spec_from_file_location(
+            name, init, submodule_search_locations=[str(folder)]
+        )
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

@@ -1,4 +1,6 @@
-"""Latents and texts, encoded once: what training reads at every step. The VAE and CLIP are then no longer needed."""
+"""Latents and texts, encoded once: what training reads at every step. The VAE and CLIP are then no
+longer needed.
+"""
 
 from __future__ import annotations
 
@@ -43,31 +45,43 @@ class Encoded:
 
     def prompts(self, rows: Sequence[int], drops: Sequence[bool]) -> Text:
         return together(
-            [self.empty if drop else self.texts[self.text_of[row]] for row, drop in zip(rows, drops, strict=True)]
+            [
+                self.empty if drop else self.texts[self.text_of[row]]
+                for row, drop in zip(rows, drops, strict=True)
+            ]
         )
 
 
 def together(texts: Sequence[Text]) -> Text:
-    """One batch. Prompts of several lengths are repeated to a common one, as the host does: attention does not mind."""
+    """One batch. Prompts of several lengths are repeated to a common one, as the host does:
+    attention does not mind.
+    """
     length = math.lcm(*(text.context.shape[1] for text in texts))
     contexts = [text.context.repeat(1, length // text.context.shape[1], 1) for text in texts]
     y = [text.y for text in texts if text.y is not None]
     return Text(torch.cat(contexts), torch.cat(y) if y else None)
 
 
-def encoded(dataset: Dataset, model: Any, clip: Any, vae: Any, progress: Progress | None = None) -> Encoded:
-    """Every target through the VAE, every prompt through CLIP once. MODEL, CLIP and VAE are the host's.
+def encoded(
+    dataset: Dataset, model: Any, clip: Any, vae: Any, progress: Progress | None = None
+) -> Encoded:
+    """Every target through the VAE, every prompt through CLIP once. MODEL, CLIP and VAE are the
+    host's.
 
     Raises ValueError where the VAE's latents are not this model's.
     """
     prompts = list(dict.fromkeys(pair.prompt for pair in dataset.pairs))
     work = len(dataset.pairs) + len(prompts)
     with torch.inference_mode():  # the host's own state of things; what is kept leaves it as a copy
-        latents = _latents(dataset, model, vae, lambda done: progress(done, work) if progress else None)
+        latents = _latents(
+            dataset, model, vae, lambda done: progress(done, work) if progress else None
+        )
         texts = [_text(prompt, model, clip, dataset) for prompt in ["", *prompts]]
     if progress:
         progress(work, work)
-    kept = tuple(Text(text.context.clone(), None if text.y is None else text.y.clone()) for text in texts)
+    kept = tuple(
+        Text(text.context.clone(), None if text.y is None else text.y.clone()) for text in texts
+    )
     places = {prompt: index for index, prompt in enumerate(prompts)}
     text_of = tuple(places[pair.prompt] for pair in dataset.pairs)
     return Encoded(latents.clone(), kept[1:], text_of, kept[0], dataset.hint)
@@ -79,11 +93,15 @@ def _latents(dataset: Dataset, model: Any, vae: Any, report: Callable[[int], Non
         report(start)
         rows = range(start, min(start + ENCODED_AT_ONCE, len(dataset.pairs)))
         found.append(vae.encode(torch.stack([dataset.target(row) for row in rows])).float().cpu())
-        expected = (model.model.latent_format.latent_channels, dataset.height // 8, dataset.width // 8)
+        expected = (
+            model.model.latent_format.latent_channels,
+            dataset.height // 8,
+            dataset.width // 8,
+        )
         if found[-1].shape[1:] != expected:
             raise ValueError(
-                f"vae: expected latents of {expected} for this model, found {tuple(found[-1].shape[1:])}. "
-                "Connect the VAE of the model's own checkpoint."
+                f"vae: expected latents of {expected} for this model, found"
+                f" {tuple(found[-1].shape[1:])}. Connect the VAE of the model's own checkpoint."
             )
     return model.model.process_latent_in(torch.cat(found)).float()
 
@@ -92,7 +110,11 @@ def _text(prompt: str, model: Any, clip: Any, dataset: Dataset) -> Text:
     """What the model makes of a prompt at the training size, as at the first step of sampling."""
     context, extras = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0]
     size = {"width": dataset.width, "height": dataset.height, "prompt_type": "positive"}
-    noise = torch.zeros(1, model.model.latent_format.latent_channels, dataset.height // 8, dataset.width // 8)
-    made = model.model.extra_conds(**{**extras, **size}, device=torch.device("cpu"), noise=noise, cross_attn=context)
+    noise = torch.zeros(
+        1, model.model.latent_format.latent_channels, dataset.height // 8, dataset.width // 8
+    )
+    made = model.model.extra_conds(
+        **{**extras, **size}, device=torch.device("cpu"), noise=noise, cross_attn=context
+    )
     y = made["y"].cond.float().cpu() if "y" in made else None
     return Text(made["c_crossattn"].cond.float().cpu(), y)

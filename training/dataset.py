@@ -1,8 +1,9 @@
-"""Pairs of target and hint with their prompts, checked before anything is trained. Knows nothing of the host.
+"""Pairs of target and hint with their prompts, checked before anything is trained. Knows nothing of
+the host.
 
-Three forms: a folder as the original tutorial has it (`prompt.json`, one JSON a line with `source`, `target`,
-`prompt`); a folder of pictures with a method that makes the hints (a caption may stand beside each, `NAME.txt`); and
-batches from the graph.
+Three forms: a folder as the original tutorial has it (`prompt.json`, one JSON a line with `source`,
+`target`, `prompt`); a folder of pictures with a method that makes the hints (a caption may stand
+beside each, `NAME.txt`); and batches from the graph.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from .pictures import FilePicture, KeptPicture, Picture, PictureError, TensorPic
 
 PROMPTS = "prompt.json"
 MULTIPLE = 64  # pixels: eight for the latents, times three halvings in the UNet
-READERS, AT_ONCE = 4, 64  # threads that decode (Pillow lets go of the interpreter), and pairs under way
+READERS, AT_ONCE = (
+    4,
+    64,
+)  # threads that decode (Pillow lets go of the interpreter), and pairs under way
 MAX_ASPECT = 1.02  # between a hint and its target: more is another crop, not another scale
 
 Progress = Callable[[int, int], None]
@@ -61,7 +65,9 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Row:
-    """A pair before it is looked at: `name` is how sentences call it, a fault is what is known to be wrong."""
+    """A pair before it is looked at: `name` is how sentences call it, a fault is what is known to
+    be wrong.
+    """
 
     name: str
     open: Callable[[], tuple[bytes | Tensor, bytes | Tensor | None, Pair]]
@@ -70,11 +76,22 @@ class Row:
 
 def folder(root: Path, name: str) -> Path:
     """The data set's folder below `root`. Raises ValueError where it is none, or lies elsewhere."""
-    offered = ", ".join(sorted(entry.name for entry in islice(root.iterdir(), 1000) if entry.is_dir())) or "none yet"
+    offered = (
+        ", ".join(sorted(entry.name for entry in islice(root.iterdir(), 1000) if entry.is_dir()))
+        or "none yet"
+    )
     clean = name.strip().replace("\\", "/")
     path = (root / clean).resolve()
-    if not clean or Path(clean).is_absolute() or not path.is_relative_to(root.resolve()) or path == root.resolve():
-        raise ValueError(f"folder: expected the name of a folder in {root.name}/, found {name!r}. There: {offered}.")
+    if (
+        not clean
+        or Path(clean).is_absolute()
+        or not path.is_relative_to(root.resolve())
+        or path == root.resolve()
+    ):
+        raise ValueError(
+            f"folder: expected the name of a folder in {root.name}/, found {name!r}. There:"
+            f" {offered}."
+        )
     if not path.is_dir():
         raise ValueError(f"folder: there is no {clean!r} in {root.name}/. There: {offered}.")
     return path
@@ -96,7 +113,10 @@ def from_folder(path: Path, *, with_method: bool) -> tuple[list[Row], Counter[st
         return _listed(path, with_method=with_method)
     found = sorted(p for p in path.iterdir() if p.suffix.lower() in pictures.SUFFIXES)
     if not found:
-        raise ValueError(f"{path.name}/ has no pictures: expected files ending in {', '.join(pictures.SUFFIXES)}.")
+        raise ValueError(
+            f"{path.name}/ has no pictures: expected files ending in"
+            f" {', '.join(pictures.SUFFIXES)}."
+        )
     return [_row(path, p.name, None, _caption(path, p)) for p in found], Counter(), []
 
 
@@ -139,10 +159,15 @@ def _row(folder: Path, target: str, source: str | None, prompt: str) -> Row:
 
 
 def from_batches(targets: Tensor, hints: Tensor | None, prompts: str) -> list[Row]:
-    """Rows of IMAGE batches (B,H,W,3); `prompts` has one line for all, or one a picture. Raises ValueError."""
+    """Rows of IMAGE batches (B,H,W,3); `prompts` has one line for all, or one a picture. Raises
+    ValueError.
+    """
     lines = [line.strip() for line in prompts.splitlines()] or [""]
     if len(lines) not in (1, len(targets)):
-        raise ValueError(f"prompts: expected one line, or one for each of {len(targets)} pictures, found {len(lines)}")
+        raise ValueError(
+            f"prompts: expected one line, or one for each of {len(targets)} pictures, found"
+            f" {len(lines)}"
+        )
     if hints is not None and len(hints) != len(targets):
         raise ValueError(f"hint: expected as many as targets, {len(targets)}, found {len(hints)}")
     lines = lines * len(targets) if len(lines) == 1 else lines
@@ -169,15 +194,22 @@ def checked(
     leave_out: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Read every picture once: what is wrong is counted, and refused (ValueError) unless it may be left out.
+    """Read every picture once: what is wrong is counted, and refused (ValueError) unless it may be
+    left out.
 
     With `method`, hints are made here, from the targets as they are trained.
     """
     if width % MULTIPLE or height % MULTIPLE or min(width, height) < MULTIPLE:
-        raise ValueError(f"width and height: expected multiples of {MULTIPLE}, found {width}×{height}")
+        raise ValueError(
+            f"width and height: expected multiples of {MULTIPLE}, found {width}×{height}"
+        )
     counts, named = Counter(faults or {}), list(examples)
     listed = len(rows) + sum(counts.values())
-    pairs, digest, sizes = [], hashlib.sha256(repr((width, height, hint_method, hint_params)).encode()), Counter()
+    pairs, digest, sizes = (
+        [],
+        hashlib.sha256(repr((width, height, hint_method, hint_params)).encode()),
+        Counter(),
+    )
     for done, (row, found) in enumerate(_looked_at(rows)):
         if progress:
             progress(done, len(rows))
@@ -195,7 +227,9 @@ def checked(
     report = described(pairs, width, height, hint_method, sizes, counts, named)
     if progress:
         progress(len(rows), len(rows))
-    return Dataset(tuple(pairs), width, height, digest.hexdigest(), hint_method, hint_params or {}, report)
+    return Dataset(
+        tuple(pairs), width, height, digest.hexdigest(), hint_method, hint_params or {}, report
+    )
 
 
 def _with_hint(pair: Pair, method: Method, width: int, height: int) -> Pair:
@@ -223,10 +257,14 @@ def _look(row: Row) -> Found | PictureError:
     if other is not None and max(size[0] * other[1], size[1] * other[0]) > MAX_ASPECT * min(
         size[0] * other[1], size[1] * other[0]
     ):
-        return PictureError("of another shape than their hint", f"{row.name} is {_by(size)}, its hint {_by(other)}")
+        return PictureError(
+            "of another shape than their hint", f"{row.name} is {_by(size)}, its hint {_by(other)}"
+        )
     content = hashlib.sha256(pair.prompt.encode())
     for part in (target, hint):
-        content.update(part if isinstance(part, bytes) else b"" if part is None else part.numpy().tobytes())
+        content.update(
+            part if isinstance(part, bytes) else b"" if part is None else part.numpy().tobytes()
+        )
     return pair, content.digest(), size
 
 
@@ -246,7 +284,9 @@ def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
-def _refuse(counts: Counter[str], named: Sequence[str], listed: int, any_left: bool, *, leave_out: bool) -> None:
+def _refuse(
+    counts: Counter[str], named: Sequence[str], listed: int, any_left: bool, *, leave_out: bool
+) -> None:
     if counts and not (leave_out and any_left):
         first = "; ".join(named[:3])
         raise ValueError(
@@ -271,7 +311,9 @@ def described(
     fitted = sum(count for size, count in sizes.items() if size != (width, height))
     small = sum(count for size, count in sizes.items() if size[0] < width or size[1] < height)
     lines = [f"{len(pairs)} pairs at {width}×{height}, hints from {hint_method or 'the data set'}"]
-    lines += [f"{fitted} pictures of another size are scaled and cut to it ({small} of them enlarged)"] * bool(fitted)
+    lines += [
+        f"{fitted} pictures of another size are scaled and cut to it ({small} of them enlarged)"
+    ] * bool(fitted)
     lines += [f"{empty} prompts are empty"] * bool(empty)
     lines += [f"left out: {_counted(counts)} (first: {'; '.join(named[:3])})"] * bool(counts)
     return "\n".join(lines)

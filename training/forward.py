@@ -1,7 +1,8 @@
-"""Net and base for one loss, written out: the host's forward adds residuals in place and keeps every activation.
+"""Net and base for one loss, written out: the host's forward adds residuals in place and keeps
+every activation.
 
-The arithmetic is the host's own (its blocks are called, its order kept), which a test holds equal. Blocks may be run
-again in the backward pass instead of being remembered (gradient checkpointing).
+The arithmetic is the host's own (its blocks are called, its order kept), which a test holds equal.
+Blocks may be run again in the backward pass instead of being remembered (gradient checkpointing).
 """
 
 from __future__ import annotations
@@ -36,8 +37,12 @@ def _run_twice(module: Any, *args: Any) -> torch.Tensor:
     return checkpoint(_run, module, *args, use_reentrant=False, preserve_rng_state=False)  # type: ignore[return-value]
 
 
-def _time(module: Any, timesteps: torch.Tensor, y: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
-    emb = module.time_embed(timestep_embedding(timesteps, module.model_channels, repeat_only=False).to(dtype))
+def _time(
+    module: Any, timesteps: torch.Tensor, y: torch.Tensor | None, dtype: torch.dtype
+) -> torch.Tensor:
+    emb = module.time_embed(
+        timestep_embedding(timesteps, module.model_channels, repeat_only=False).to(dtype)
+    )
     return emb if module.num_classes is None or y is None else emb + module.label_emb(y)
 
 
@@ -53,7 +58,8 @@ def residuals(
 ) -> list[torch.Tensor]:
     """One residual (B,C,h,w) a skip connection, input to output order, and the middle block's last.
 
-    x (B,4,h,w) as the net sees it, hint (B,3,8h,8w) in [0,1], timesteps (B,), context (B,T,C), y (B,D) for SDXL.
+    x (B,4,h,w) as the net sees it, hint (B,3,8h,8w) in [0,1], timesteps (B,), context (B,T,C), y
+    (B,D) for SDXL.
     """
     run: Block = _run_twice if checkpointing else _run
     emb = _time(net, timesteps, y, x.dtype)
@@ -77,7 +83,9 @@ def prediction(
     *,
     checkpointing: bool = False,
 ) -> torch.Tensor:
-    """What the base says with the residuals added, (B,4,h,w). Its encoder is behind them and remembers nothing."""
+    """What the base says with the residuals added, (B,4,h,w). Its encoder is behind them and
+    remembers nothing.
+    """
     run: Block = _run_twice if checkpointing else _run
     *outputs, middle = control
     with torch.no_grad():

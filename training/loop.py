@@ -1,8 +1,9 @@
 """The training loop: a locked base, a trainable net, AdamW; stopped and resumed without a trace.
 
-Everything random at a step is a function of the seed and the step (`objective.drawn`), so that a checkpoint is the
-weights, the optimizer's moments and the number of steps done. A step that was interrupted leaves no mark: weights
-change in the optimizer's step alone, after which the step is counted.
+Everything random at a step is a function of the seed and the step (`objective.drawn`), so that a
+checkpoint is the weights, the optimizer's moments and the number of steps done. A step that was
+interrupted leaves no mark: weights change in the optimizer's step alone, after which the step is
+counted.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from torch import Tensor
 
 from . import forward, objective
 from .cache import Encoded
+from .history import History
 from .nets import is_zero_convolution
-from .report import History
 
 PRECISIONS = ("bf16", "fp32")
 NET, DECODER = "net.", "decoder."
@@ -27,7 +28,9 @@ NET, DECODER = "net.", "decoder."
 
 @dataclass(frozen=True)
 class Settings:
-    """`batch_size` rows a forward pass, `accumulation` passes a step. The paper's own values are the defaults."""
+    """`batch_size` rows a forward pass, `accumulation` passes a step. The paper's own values are
+    the defaults.
+    """
 
     steps: int = 1000
     batch_size: int = 4
@@ -52,11 +55,18 @@ class NotANumberError(ValueError):
 class Trainer:
     """A net in training. `base` and `net` are `nets.frozen_base` and `nets.trainable` on `device`.
 
-    Use it under `torch.inference_mode(False)` and with gradients enabled; `close` ends its reading thread.
+    Use it under `torch.inference_mode(False)` and with gradients enabled; `close` ends its reading
+    thread.
     """
 
     def __init__(
-        self, base: Any, net: Any, sampling: Any, data: Encoded, settings: Settings, device: torch.device
+        self,
+        base: Any,
+        net: Any,
+        sampling: Any,
+        data: Encoded,
+        settings: Settings,
+        device: torch.device,
     ) -> None:
         self.base, self.net, self.sampling, self.data = base, net, sampling, data
         self.settings, self.device = settings, device
@@ -64,7 +74,11 @@ class Trainer:
         self.step, self.history = 0, History()
         self.named = {NET + key: value for key, value in net.named_parameters()}
         if settings.train_decoder:
-            self.named |= {DECODER + key: value for key, value in base.named_parameters() if value.requires_grad}
+            self.named |= {
+                DECODER + key: value
+                for key, value in base.named_parameters()
+                if value.requires_grad
+            }
         self.zeros = _pairs_of_zero_convolutions(net)
         self.optimizer = torch.optim.AdamW(
             list(self.named.values()),
@@ -75,12 +89,13 @@ class Trainer:
         self.reader = ThreadPoolExecutor(1)
         self.ahead: tuple[int, Future[Any]] | None = None
 
-    # -- a step --------------------------------------------------------------------------------------------------------
+    # -- a step ------------------------------------------------------------------------------------
 
     def advance(self) -> float:
         """One optimizer step; gives its loss. Raises NotANumberError, and nothing has changed then.
 
-        What is raised in the middle (the stop button, memory) leaves weights, moments and step as they were.
+        What is raised in the middle (the stop button, memory) leaves weights, moments and step as
+        they were.
         """
         parts = self.settings.accumulation
         self.optimizer.zero_grad(set_to_none=True)
@@ -92,7 +107,8 @@ class Trainer:
         total = float(torch.stack(losses).mean())
         if not math.isfinite(total):
             raise NotANumberError(
-                f"the loss is {total} at step {self.step + 1}. Lower learning_rate, or choose precision fp32."
+                f"the loss is {total} at step {self.step + 1}. Lower learning_rate, or choose"
+                " precision fp32."
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -101,7 +117,9 @@ class Trainer:
         return total
 
     def loss(self, draw: objective.Draw, hints: Tensor) -> Tensor:
-        """Mean squared error between what the controlled base says and what would be right, for one batch."""
+        """Mean squared error between what the controlled base says and what would be right, for one
+        batch.
+        """
         latents = self.data.latents[draw.rows].to(self.device)
         text = self.data.prompts(draw.rows, draw.drops)
         sigmas = self.sigmas[draw.levels].to(self.device)
@@ -110,9 +128,16 @@ class Trainer:
         said = self.says(x, sigmas, hints.to(self.device), text.context, text.y)
         return torch.nn.functional.mse_loss(said.float(), right)
 
-    def says(self, x: Tensor, sigmas: Tensor, hints: Tensor, context: Tensor, y: Tensor | None) -> Tensor:
-        """The controlled base's raw output for noised latents x (B,4,h,w) at sigmas (B,), hints (B,3,8h,8w)."""
-        seen, timesteps = self.sampling.calculate_input(sigmas, x), self.sampling.timestep(sigmas).float()
+    def says(
+        self, x: Tensor, sigmas: Tensor, hints: Tensor, context: Tensor, y: Tensor | None
+    ) -> Tensor:
+        """The controlled base's raw output for noised latents x (B,4,h,w) at sigmas (B,), hints
+        (B,3,8h,8w).
+        """
+        seen, timesteps = (
+            self.sampling.calculate_input(sigmas, x),
+            self.sampling.timestep(sigmas).float(),
+        )
         more = (timesteps, context.to(self.device), None if y is None else y.to(self.device))
         checkpointing = self.settings.gradient_checkpointing and torch.is_grad_enabled()
         compute = self.settings.compute
@@ -123,7 +148,9 @@ class Trainer:
     def norms(self) -> list[float]:
         """√(|w|² + |b|²) of each zero convolution, the middle one last."""
         with torch.no_grad():
-            return torch.stack([torch.cat([w.flatten(), b.flatten()]).norm() for w, b in self.zeros]).tolist()
+            return torch.stack(
+                [torch.cat([w.flatten(), b.flatten()]).norm() for w, b in self.zeros]
+            ).tolist()
 
     def batch(self, index: int) -> tuple[objective.Draw, Tensor]:
         """The batch of that number; the next one's pictures are read meanwhile."""
@@ -148,14 +175,20 @@ class Trainer:
     def close(self) -> None:
         self.reader.shutdown(wait=True, cancel_futures=True)
 
-    # -- what is kept --------------------------------------------------------------------------------------------------
+    # -- what is kept ------------------------------------------------------------------------------
 
     def net_weights(self) -> dict[str, Tensor]:
-        return {key: value.detach().to("cpu", copy=True) for key, value in self.net.state_dict().items()}
+        return {
+            key: value.detach().to("cpu", copy=True) for key, value in self.net.state_dict().items()
+        }
 
     def decoder_weights(self) -> dict[str, Tensor]:
         """The base's trained decoder by its own keys; empty where it was locked."""
-        chosen = {key.removeprefix(DECODER): value for key, value in self.named.items() if key.startswith(DECODER)}
+        chosen = {
+            key.removeprefix(DECODER): value
+            for key, value in self.named.items()
+            if key.startswith(DECODER)
+        }
         return {key: value.detach().to("cpu", copy=True) for key, value in chosen.items()}
 
     def state(self) -> dict[str, Tensor]:
@@ -176,13 +209,18 @@ class Trainer:
             if f"weights.{key}" not in state or state[f"weights.{key}"].shape != value.shape
         ]
         if wrong:
-            raise ValueError(f"the checkpoint belongs to another net: {len(wrong)} weights do not fit, as {wrong[0]}")
+            raise ValueError(
+                f"the checkpoint belongs to another net: {len(wrong)} weights do not fit, as"
+                f" {wrong[0]}"
+            )
         with torch.no_grad():
             for key, value in self.named.items():
                 value.copy_(state[f"weights.{key}"])
         groups = self.optimizer.state_dict()["param_groups"]
         moments = {i: _moments(state, key) for i, key in enumerate(self.named)}
-        self.optimizer.load_state_dict({"state": {i: m for i, m in moments.items() if m}, "param_groups": groups})
+        self.optimizer.load_state_dict(
+            {"state": {i: m for i, m in moments.items() if m}, "param_groups": groups}
+        )
         self.step = int(state["step"])
         self.history = History.of(state["history.losses"], state["history.norms"])
 
@@ -194,11 +232,17 @@ def _moments(state: Mapping[str, Tensor], key: str) -> dict[str, Tensor]:
 
 def _pairs_of_zero_convolutions(net: Any) -> list[tuple[Tensor, Tensor]]:
     named = {key: value for key, value in net.named_parameters() if is_zero_convolution(key)}
-    return [(value, named[key.replace(".weight", ".bias")]) for key, value in named.items() if key.endswith(".weight")]
+    return [
+        (value, named[key.replace(".weight", ".bias")])
+        for key, value in named.items()
+        if key.endswith(".weight")
+    ]
 
 
 def run(trainer: Trainer, after: Callable[[float], None]) -> None:
-    """Steps until `settings.steps` are done; `after(loss)` follows each, and what it raises ends the loop."""
+    """Steps until `settings.steps` are done; `after(loss)` follows each, and what it raises ends
+    the loop.
+    """
     try:
         while trainer.step < trainer.settings.steps:
             after(trainer.advance())

@@ -1,11 +1,13 @@
 """Nets to train and the base they stand on, as plain torch modules beside the host's managed ones.
 
-A ControlNet is the base's encoder and middle block, copied, joined to the locked base through 1×1 convolutions whose
-weights and biases start at zero (Zhang et al., "Adding Conditional Control to Text-to-Image Diffusion Models", 2023).
-The hint enters through eight convolutions of its own, the last of them zero as well.
+A ControlNet is the base's encoder and middle block, copied, joined to the locked base through 1×1
+convolutions whose weights and biases start at zero (Zhang et al., "Adding Conditional Control to
+Text-to-Image Diffusion Models", 2023). The hint enters through eight convolutions of its own, the
+last of them zero as well.
 
-The host's modules are built for inference: their weights may be inference tensors, quantised, cast on use or partly
-elsewhere. Autograd can keep none of that for the backward pass, so training runs on twins with plain weights.
+The host's modules are built for inference: their weights may be inference tensors, quantised, cast
+on use or partly elsewhere. Autograd can keep none of that for the backward pass, so training runs
+on twins with plain weights.
 """
 
 # The host has no types, so strict checking would only list its names.
@@ -27,22 +29,32 @@ import comfy.ops
 import torch
 
 from ..control.adapter import TAG, source_of
-from ..control.families import Source, identify, unet_from_config
+from ..files.base_models import unet_from_config
+from ..files.families import Source, identify
 
 HINT_CHANNELS = 3
-HINT_SEED = 20230211  # the hint block's fresh weights are always the same: a new net is a function of its base
-_OF_UNET_ONLY = ("out_channels", "transformer_depth_output", "disable_unet_model_creation", "dtype", "device")
+# the hint block's fresh weights are always the same: a new net is a function of its base
+HINT_SEED = 20230211
+_OF_UNET_ONLY = (
+    "out_channels",
+    "transformer_depth_output",
+    "disable_unet_model_creation",
+    "dtype",
+    "device",
+)
 
 
 class PlainOps(comfy.ops.disable_weight_init):
-    """The host's layers with weights that are always there: its own Linear may wait for its weights to be loaded."""
+    """The host's layers with weights that are always there: its own Linear may wait for its weights
+    to be loaded.
+    """
 
     class Linear(torch.nn.Linear):
         def reset_parameters(self) -> None:
             return None
 
 
-# -- which base --------------------------------------------------------------------------------------------------------
+# -- which base ------------------------------------------------------------------------------------
 
 
 def refuse_base(model: Any) -> None:
@@ -51,13 +63,14 @@ def refuse_base(model: Any) -> None:
     unet = unet_from_config(config.unet_config)
     if unet is None:
         raise ValueError(
-            f"model: a ControlNet can be trained for SD1.5, SD2 and SDXL; this model is {type(config).__name__}, "
-            "which is no UNet with text"
+            "model: a ControlNet can be trained for SD1.5, SD2 and SDXL; this model is"
+            f" {type(config).__name__}, which is no UNet with text"
         )
     if (channels := config.unet_config.get("in_channels")) != 4:
         raise ValueError(
-            f"model: expected a base that takes 4 latent channels, found {channels}: this is an inpainting or editing "
-            "model. Take the plain model it was made from; the trained net then works on both."
+            f"model: expected a base that takes 4 latent channels, found {channels}: this is an"
+            " inpainting or editing model. Take the plain model it was made from; the trained net"
+            " then works on both."
         )
 
 
@@ -67,19 +80,25 @@ def base_name(model: Any) -> str:
     return unet.base if unet is not None else type(model.model.model_config).__name__
 
 
-# -- weights -----------------------------------------------------------------------------------------------------------
+# -- weights ---------------------------------------------------------------------------------------
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """The same memory as a tensor that autograd may keep: weights loaded inside a node are inference tensors."""
+    """The same memory as a tensor that autograd may keep: weights loaded inside a node are
+    inference tensors.
+    """
     if not tensor.is_inference():
         return tensor.detach()
     alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())  # type: ignore[arg-type]
+    return alias.set_(
+        tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride()
+    )  # type: ignore[arg-type]
 
 
 def effective_weight(model: Any, key: str, device: torch.device) -> torch.Tensor:
-    """What the base computes with under `diffusion_model.{key}`: dequantised, LoRAs applied. May share its memory."""
+    """What the base computes with under `diffusion_model.{key}`: dequantised, LoRAs applied. May
+    share its memory.
+    """
     key = f"diffusion_model.{key}"
     weight, _, convert = comfy.model_patcher.get_key_weight(model.model, key)
     if key in model.backup:  # the loaded model holds the patched one
@@ -97,20 +116,25 @@ def _taken(model: Any, key: str, device: torch.device) -> torch.Tensor:
         return effective_weight(model, key, device)
     except AttributeError:
         raise ValueError(
-            f"model: its weight {key} was not found, so its encoder cannot be copied. Load the plain fp16 or fp32 "
-            "checkpoint instead of a converted one."
+            f"model: its weight {key} was not found, so its encoder cannot be copied. Load the"
+            " plain fp16 or fp32 checkpoint instead of a converted one."
         ) from None
 
 
 def frozen_base(
     model: Any, device: torch.device, compute: torch.dtype, *, decoder_too: bool = False
 ) -> torch.nn.Module:
-    """The base's UNet with plain weights that take no gradient; memory is shared with the host's where it can be.
+    """The base's UNet with plain weights that take no gradient; memory is shared with the host's
+    where it can be.
 
-    Matrices are in `compute`, vectors in float32, as autocast would make them at every step. With `decoder_too` the
-    decoder has float32 weights of its own, to be trained.
+    Matrices are in `compute`, vectors in float32, as autocast would make them at every step. With
+    `decoder_too` the decoder has float32 weights of its own, to be trained.
     """
-    config = {k: copy.copy(v) for k, v in model.model.model_config.unet_config.items() if k not in _OF_UNET_ONLY[2:]}
+    config = {
+        k: copy.copy(v)
+        for k, v in model.model.model_config.unet_config.items()
+        if k not in _OF_UNET_ONLY[2:]
+    }
     unet = openaimodel.UNetModel(**config, dtype=torch.float32, device="meta", operations=PlainOps)
     weights: dict[str, torch.Tensor] = {}
     for key, empty in unet.state_dict().items():
@@ -127,7 +151,7 @@ def frozen_base(
     return unet.eval()
 
 
-# -- a net -------------------------------------------------------------------------------------------------------------
+# -- a net -----------------------------------------------------------------------------------------
 
 
 def empty_net(config: Mapping[str, Any], device: torch.device | str) -> torch.nn.Module:
@@ -139,20 +163,27 @@ def empty_net(config: Mapping[str, Any], device: torch.device | str) -> torch.nn
 
 
 def created(model: Any) -> dict[str, torch.Tensor]:
-    """Weights of a net that does nothing yet, float32 on the CPU: the base's encoder and middle block, and zeros.
+    """Weights of a net that does nothing yet, float32 on the CPU: the base's encoder and middle
+    block, and zeros.
 
     Raises ValueError where no ControlNet can be made from this base.
     """
     refuse_base(model)
     cpu = torch.device("cpu")
     empty = empty_net(model.model.model_config.unet_config, "meta").state_dict()
-    hint = _hint_block({key: value.shape for key, value in empty.items() if key.startswith("input_hint_block.")})
+    hint = _hint_block(
+        {key: value.shape for key, value in empty.items() if key.startswith("input_hint_block.")}
+    )
     weights: dict[str, torch.Tensor] = {}
     for key, value in empty.items():
         if is_zero_convolution(key):
             weights[key] = torch.zeros(value.shape)
         else:
-            weights[key] = hint[key] if key in hint else _taken(model, key, cpu).to(cpu, torch.float32, copy=True)
+            weights[key] = (
+                hint[key]
+                if key in hint
+                else _taken(model, key, cpu).to(cpu, torch.float32, copy=True)
+            )
     return {key: plain(value) for key, value in weights.items()}
 
 
@@ -181,13 +212,25 @@ def weights_of(net: Any, model: Any) -> dict[str, torch.Tensor]:
     refuse_base(model)
     module = getattr(net, "control_model", None)
     if not isinstance(module, comfy.cldm.cldm.ControlNet):
-        raise ValueError(f"control_net: expected a ControlNet of SD1.5, SD2 or SDXL, found {_what(net)}")
-    expected = {k: v.shape for k, v in empty_net(model.model.model_config.unet_config, "meta").state_dict().items()}
+        raise ValueError(
+            f"control_net: expected a ControlNet of SD1.5, SD2 or SDXL, found {_what(net)}"
+        )
+    expected = {
+        k: v.shape
+        for k, v in empty_net(model.model.model_config.unet_config, "meta").state_dict().items()
+    }
     found = current_weights(net)
-    wrong = [key for key in {**expected, **found} if key not in found or found[key].shape != expected.get(key)]
+    wrong = [
+        key
+        for key in {**expected, **found}
+        if key not in found or found[key].shape != expected.get(key)
+    ]
     if wrong:
         fault = f"{len(wrong)} of its weights do not fit, such as {wrong[0]}"
-        raise ValueError(f"control_net: {_what(net)} cannot be trained for this model ({base_name(model)}): {fault}")
+        raise ValueError(
+            f"control_net: {_what(net)} cannot be trained for this model ({base_name(model)}):"
+            f" {fault}"
+        )
     return {key: plain(found[key].to("cpu", torch.float32, copy=True)) for key in expected}
 
 
@@ -198,8 +241,13 @@ def current_weights(net: Any) -> dict[str, torch.Tensor]:
 
 def zero_convolution_norms(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """√(|w|² + |b|²) of each, by the names `zero_convs.0` to `middle_block_out`."""
-    names = list(dict.fromkeys(key.rpartition(".0.")[0] for key in weights if is_zero_convolution(key)))
-    parts = {name: [weights[f"{name}.0.{part}"].float().flatten() for part in ("weight", "bias")] for name in names}
+    names = list(
+        dict.fromkeys(key.rpartition(".0.")[0] for key in weights if is_zero_convolution(key))
+    )
+    parts = {
+        name: [weights[f"{name}.0.{part}"].float().flatten() for part in ("weight", "bias")]
+        for name in names
+    }
     return {name: float(torch.cat(both).norm()) for name, both in parts.items()}
 
 
@@ -208,21 +256,30 @@ def _what(net: Any) -> str:
     return f"{source.name!r} ({source.identity})" if source else type(net).__name__
 
 
-def trainable(weights: Mapping[str, torch.Tensor], model: Any, device: torch.device) -> torch.nn.Module:
+def trainable(
+    weights: Mapping[str, torch.Tensor], model: Any, device: torch.device
+) -> torch.nn.Module:
     """A net on `device` with float32 weights of its own that take gradients."""
     net = empty_net(model.model.model_config.unet_config, "meta")
     net.load_state_dict(
-        {key: value.to(device, torch.float32, copy=True) for key, value in weights.items()}, assign=True
+        {key: value.to(device, torch.float32, copy=True) for key, value in weights.items()},
+        assign=True,
     )
     return net.requires_grad_(True).train()
 
 
 def as_control(weights: Mapping[str, torch.Tensor], model: Any, name: str) -> Any:
-    """The host's CONTROL_NET with these weights, as its loader would give it; `name` stands in later sentences."""
+    """The host's CONTROL_NET with these weights, as its loader would give it; `name` stands in
+    later sentences.
+    """
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     manual_cast = comfy.model_management.unet_manual_cast(torch.float32, load_device)
-    config = {k: copy.copy(v) for k, v in model.model.model_config.unet_config.items() if k not in _OF_UNET_ONLY}
+    config = {
+        k: copy.copy(v)
+        for k, v in model.model.model_config.unet_config.items()
+        if k not in _OF_UNET_ONLY
+    }
     module = comfy.cldm.cldm.ControlNet(
         **config,
         hint_channels=HINT_CHANNELS,
@@ -230,7 +287,9 @@ def as_control(weights: Mapping[str, torch.Tensor], model: Any, name: str) -> An
         device=offload_device,
         operations=comfy.ops.pick_operations(torch.float32, manual_cast),
     )
-    module.load_state_dict({key: value.detach().to(offload_device) for key, value in weights.items()})
+    module.load_state_dict(
+        {key: value.detach().to(offload_device) for key, value in weights.items()}
+    )
     control = comfy.controlnet.ControlNet(
         module.eval().requires_grad_(False), load_device=load_device, manual_cast_dtype=manual_cast
     )

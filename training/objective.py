@@ -1,7 +1,9 @@
-"""What is learned at a step: noise levels, noised latents, and the target in the model's own terms. Pure torch.
+"""What is learned at a step: noise levels, noised latents, and the target in the model's own terms.
+Pure torch.
 
-`sampling` is the model's `model_sampling`. Its `calculate_denoised(sigma, out, x)` is a + b·out for every kind of model
-(eps: x − σ·out; v and flow likewise), so the output that would be right follows from it: (latent − a) / b.
+`sampling` is the model's `model_sampling`. Its `calculate_denoised(sigma, out, x)` is a + b·out for
+every kind of model (eps: x − σ·out; v and flow likewise), so the output that would be right follows
+from it: (latent − a) / b.
 """
 
 from __future__ import annotations
@@ -33,8 +35,18 @@ def generator(*what: Any) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
 
 
-def drawn(seed: int, first: int, count: int, pairs: int, levels: int, shape: Sequence[int], dropping: float) -> Draw:
-    """The draw for examples `first` to `first + count` of a run; each pair comes once before any comes again."""
+def drawn(
+    seed: int,
+    first: int,
+    count: int,
+    pairs: int,
+    levels: int,
+    shape: Sequence[int],
+    dropping: float,
+) -> Draw:
+    """The draw for examples `first` to `first + count` of a run; each pair comes once before any
+    comes again.
+    """
     random = generator(seed, "example", first)
     return Draw(
         rows=[_row(seed, position, pairs) for position in range(first, first + count)],
@@ -49,13 +61,19 @@ def _row(seed: int, position: int, pairs: int) -> int:
     return int(torch.randperm(pairs, generator=generator(seed, "epoch", epoch))[place])
 
 
-def noised(sampling: Any, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+def noised(
+    sampling: Any, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor
+) -> torch.Tensor:
     """Latents (B,C,h,w) at noise levels sigmas (B,)."""
     return sampling.noise_scaling(sigmas, noise.clone(), latents, False)
 
 
-def target(sampling: Any, latents: torch.Tensor, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-    """The model output that would denoise `x` to `latents`, all (B,C,h,w): noise, v or velocity as the model has it."""
+def target(
+    sampling: Any, latents: torch.Tensor, x: torch.Tensor, sigmas: torch.Tensor
+) -> torch.Tensor:
+    """The model output that would denoise `x` to `latents`, all (B,C,h,w): noise, v or velocity as
+    the model has it.
+    """
     offset = sampling.calculate_denoised(sigmas, torch.zeros_like(x), x)
     slope = sampling.calculate_denoised(sigmas, torch.ones_like(x), torch.zeros_like(x))
     return (latents - offset) / slope

@@ -1,4 +1,6 @@
-"""Pictures of unknown origin, read so that none can harm: size first, one decoder, nothing outside the folder."""
+"""Pictures of unknown origin, read so that none can harm: size first, one decoder, nothing outside
+the folder.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class KeptPicture:
         return cls(zlib.compress(levels.tobytes(), 1), *image.shape[:2])
 
     def read(self) -> Tensor:
-        levels = np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(self.height, self.width, 3)
+        levels = np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(
+            self.height, self.width, 3
+        )
         return torch.from_numpy(levels.astype(np.float32) / 255)
 
 
@@ -74,7 +78,9 @@ class TensorPicture:
 
 
 def within(folder: Path, name: str) -> Path:
-    """`folder/name`, links followed. Raises PictureError where it is missing or leads out of `folder`."""
+    """`folder/name`, links followed. Raises PictureError where it is missing or leads out of
+    `folder`.
+    """
     path = (folder / name.replace("\\", "/")).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise PictureError("outside the data set's folder", name)
@@ -87,16 +93,20 @@ def contents(path: Path) -> bytes:
     """A file's bytes. Raises PictureError where it is too large to be a picture, or cannot be read."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise PictureError("too large", f"{path.name} has {path.stat().st_size / 2**20:,.0f} MB")
+            raise PictureError(
+                "too large", f"{path.name} has {path.stat().st_size / 2**20:,.0f} MB"
+            )
         return path.read_bytes()
     except OSError as error:
         raise PictureError("unreadable", f"{path.name} ({error.strerror})") from error
 
 
 def decoded(data: bytes, name: str = "") -> Tensor:
-    """(H,W,3) float32 in [0,1], upright, transparency over white. The size is judged before anything is decoded.
+    """(H,W,3) float32 in [0,1], upright, transparency over white. The size is judged before
+    anything is decoded.
 
-    Raises PictureError for a picture beyond MAX_PIXELS, or one that is damaged, cut short or none at all.
+    Raises PictureError for a picture beyond MAX_PIXELS, or one that is damaged, cut short or none
+    at all.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
@@ -123,11 +133,15 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def fitted(image: Tensor, width: int, height: int) -> Tensor:
-    """(H,W,3) → (height,width,3): scaled to cover, the middle kept. A picture of that size comes back unchanged."""
+    """(H,W,3) → (height,width,3): scaled to cover, the middle kept. A picture of that size comes
+    back unchanged.
+    """
     if image.shape[:2] == (height, width):
         return image
     scale = max(width / image.shape[1], height / image.shape[0])
     size = (max(height, round(image.shape[0] * scale)), max(width, round(image.shape[1] * scale)))
-    grown = F.interpolate(image.movedim(-1, 0)[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    grown = F.interpolate(
+        image.movedim(-1, 0)[None], size, mode="bilinear", antialias=True, align_corners=False
+    )[0]
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     return grown[:, top : top + height, left : left + width].clamp(0, 1).movedim(0, -1).contiguous()

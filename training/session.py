@@ -1,4 +1,6 @@
-"""One training from its inputs to its result: what the host has is turned into modules, run, shown and kept."""
+"""One training from its inputs to its result: what the host has is turned into modules, run, shown
+and kept.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import cache, files, loop, nets, report, validation
+from . import cache, checkpoint_files, history, loop, nets, validation
 from .dataset import Dataset
 from .loop import Settings, Trainer
 
-RECORD = "controlstack_training"  # attribute of a CONTROL_NET that was trained here: its metadata, for Save
+# attribute of a CONTROL_NET that was trained here: its metadata, for Save
+RECORD = "controlstack_training"
 SHOW_EVERY_S = 5.0  # between drawings of the curves; each takes a tenth of a second
 SHOWN_ROW = 0  # the pair whose hint and prompt the validation picture is made for
 PREVIEW_PX = 1024
@@ -50,7 +53,7 @@ class Result:
 
     weights: dict[str, Tensor]
     decoder: dict[str, Tensor]
-    history: report.History
+    history: history.History
     steps: int
     record: dict[str, str]
     shown: list[Tensor] = field(default_factory=list[Tensor])
@@ -58,11 +61,16 @@ class Result:
 
 
 def train(inputs: Inputs) -> Result:
-    """Train until the steps are done or stop is pressed, which ends it early and keeps what was learned.
+    """Train until the steps are done or stop is pressed, which ends it early and keeps what was
+    learned.
 
-    Raises ValueError for inputs that do not belong together, RuntimeError out of memory; both say what to do.
+    Raises ValueError for inputs that do not belong together, RuntimeError out of memory; both say
+    what to do.
     """
-    with torch.inference_mode(False), torch.enable_grad():  # the host runs its nodes under inference mode
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):  # the host runs its nodes under inference mode
         weights = nets.weights_of(inputs.control_net, inputs.model)
         origin = _origin(inputs, weights)
         state = _resumed(inputs, origin)
@@ -81,11 +89,17 @@ def train(inputs: Inputs) -> Result:
             raise
 
 
-def _trainer(inputs: Inputs, weights: Mapping[str, Tensor], data: cache.Encoded, device: torch.device) -> Trainer:
+def _trainer(
+    inputs: Inputs, weights: Mapping[str, Tensor], data: cache.Encoded, device: torch.device
+) -> Trainer:
     settings = inputs.settings
-    base = nets.frozen_base(inputs.model, device, settings.compute, decoder_too=settings.train_decoder)
+    base = nets.frozen_base(
+        inputs.model, device, settings.compute, decoder_too=settings.train_decoder
+    )
     net = nets.trainable(weights, inputs.model, device)
-    return Trainer(base, net, inputs.model.get_model_object("model_sampling"), data, settings, device)
+    return Trainer(
+        base, net, inputs.model.get_model_object("model_sampling"), data, settings, device
+    )
 
 
 def _reporting(bar: Any) -> Callable[[int, int], None]:
@@ -110,7 +124,10 @@ def _run(inputs: Inputs, trainer: Trainer, origin: dict[str, str], resumed: bool
             logging.warning("[ControlStack] %s Training goes on without this checkpoint.", error)
             return ""
         kept_at = trainer.step
-        return f" What was learned in {trainer.step} steps is kept in {inputs.checkpoint.name}: queue again to go on."
+        return (
+            f" What was learned in {trainer.step} steps is kept in {inputs.checkpoint.name}: queue"
+            " again to go on."
+        )
 
     def after(loss: float) -> None:
         screen.show(loss)
@@ -138,7 +155,9 @@ def _result(inputs: Inputs, trainer: Trainer, screen: Screen) -> Result:
     except comfy.model_management.InterruptProcessingException:
         pass  # no picture then; the net is there
     except (RuntimeError, MemoryError) as error:
-        logging.warning("[ControlStack] the net is trained, but its validation picture failed: %s", error)
+        logging.warning(
+            "[ControlStack] the net is trained, but its validation picture failed: %s", error
+        )
     return Result(
         trainer.net_weights(),
         trainer.decoder_weights(),
@@ -152,7 +171,7 @@ def _result(inputs: Inputs, trainer: Trainer, screen: Screen) -> Result:
 def record(inputs: Inputs, trainer: Trainer) -> dict[str, str]:
     """The metadata of a file with this net."""
     before = getattr(inputs.control_net, RECORD, {})
-    return files.as_text(
+    return checkpoint_files.as_text(
         {
             "controlstack.base": nets.base_name(inputs.model),
             "controlstack.hint": inputs.dataset.hint_method,
@@ -165,7 +184,7 @@ def record(inputs: Inputs, trainer: Trainer) -> dict[str, str]:
     )
 
 
-# -- checkpoints -------------------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 
 
 def _origin(inputs: Inputs, weights: Mapping[str, Tensor]) -> dict[str, str]:
@@ -190,38 +209,44 @@ _SAID = {
 
 
 def _resumed(inputs: Inputs, origin: Mapping[str, str]) -> dict[str, Tensor] | None:
-    """The state to take up; None where there is none. Raises ValueError where it is another training's."""
+    """The state to take up; None where there is none. Raises ValueError where it is another
+    training's.
+    """
     path = inputs.checkpoint
     if path is None or not path.exists():
         return None
-    found = files.read_metadata(path)
+    found = checkpoint_files.read_metadata(path)
     other = [said for key, said in _SAID.items() if found.get(key) != origin[key]]
     if other:
         raise ValueError(
             f"checkpoint: {path.name} comes from {', '.join(other)}, so it cannot be resumed here. "
             "Choose another name, or delete the file to begin anew."
         )
-    return files.read(path)[0]
+    return checkpoint_files.read(path)[0]
 
 
 def write_checkpoint(path: Path, trainer: Trainer, origin: Mapping[str, str]) -> None:
-    """The trainer's whole state, with what it belongs to. Raises OSError; the older file stays whole."""
-    files.save(trainer.state(), path, {**origin, "steps": str(trainer.step)})
+    """The trainer's whole state, with what it belongs to. Raises OSError; the older file stays
+    whole.
+    """
+    checkpoint_files.save(trainer.state(), path, {**origin, "steps": str(trainer.step)})
 
 
 def steps_in(path: Path) -> int:
     """Steps done in a checkpoint; 0 where there is none, or none that reads."""
     try:
-        return int(files.read_metadata(path).get("steps", 0)) if path.exists() else 0
+        return int(checkpoint_files.read_metadata(path).get("steps", 0)) if path.exists() else 0
     except ValueError:
         return 0
 
 
-# -- memory ------------------------------------------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------
 
 
 def _is_memory(error: Exception) -> bool:
-    words = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
+    words = isinstance(error, RuntimeError) and any(
+        word in str(error).lower() for word in _MEMORY_WORDS
+    )
     return isinstance(error, _MEMORY_ERRORS) or words
 
 
@@ -229,23 +254,32 @@ def _memory_sentence(inputs: Inputs, error: Exception) -> str:
     """Which knob to turn: those that are not turned already."""
     s = inputs.settings
     knobs = {
-        f"lower batch_size (now {s.batch_size}) and raise accumulation by the same factor": s.batch_size > 1,
+        f"lower batch_size (now {s.batch_size}) and raise accumulation by the same factor": (
+            s.batch_size > 1
+        ),
         "switch gradient_checkpointing on": not s.gradient_checkpointing,
         "choose precision bf16": s.precision != "bf16",
         "switch train_decoder off": s.train_decoder,
-        f"make the data set's pictures smaller (now {inputs.dataset.width}×{inputs.dataset.height})": True,
+        f"make the data set's pictures smaller (now {inputs.dataset.width}×{inputs.dataset.height})": (
+            True
+        ),
     }
     tips = "; ".join(tip for tip, is_open in knobs.items() if is_open)
     done = steps_in(inputs.checkpoint) if inputs.checkpoint else 0
     kept = f" {done} steps are kept in the checkpoint." if done else ""
-    return f"Training ran out of memory. In this order: {tips}.{kept} ({str(error).splitlines()[0][:120]})"
+    return (
+        f"Training ran out of memory. In this order: {tips}.{kept}"
+        f" ({str(error).splitlines()[0][:120]})"
+    )
 
 
-# -- what is seen ------------------------------------------------------------------------------------------------------
+# -- what is seen ----------------------------------------------------------------------------------
 
 
 class Screen:
-    """The node while it works: progress, the curves, and a validation picture beside its hint and target."""
+    """The node while it works: progress, the curves, and a validation picture beside its hint and
+    target.
+    """
 
     def __init__(self, inputs: Inputs, trainer: Trainer) -> None:
         self.inputs, self.trainer = inputs, trainer
@@ -274,5 +308,5 @@ class Screen:
         self.validated_at = self.trainer.step
 
     def drawing(self) -> Image.Image:
-        curves = report.plot(self.trainer.history)
-        return report.beside(self.pictures, curves) if self.pictures else curves
+        curves = history.plot(self.trainer.history)
+        return history.beside(self.pictures, curves) if self.pictures else curves

@@ -17,19 +17,23 @@ STEPS, GUIDANCE = 20, 7.0
 
 
 def sample(trainer: Trainer, row: int, *, steps: int = STEPS, guidance: float = GUIDANCE) -> Tensor:
-    """Latents (1,C,h,w) for the hint and prompt of a pair, by Euler's method; the noise is always the same.
+    """Latents (1,C,h,w) for the hint and prompt of a pair, by Euler's method; the noise is always
+    the same.
 
     Raises the host's own exception once stop has been pressed.
     """
     data, sampling = trainer.data, trainer.sampling
     sigmas = comfy.samplers.calculate_sigmas(sampling, "normal", steps).float().to(trainer.device)
     noise = torch.randn(
-        (1, *data.latents.shape[1:]), generator=objective.generator(trainer.settings.seed, "validation")
+        (1, *data.latents.shape[1:]),
+        generator=objective.generator(trainer.settings.seed, "validation"),
     )
     text = together([data.texts[data.text_of[row]], data.empty])
     hints = data.hints([row]).to(trainer.device).repeat(2, 1, 1, 1)
     with torch.no_grad():
-        x = sampling.noise_scaling(sigmas[:1], noise.to(trainer.device), torch.zeros_like(noise, device=trainer.device))
+        x = sampling.noise_scaling(
+            sigmas[:1], noise.to(trainer.device), torch.zeros_like(noise, device=trainer.device)
+        )
         for now, then in pairwise(sigmas):
             level = now.repeat(2)
             said = trainer.says(x.repeat(2, 1, 1, 1), level, hints, text.context, text.y).float()

@@ -1,8 +1,10 @@
-"""BlazePose, as the package mediapipe carries it: a real detector of people and a real network for their joints.
+"""BlazePose, as the package mediapipe carries it: a real detector of people and a real network for
+their joints.
 
-Bazarevsky et al.: "BlazePose: On-device Real-time Body Pose tracking", 2020, Apache-2.0. mediapipe itself is not
-imported; its two tflite files are run by LiteRT. Everything around the networks (anchors, the square around a person,
-the way back) is written here after mediapipe's own graphs, so that nothing of ours is used to judge ours.
+Bazarevsky et al.: "BlazePose: On-device Real-time Body Pose tracking", 2020, Apache-2.0. mediapipe
+itself is not imported; its two tflite files are run by LiteRT. Everything around the networks
+(anchors, the square around a person, the way back) is written here after mediapipe's own graphs, so
+that nothing of ours is used to judge ours.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ STRIDES_PX = (8, 16, 32, 32, 32)
 
 @dataclass(frozen=True)
 class Person:
-    """Joints (17,2) in px in COCO's order, how visible each is, and the upright square around the whole body."""
+    """Joints (17,2) in px in COCO's order, how visible each is, and the upright square around the
+    whole body.
+    """
 
     joints: np.ndarray
     visible: np.ndarray
@@ -38,7 +42,9 @@ def _network(name: str) -> Any:
 
     found = find_spec("mediapipe")
     if found is None or not found.submodule_search_locations:
-        raise FileNotFoundError("mediapipe is not installed: it is part of the test environment (environment.py)")
+        raise FileNotFoundError(
+            "mediapipe is not installed: it is part of the test environment (environment.py)"
+        )
     folder = Path(found.submodule_search_locations[0]) / "modules"
     made = Interpreter(str(folder / name), num_threads=1)
     made.allocate_tensors()
@@ -84,8 +90,12 @@ def _upright(hips: np.ndarray, reach: np.ndarray) -> float:
     return float(np.pi / 2 - np.arctan2(hips[1] - reach[1], reach[0] - hips[0]))
 
 
-def landmarks(picture: np.ndarray, centre: np.ndarray, side: float, lean: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """(33,2) in px and (33,): the joints of the person in a square of that side, turned by `lean` radians."""
+def landmarks(
+    picture: np.ndarray, centre: np.ndarray, side: float, lean: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(33,2) in px and (33,): the joints of the person in a square of that side, turned by `lean`
+    radians.
+    """
     cos, sin = np.cos(lean) * side / LANDMARK_SIDE_PX, np.sin(lean) * side / LANDMARK_SIDE_PX
     turn = np.array([[cos, -sin], [sin, cos]])
     origin = centre - turn @ np.full(2, LANDMARK_SIDE_PX / 2)

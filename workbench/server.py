@@ -1,7 +1,7 @@
 """A host on a base directory of its own: started, driven over HTTP, and always stopped.
 
-Plain requests go through urllib, so that they may be made from anywhere, even while a run is followed; a run is
-followed over aiohttp's websocket.
+Plain requests go through urllib, so that they may be made from anywhere, even while a run is
+followed; a run is followed over aiohttp's websocket.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Progress:
 
 @dataclass
 class Result:
-    """What a run left: outputs by node id as in the history, the nodes it took from the cache, and how it ended."""
+    """What a run left: outputs by node id as in the history, the nodes it took from the cache, and
+    how it ended.
+    """
 
     prompt_id: str
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +93,9 @@ class Server:
     def ask(self, path: str, body: Any = None, *, method: str = "") -> Any:
         """The JSON (or bytes, where it is none) that the host answers; a `body` makes it a POST."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.address + path, data, {"Content-Type": "application/json"}
+        )
         request.method = method or ("GET" if body is None else "POST")
         with _no_proxy.open(request, timeout=60) as answer:
             said = answer.read()
@@ -110,10 +114,13 @@ class Server:
         """Unload every model and forget every cached result."""
         self.ask("/free", {"unload_models": True, "free_memory": True})
 
-    def run(self, prompt: dict[str, Any], on_progress: Callable[[Progress], None] = lambda _: None) -> Result:
+    def run(
+        self, prompt: dict[str, Any], on_progress: Callable[[Progress], None] = lambda _: None
+    ) -> Result:
         """Queue `prompt` (API form) and follow it to its end.
 
-        Raises Refused where the host does not accept it, HostError where a node fails or the host dies.
+        Raises Refused where the host does not accept it, HostError where a node fails or the host
+        dies.
         """
         return asyncio.run(_follow(self, prompt, on_progress))
 
@@ -126,7 +133,8 @@ _no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def place(pack: Path, custom_nodes: Path, name: str) -> Path:
-    """Put a pack among a base directory's packs: a link, or a copy where links are not allowed (Windows).
+    """Put a pack among a base directory's packs: a link, or a copy where links are not allowed
+    (Windows).
 
     Raises HostError where something that we did not put there has its place.
     """
@@ -138,7 +146,8 @@ def place(pack: Path, custom_nodes: Path, name: str) -> Path:
         shutil.rmtree(spot)
     elif spot.exists():
         raise HostError(
-            f"{spot} is in the way: expected nothing or a link there. Move it away, or choose another folder"
+            f"{spot} is in the way: expected nothing or a link there. Move it away, or choose"
+            " another folder"
         )
     try:
         spot.symlink_to(pack.resolve(), target_is_directory=True)
@@ -158,31 +167,48 @@ def running(
     timeout_s: float = 240,
     page: Path | None = None,
 ) -> Iterator[Server]:
-    """Run `host` on `base` with `packs` beside those that lie there; stop it however the block ends.
+    """Run `host` on `base` with `packs` beside those that lie there; stop it however the block
+    ends.
 
     `page` is the folder of another page than the host's own (a frontend's `static`).
 
-    Raises HostError, with the end of the log, when it does not start or one of the packs fails to load.
+    Raises HostError, with the end of the log, when it does not start or one of the packs fails to
+    load.
     """
     base.mkdir(parents=True, exist_ok=True)
     for name, folder in packs.items():
         place(folder, base / "custom_nodes", name)
-    for folder in ("input", "output", "temp", "user", *(f"models/{name}" for name in MODEL_FOLDERS)):
+    for folder in (
+        "input",
+        "output",
+        "temp",
+        "user",
+        *(f"models/{name}" for name in MODEL_FOLDERS),
+    ):
         (base / folder).mkdir(parents=True, exist_ok=True)
     log = base / "host.log"
     port = _free_port()
     with _ending_on_signals(), log.open("wb") as lines:
         process = None
         try:
-            with _held(signal.SIGINT, *_polite()):  # one that came in between would leave a host that nobody stops
+            with _held(
+                signal.SIGINT, *_polite()
+            ):  # one that came in between would leave a host that nobody stops
                 process = subprocess.Popen(
-                    [sys.executable, "main.py", *_flags(host, base, port, cpu=cpu), *_page_flags(page)],
+                    [
+                        sys.executable,
+                        "main.py",
+                        *_flags(host, base, port, cpu=cpu),
+                        *_page_flags(page),
+                    ],
                     cwd=host.path,
                     stdout=lines,
                     stderr=subprocess.STDOUT,
                     env=_surroundings(),
                     # A Ctrl-C in the terminal is ours to handle: the host is stopped below, once.
-                    **({"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}),
+                    **(
+                        {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
+                    ),
                 )
             server = Server(host, base, f"http://127.0.0.1:{port}", log, process)
             _wait(server, timeout_s)
@@ -227,23 +253,31 @@ def _wait(server: Server, timeout_s: float) -> None:
             server.ask("/system_stats")
             return
         if server.process.poll() is not None:
-            raise HostError(f"ComfyUI {server.host.version} ended while starting; its log ends with:\n{server.tail()}")
+            raise HostError(
+                f"ComfyUI {server.host.version} ended while starting; its log ends"
+                f" with:\n{server.tail()}"
+            )
         if time.monotonic() > ends:
             raise HostError(
-                f"ComfyUI {server.host.version} did not answer within {timeout_s:.0f} s; its log ends with:\n"
-                f"{server.tail()}"
+                f"ComfyUI {server.host.version} did not answer within {timeout_s:.0f} s; its log"
+                f" ends with:\n{server.tail()}"
             )
         time.sleep(0.2)
 
 
 def _check_packs(server: Server) -> None:
-    """The host goes on when a pack fails to load; we do not. (Its own optional nodes may fail: not our matter.)"""
+    """The host goes on when a pack fails to load; we do not. (Its own optional nodes may fail: not
+    our matter.)
+    """
     log = server.log.read_text(errors="replace")
-    failed = [line for line in log.splitlines() if "(IMPORT FAILED)" in line and "custom_nodes" in line]
+    failed = [
+        line for line in log.splitlines() if "(IMPORT FAILED)" in line and "custom_nodes" in line
+    ]
     if failed:
         before = "\n".join(log.partition("Import times for custom nodes")[0].splitlines()[-30:])
         raise HostError(
-            f"ComfyUI {server.host.version} could not load {failed[0].split()[-1]}; its log says:\n{before}"
+            f"ComfyUI {server.host.version} could not load {failed[0].split()[-1]}; its log"
+            f" says:\n{before}"
         )
 
 
@@ -279,12 +313,20 @@ def _held(*signals: signal.Signals) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(signals: Iterable[signal.Signals], handler: Callable[[int, object], object]) -> Iterator[None]:
-    """With `handler` for these signals but those that are ignored; only the main thread can have handlers."""
+def _handled(
+    signals: Iterable[signal.Signals], handler: Callable[[int, object], object]
+) -> Iterator[None]:
+    """With `handler` for these signals but those that are ignored; only the main thread can have
+    handlers.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {each: signal.signal(each, handler) for each in signals if signal.getsignal(each) != signal.SIG_IGN}
+    before = {
+        each: signal.signal(each, handler)
+        for each in signals
+        if signal.getsignal(each) != signal.SIG_IGN
+    }
     try:
         yield
     finally:
@@ -296,7 +338,9 @@ def _exit(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
-async def _follow(server: Server, prompt: dict[str, Any], on_progress: Callable[[Progress], None]) -> Result:
+async def _follow(
+    server: Server, prompt: dict[str, Any], on_progress: Callable[[Progress], None]
+) -> Result:
     import aiohttp
 
     began = time.monotonic()
@@ -311,24 +355,30 @@ async def _follow(server: Server, prompt: dict[str, Any], on_progress: Callable[
                 raise Refused(_refusal(said), said.get("node_errors") or {})
         result = Result(said["prompt_id"])
         async for message in socket_:
-            if message.type == aiohttp.WSMsgType.TEXT and _note(json.loads(message.data), result, on_progress):
+            if message.type == aiohttp.WSMsgType.TEXT and _note(
+                json.loads(message.data), result, on_progress
+            ):
                 break
         else:
-            raise HostError(f"the host ended in the middle of a run; its log ends with:\n{server.tail()}")
+            raise HostError(
+                f"the host ended in the middle of a run; its log ends with:\n{server.tail()}"
+            )
         result.outputs = await _history(session, result)
     result.seconds = time.monotonic() - began
     return result
 
 
-def _note(message: Mapping[str, Any], result: Result, on_progress: Callable[[Progress], None]) -> bool:
+def _note(
+    message: Mapping[str, Any], result: Result, on_progress: Callable[[Progress], None]
+) -> bool:
     """Take one message in; True when it is the run's last one. Raises HostError when a node failed."""
     kind, data = message["type"], message.get("data", {})
     if data.get("prompt_id") != result.prompt_id:
         return False
     if kind == "execution_error":
         raise HostError(
-            f"node {data['node_id']} ({data['node_type']}) failed: {data['exception_message'].strip()}\n"
-            + "".join(data["traceback"])
+            f"node {data['node_id']} ({data['node_type']}) failed:"
+            f" {data['exception_message'].strip()}\n" + "".join(data["traceback"])
         )
     if kind == "execution_cached":
         result.cached = list(data["nodes"])
@@ -348,12 +398,16 @@ async def _history(session: Any, result: Result) -> dict[str, Any]:
         if entry is not None:
             return entry["outputs"]
         await asyncio.sleep(0.05)
-    raise HostError(f"the host's history does not list run {result.prompt_id} ten seconds after its end")
+    raise HostError(
+        f"the host's history does not list run {result.prompt_id} ten seconds after its end"
+    )
 
 
 def _refusal(said: Mapping[str, Any]) -> str:
     sentences = [said["error"]["message"]]
     for node, errors in (said.get("node_errors") or {}).items():
-        details = "; ".join(f"{error['message']} ({error['details']})" for error in errors["errors"])
+        details = "; ".join(
+            f"{error['message']} ({error['details']})" for error in errors["errors"]
+        )
         sentences.append(f"node {node} ({errors['class_type']}): {details}")
     return "\n".join(sentences)

@@ -1,4 +1,6 @@
-"""Small networks in the place of large ones: the same input and output, and something to find in every picture."""
+"""Small networks in the place of large ones: the same input and output, and something to find in
+every picture.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-# Where in a box the seventeen joints of somebody who stands there lie: nose, eyes, ears, then pairs down to the ankles.
+# Where in a box the seventeen joints of somebody who stands there lie: nose, eyes, ears, then pairs
+# down to the ankles.
 HEAD = ((0.5, 0.08), (0.54, 0.06), (0.46, 0.06), (0.58, 0.08), (0.42, 0.08))
 ARMS = ((0.65, 0.22), (0.35, 0.22), (0.75, 0.38), (0.25, 0.38), (0.8, 0.5), (0.2, 0.5))
 LEGS = ((0.6, 0.52), (0.4, 0.52), (0.62, 0.74), (0.38, 0.74), (0.63, 0.95), (0.37, 0.95))
@@ -21,7 +24,9 @@ class StandIn(nn.Module):
 
 
 class Detector(StandIn):
-    """As RT-DETR: one person, wherever the picture is not all of one colour; its box leans with the colours."""
+    """As RT-DETR: one person, wherever the picture is not all of one colour; its box leans with the
+    colours.
+    """
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
         means, spread = pixel_values.mean((2, 3)), pixel_values.std((1, 2, 3))
@@ -29,7 +34,11 @@ class Detector(StandIn):
         logits[:, 0, 0] = torch.where(spread > 1e-3, 3.0, -9.0)
         boxes = pixel_values.new_full((len(means), 300, 4), 0.5)
         boxes[:, 0] = torch.stack(
-            [0.4 + 0.2 * means[:, 0], 0.4 + 0.2 * means[:, 1], *means.new_tensor([[0.5], [0.9]]).expand(2, len(means))],
+            [
+                0.4 + 0.2 * means[:, 0],
+                0.4 + 0.2 * means[:, 1],
+                *means.new_tensor([[0.5], [0.9]]).expand(2, len(means)),
+            ],
             dim=1,
         )
         return SimpleNamespace(logits=logits, pred_boxes=boxes)
@@ -41,7 +50,9 @@ class Pose(StandIn):
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
         rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(48.0), indexing="ij")
         at = (0.1 + 0.8 * STANDING) * torch.tensor([48, 64])
-        heat = torch.exp(-((columns - at[:, 0, None, None]) ** 2 + (rows - at[:, 1, None, None]) ** 2) / 8)
+        heat = torch.exp(
+            -((columns - at[:, 0, None, None]) ** 2 + (rows - at[:, 1, None, None]) ** 2) / 8
+        )
         return SimpleNamespace(heatmaps=heat.to(pixel_values).expand(len(pixel_values), -1, -1, -1))
 
 

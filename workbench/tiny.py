@@ -1,7 +1,9 @@
-"""Models for tests and benchmarks, made in this process from random weights: no file, no server, no CLIP.
+"""Models for tests and benchmarks, made in this process from random weights: no file, no server, no
+CLIP.
 
-`inprocess.open_host` comes first: the builders import the host when they are called. Tiny ones have SD1.5's topology at
-32 channels (some 10 ms a step on a CPU); full ones have SD1.5's own shapes (3.4 GB a UNet, 1.4 GB a ControlNet).
+`inprocess.open_host` comes first: the builders import the host when they are called. Tiny ones have
+SD1.5's topology at 32 channels (some 10 ms a step on a CPU); full ones have SD1.5's own shapes (3.4
+GB a UNet, 1.4 GB a ControlNet).
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ CONTEXT = {"tiny": 64, "full": 768}
 
 
 def write_family(models_dir: Path) -> None:
-    """The checkpoint and ControlNets as files that the host's loaders take where `tiny_family` is among its packs."""
+    """The checkpoint and ControlNets as files that the host's loaders take where `tiny_family` is
+    among its packs.
+    """
     from .tiny_family import family
 
     family.write_family(models_dir)
@@ -66,9 +70,13 @@ def _patcher(family_class: type, shape: Any, seed: int) -> Any:
 
     from .tiny_family import family
 
-    config = family_class({**shape, "use_temporal_resblock": False, "use_temporal_attention": False})
+    config = family_class(
+        {**shape, "use_temporal_resblock": False, "use_temporal_attention": False}
+    )
     config.unet_config["dtype"] = torch.float32
-    model = comfy.model_base.BaseModel(config, model_type=comfy.model_base.ModelType.EPS, device=torch.device("cpu"))
+    model = comfy.model_base.BaseModel(
+        config, model_type=comfy.model_base.ModelType.EPS, device=torch.device("cpu")
+    )
     family.fill(model.diffusion_model, seed)
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.ModelPatcher(

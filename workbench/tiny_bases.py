@@ -1,7 +1,8 @@
-"""Tiny base models of every architecture that the host can control, and a tiny net of each family for them.
+"""Tiny base models of every architecture that the host can control, and a tiny net of each family
+for them.
 
-All of them are the host's own classes with small numbers and random weights, wrapped as its loaders wrap them.
-`inprocess.open_host` comes first: the builders import the host when they are called.
+All of them are the host's own classes with small numbers and random weights, wrapped as its loaders
+wrap them. `inprocess.open_host` comes first: the builders import the host when they are called.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ LATENT = 8  # height and width of the latent that these models sample
 
 @dataclass(frozen=True)
 class Base:
-    """A base model at work: what CheckpointLoader and CLIPTextEncode would give, and the shape of its empty latent."""
+    """A base model at work: what CheckpointLoader and CLIPTextEncode would give, and the shape of
+    its empty latent.
+    """
 
     patcher: Any
     positive: list
@@ -25,7 +28,9 @@ class Base:
 
 
 class TinyVAE:
-    """What a control object asks of a VAE: latents of a picture, here its means over 8 x 8 pixels, mixed at random."""
+    """What a control object asks of a VAE: latents of a picture, here its means over 8 x 8 pixels,
+    mixed at random.
+    """
 
     downscale_ratio = 8
 
@@ -41,11 +46,13 @@ class TinyVAE:
 
         self.encodes += 1
         mixing = torch.randn(self.channels, 3, 1, 1, generator=torch.Generator().manual_seed(1))
-        latents = torch.nn.functional.conv2d(torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1).float(), 8), mixing)
+        latents = torch.nn.functional.conv2d(
+            torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1).float(), 8), mixing
+        )
         return latents.unsqueeze(2) if self.ndim == 5 else latents
 
 
-# -- base models ---------------------------------------------------------------------------------------------------
+# -- base models -----------------------------------------------------------------------------------
 
 SD3_SHAPE = {
     "in_channels": 16,
@@ -53,7 +60,10 @@ SD3_SHAPE = {
     "depth": 2,
     "input_size": None,
     "adm_in_channels": 32,
-    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 48, "out_features": 128}},
+    "context_embedder_config": {
+        "target": "torch.nn.Linear",
+        "params": {"in_features": 48, "out_features": 128},
+    },
     "num_patches": 256,
     "pos_embed_max_size": 16,
     "pos_embed_scaling_factor": None,
@@ -125,19 +135,32 @@ CASCADE_PLACES = [0, 2, 3, 5]  # of its six residual blocks, those that its net 
 
 
 def sd3() -> Base:
-    return _base("SD3", SD3_SHAPE, (1, 16, LATENT, LATENT), text=(6, 48), pooled_output=_noise(1, 32))
+    return _base(
+        "SD3", SD3_SHAPE, (1, 16, LATENT, LATENT), text=(6, 48), pooled_output=_noise(1, 32)
+    )
 
 
 def flux() -> Base:
-    return _base("Flux", FLUX_SHAPE, (1, 16, LATENT, LATENT), text=(6, 48), pooled_output=_noise(1, 24), guidance=3.5)
+    return _base(
+        "Flux",
+        FLUX_SHAPE,
+        (1, 16, LATENT, LATENT),
+        text=(6, 48),
+        pooled_output=_noise(1, 24),
+        guidance=3.5,
+    )
 
 
 def chroma() -> Base:
-    return _base("Chroma", CHROMA_SHAPE, (1, 16, LATENT, LATENT), text=(6, 48), pooled_output=_noise(1, 24))
+    return _base(
+        "Chroma", CHROMA_SHAPE, (1, 16, LATENT, LATENT), text=(6, 48), pooled_output=_noise(1, 24)
+    )
 
 
 def qwen() -> Base:
-    return _base("QwenImage", QWEN_SHAPE, (1, 16, 1, LATENT, LATENT), text=(6, 48), pooled_output=None)
+    return _base(
+        "QwenImage", QWEN_SHAPE, (1, 16, 1, LATENT, LATENT), text=(6, 48), pooled_output=None
+    )
 
 
 def hunyuan_dit() -> Base:
@@ -158,13 +181,17 @@ def hunyuan_dit() -> Base:
 def cascade() -> Base:
     """Stable Cascade's stage C, which alone has nets. One of its pixels is 32 of the picture's."""
     latent = (1, 16, LATENT, LATENT)
-    return _base("Stable_Cascade_C", CASCADE_SHAPE, latent, text=(6, 48), pooled_output=_noise(1, 24))
+    return _base(
+        "Stable_Cascade_C", CASCADE_SHAPE, latent, text=(6, 48), pooled_output=_noise(1, 24)
+    )
 
 
 def sdxl() -> Base:
     """SDXL's topology: three levels, a pooled prompt and sizes in `y`."""
     pooled = _noise(1, 1280)
-    return _base("SDXL", _sdxl_shape(), (1, 4, LATENT, LATENT), text=(7, 2048), pooled_output=pooled)
+    return _base(
+        "SDXL", _sdxl_shape(), (1, 4, LATENT, LATENT), text=(7, 2048), pooled_output=pooled
+    )
 
 
 def sd2() -> Base:
@@ -178,7 +205,9 @@ def _unet_shape(**changes: Any) -> dict[str, Any]:
 
 
 def _sd2_shape() -> dict[str, Any]:
-    return _unet_shape(context_dim=1024, use_linear_in_transformer=True, use_temporal_attention=False)
+    return _unet_shape(
+        context_dim=1024, use_linear_in_transformer=True, use_temporal_attention=False
+    )
 
 
 def _sdxl_shape() -> dict[str, Any]:
@@ -196,20 +225,25 @@ def _sdxl_shape() -> dict[str, Any]:
     )
 
 
-def _base(name: str, shape: dict[str, Any], latent: tuple[int, ...], text: tuple[int, int], **options: Any) -> Base:
+def _base(
+    name: str, shape: dict[str, Any], latent: tuple[int, ...], text: tuple[int, int], **options: Any
+) -> Base:
     import comfy.model_management as management
     import comfy.model_patcher
     import comfy.supported_models
     import torch
 
-    # Its own numbers hold: what a checkpoint of this family would add (heads, attention precision) is for the big one.
+    # Its own numbers hold: what a checkpoint of this family would add (heads, attention precision)
+    # is for the big one.
     config_class = type(name, (getattr(comfy.supported_models, name),), {"unet_extra_config": {}})
     config = config_class(dict(shape))
     config.unet_config["dtype"] = torch.float32
     model = config.get_model({}, "", device=torch.device("cpu"))
     _fill(model.diffusion_model, 1)
     patcher = comfy.model_patcher.ModelPatcher(
-        model, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
+        model,
+        load_device=management.get_torch_device(),
+        offload_device=management.unet_offload_device(),
     )
     prompts = [[[_noise(1, *text, seed=seed), dict(options)]] for seed in (1, 2)]
     return Base(patcher, *prompts, latent, TinyVAE(latent[1], len(latent)))
@@ -227,7 +261,9 @@ def _fill(module: Any, seed: int) -> Any:
     family.fill(module, seed)
     for key, weight in module.state_dict().items():
         if key.endswith(("scale", "running_var")) and weight.dim() == 1:
-            weight.fill_(1.0)  # a norm's scale, which some hosts do not call its weight, or the spread it has seen
+            weight.fill_(
+                1.0
+            )  # a norm's scale, which some hosts do not call its weight, or the spread it has seen
     return module
 
 
@@ -238,7 +274,7 @@ def _empty() -> dict[str, Any]:
     return {"dtype": torch.float32, "device": "cpu", "operations": comfy.ops.disable_weight_init}
 
 
-# -- nets, wrapped as the host's loader wraps them -------------------------------------------------------------------
+# -- nets, wrapped as the host's loader wraps them -------------------------------------------------
 
 
 def _wrapped(module: Any, seed: int, kind: str = "ControlNet", **how: Any) -> Any:
@@ -258,14 +294,20 @@ def _latents(name: str) -> Any:
 def sd3_net(seed: int = 20, channels: int = 16) -> Any:
     import comfy.cldm.mmdit
 
-    module = comfy.cldm.mmdit.ControlNet(num_blocks=1, control_latent_channels=channels, **SD3_SHAPE, **_empty())
+    module = comfy.cldm.mmdit.ControlNet(
+        num_blocks=1, control_latent_channels=channels, **SD3_SHAPE, **_empty()
+    )
     latents = _latents("SD3")
     latents.shift_factor = 0
-    return _wrapped(module, seed, compression_ratio=1, latent_format=latents, concat_mask=channels == 17)
+    return _wrapped(
+        module, seed, compression_ratio=1, latent_format=latents, concat_mask=channels == 17
+    )
 
 
 def sd35_net(seed: int = 21, *, double: bool = False) -> Any:
-    """With `double` what SD3.5's depth net has more: the base's own embedding of the prompt, and a hint inverted."""
+    """With `double` what SD3.5's depth net has more: the base's own embedding of the prompt, and a
+    hint inverted.
+    """
     import comfy.cldm.dit_embedder
 
     module = comfy.cldm.dit_embedder.ControlNetEmbedder(
@@ -281,7 +323,9 @@ def sd35_net(seed: int = 21, *, double: bool = False) -> Any:
         **_empty(),
     )
     how = {"preprocess_image": lambda hint: 1.0 - hint} if double else {}
-    return _wrapped(module, seed, "ControlNetSD35", compression_ratio=1, latent_format=_latents("SD3"), **how)
+    return _wrapped(
+        module, seed, "ControlNetSD35", compression_ratio=1, latent_format=_latents("SD3"), **how
+    )
 
 
 def _flux_module(**changes: Any) -> Any:
@@ -295,12 +339,20 @@ def xlabs_net(seed: int = 22) -> Any:
 
 
 def mistoline_net(seed: int = 23) -> Any:
-    return _wrapped(_flux_module(depth_single_blocks=0, mistoline=True), seed, extra_conds=["y", "guidance"])
+    return _wrapped(
+        _flux_module(depth_single_blocks=0, mistoline=True), seed, extra_conds=["y", "guidance"]
+    )
 
 
 def instantx_net(seed: int = 24, *, channels: int = 16, modes: int = 0) -> Any:
-    module = _flux_module(latent_input=True, num_union_modes=modes, control_latent_channels=channels)
-    how = {"compression_ratio": 1, "latent_format": _latents("Flux"), "extra_conds": ["y", "guidance"]}
+    module = _flux_module(
+        latent_input=True, num_union_modes=modes, control_latent_channels=channels
+    )
+    how = {
+        "compression_ratio": 1,
+        "latent_format": _latents("Flux"),
+        "extra_conds": ["y", "guidance"],
+    }
     return _wrapped(module, seed, concat_mask=channels == 17, **how)
 
 
@@ -333,7 +385,13 @@ def hunyuan_net(seed: int = 27) -> Any:
     import comfy.ldm.hydit.controlnet
 
     module = comfy.ldm.hydit.controlnet.HunYuanControlNet(**HUNYUAN_SHAPE, **_empty())
-    conds = ["text_embedding_mask", "encoder_hidden_states_t5", "text_embedding_mask_t5", "image_meta_size", "style"]
+    conds = [
+        "text_embedding_mask",
+        "encoder_hidden_states_t5",
+        "text_embedding_mask_t5",
+        "image_meta_size",
+        "style",
+    ]
     how = {"compression_ratio": 1, "latent_format": _latents("SDXL"), "extra_conds": conds}
     return _wrapped(module, seed, **how)
 
@@ -341,7 +399,12 @@ def hunyuan_net(seed: int = 27) -> Any:
 def _unet_net(shape: dict[str, Any], seed: int) -> Any:
     import comfy.cldm.cldm
 
-    unused = ("out_channels", "transformer_depth_output", "use_temporal_resblock", "use_temporal_attention")
+    unused = (
+        "out_channels",
+        "transformer_depth_output",
+        "use_temporal_resblock",
+        "use_temporal_attention",
+    )
     kept = {key: value for key, value in shape.items() if key not in unused}
     return _wrapped(comfy.cldm.cldm.ControlNet(**kept, hint_channels=3, **_empty()), seed)
 
@@ -363,12 +426,18 @@ def t2i_net(seed: int = 30, *, xl: bool = False, light: bool = False) -> Any:
         module = t2i.Adapter_light(cin=192, channels=[32, 64, 128, 128], nums_rb=4)
     else:
         widths, cin = [32, 64, 128, 128], 768 if xl else 192
-        module = t2i.Adapter(cin=cin, channels=widths, nums_rb=2, ksize=1, sk=True, use_conv=False, xl=xl)
-    return comfy.controlnet.T2IAdapter(_fill(module, seed), module.input_channels, 8, "nearest-exact")
+        module = t2i.Adapter(
+            cin=cin, channels=widths, nums_rb=2, ksize=1, sk=True, use_conv=False, xl=xl
+        )
+    return comfy.controlnet.T2IAdapter(
+        _fill(module, seed), module.input_channels, 8, "nearest-exact"
+    )
 
 
 def cascade_net(seed: int = 31) -> Any:
-    """The published nets' EfficientNet whole (20 million weights: its class has no smaller one) and narrow heads."""
+    """The published nets' EfficientNet whole (20 million weights: its class has no smaller one) and
+    narrow heads.
+    """
     import comfy.controlnet
     import comfy.ldm.cascade.controlnet
 

@@ -1,7 +1,7 @@
 """A workflow as the page saves it, turned into the prompt that the page would queue.
 
-Only what our example workflows use: plain widgets, links and notes. No subgraph, reroute or primitive; a browser test
-holds it equal to the page's own `graphToPrompt`.
+Only what our example workflows use: plain widgets, links and notes. No subgraph, reroute or
+primitive; a browser test holds it equal to the page's own `graphToPrompt`.
 """
 
 from __future__ import annotations
@@ -15,35 +15,52 @@ MUTED, BYPASSED = 2, 4
 
 
 def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[str, Any]:
-    """API form of a UI-form workflow; `object_info` is the host's. Raises KeyError on a node type the host lacks."""
+    """API form of a UI-form workflow; `object_info` is the host's. Raises KeyError on a node type
+    the host lacks.
+    """
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt = {}
     for node in workflow["nodes"]:
         if node["type"] in ("Note", "MarkdownNote") or node.get("mode") in (MUTED, BYPASSED):
             continue
         known = object_info[node["type"]]
-        links = {i["name"]: sources[i["link"]] for i in node.get("inputs", []) if i.get("link") is not None}
+        links = {
+            i["name"]: sources[i["link"]]
+            for i in node.get("inputs", [])
+            if i.get("link") is not None
+        }
         widgets = dict(widgets_of(known["input"], node.get("widgets_values") or []))
-        inputs = {name: value for name, value in widgets.items() if not name.startswith("*")} | links
+        inputs = {
+            name: value for name, value in widgets.items() if not name.startswith("*")
+        } | links
         title = node.get("title") or known["display_name"]
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": title}}
+        prompt[str(node["id"])] = {
+            "class_type": node["type"],
+            "inputs": inputs,
+            "_meta": {"title": title},
+        }
     return prompt
 
 
 def widgets_of(inputs: Mapping[str, Any], values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """Inputs that are widgets with their values, in the order of `widgets_values`.
 
-    The page's own companions begin with a star; what a dynamic combo's choice brings follows it, as `combo.input`.
+    The page's own companions begin with a star; what a dynamic combo's choice brings follows it, as
+    `combo.input`.
     """
     left = iter(values)
     yield from _widgets(inputs, left, "")
 
 
-def _widgets(inputs: Mapping[str, Any], left: Iterator[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _widgets(
+    inputs: Mapping[str, Any], left: Iterator[Any], prefix: str
+) -> Iterator[tuple[str, Any]]:
     for group in ("required", "optional"):
         for name, declared in inputs.get(group, {}).items():
             kind, options = declared[0], declared[1] if len(declared) > 1 else {}
-            shown_as = "COMBO" if isinstance(kind, list) else options.get("widgetType", kind)  # of several types, one
+            shown_as = (
+                "COMBO" if isinstance(kind, list) else options.get("widgetType", kind)
+            )  # of several types, one
             if options.get("forceInput") or shown_as not in PLAIN | {DYNAMIC}:
                 continue
             if (value := next(left, left)) is left:

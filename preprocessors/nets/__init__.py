@@ -1,1 +1,3 @@
-"""One network a file, with the state-dict keys of the files that users have. Each header names its paper and source."""
+"""One network a file, with the state-dict keys of the files that users have. Each header names its
+paper and source.
+"""

@@ -1,7 +1,8 @@
 """Anime2Sketch: a U-Net of eight levels from an anime picture to its line drawing.
 
-Xiang et al., "Anime2Sketch: A Sketch Extractor for Anime Arts with Deep Networks" (2021), MIT. Keys are those of
-`UnetGenerator(3, 1, 8, 64)` with instance norms without weights, as in `netG.pth` less its `module.` prefix.
+Xiang et al., "Anime2Sketch: A Sketch Extractor for Anime Arts with Deep Networks" (2021), MIT. Keys
+are those of `UnetGenerator(3, 1, 8, 64)` with instance norms without weights, as in `netG.pth` less
+its `module.` prefix.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class _Level(nn.Module):
         self.skips = skips
 
     def forward(self, x: Tensor) -> Tensor:
-        # The level's first activation works in place: what skips the level is the activated x, as in the reference.
+        # The level's first activation works in place: what skips the level is the activated x, as
+        # in the reference.
         return torch.cat([x, self.model(x)], 1) if self.skips else self.model(x)
 
 

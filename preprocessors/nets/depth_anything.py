@@ -1,10 +1,11 @@
 """Depth Anything V2: relative inverse depth, sharper and steadier than MiDaS.
 
 Yang et al., "Depth Anything V2", NeurIPS 2024, https://arxiv.org/abs/2406.09414,
-https://github.com/DepthAnything/Depth-Anything-V2 (small: Apache-2.0; base and large: CC-BY-NC-4.0): a DINOv2 with the
-head of a dense prediction transformer. Keys are those of `depth_anything_v2_vit{s,b,l}.pth`; `renamed` takes those of
-transformers' copies too. The code is ours: transformers' class renames its parameters from version to version, and a
-file has to fill it on every host.
+https://github.com/DepthAnything/Depth-Anything-V2 (small: Apache-2.0; base and large:
+CC-BY-NC-4.0): a DINOv2 with the head of a dense prediction transformer. Keys are those of
+`depth_anything_v2_vit{s,b,l}.pth`; `renamed` takes those of transformers' copies too. The code is
+ours: transformers' class renames its parameters from version to version, and a file has to fill it
+on every host.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ LARGE = Sizes(1024, 16, 24, (4, 11, 17, 23), (256, 512, 1024, 1024), 256)
 
 
 class DepthAnythingV2(nn.Module):
-    """(B,3,H,W) RGB with ImageNet's mean and deviation → (B,1,H,W) inverse depth from 0, unbounded; near is large."""
+    """(B,3,H,W) RGB with ImageNet's mean and deviation → (B,1,H,W) inverse depth from 0, unbounded;
+    near is large.
+    """
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -59,17 +62,27 @@ class _DINOv2(nn.Module):
         super().__init__()
         self.taken = sizes.taken
         self.cls_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, (sizes.trained_px // PATCH) ** 2 + 1, sizes.width))
-        self.mask_token = nn.Parameter(torch.zeros(1, sizes.width))  # in the file; used in training only
+        self.pos_embed = nn.Parameter(
+            torch.zeros(1, (sizes.trained_px // PATCH) ** 2 + 1, sizes.width)
+        )
+        self.mask_token = nn.Parameter(
+            torch.zeros(1, sizes.width)
+        )  # in the file; used in training only
         self.patch_embed = _PatchEmbed(sizes.width)
-        self.blocks = nn.Sequential(*(Block(sizes.width, sizes.heads, scaled=True) for _ in range(sizes.blocks)))
+        self.blocks = nn.Sequential(
+            *(Block(sizes.width, sizes.heads, scaled=True) for _ in range(sizes.blocks))
+        )
         self.norm = nn.LayerNorm(sizes.width, eps=1e-6)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """The tokens (B,N,C) after each of the blocks taken, without the class token."""
         patches = self.patch_embed.proj(frames)
-        tokens = torch.cat([self.cls_token.expand(len(frames), -1, -1), patches.flatten(2).mT], dim=1)
-        tokens = placed(tokens, self.pos_embed, (patches.shape[-2], patches.shape[-1]), mode="bicubic")
+        tokens = torch.cat(
+            [self.cls_token.expand(len(frames), -1, -1), patches.flatten(2).mT], dim=1
+        )
+        tokens = placed(
+            tokens, self.pos_embed, (patches.shape[-2], patches.shape[-1]), mode="bicubic"
+        )
         found: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
@@ -88,7 +101,9 @@ class _Head(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         one, two, _, four = sizes.layers
-        self.projects = nn.ModuleList(nn.Conv2d(sizes.width, channels, 1) for channels in sizes.layers)
+        self.projects = nn.ModuleList(
+            nn.Conv2d(sizes.width, channels, 1) for channels in sizes.layers
+        )
         self.resize_layers = nn.ModuleList(
             [
                 nn.ConvTranspose2d(one, one, 4, 4),
@@ -119,7 +134,9 @@ class _Scratch(Scratch):
         )
 
     def forward(self, layers: list[Tensor], size: list[int]) -> Tensor:
-        found = F.interpolate(self.output_conv1(self.fused(layers)), size, mode="bilinear", align_corners=True)
+        found = F.interpolate(
+            self.output_conv1(self.fused(layers)), size, mode="bilinear", align_corners=True
+        )
         return self.output_conv2(found)
 
 
@@ -127,8 +144,14 @@ _BLOCK = r"pretrained.blocks.\1."
 _FROM_TRANSFORMERS = (
     (r"backbone\.embeddings\.(cls_token|mask_token)", r"pretrained.\1"),
     (r"backbone\.embeddings\.position_embeddings", "pretrained.pos_embed"),
-    (r"backbone\.embeddings\.patch_embeddings\.projection\.(.*)", r"pretrained.patch_embed.proj.\1"),
-    (r"backbone\.encoder\.layer\.(\d+)\.attention\.attention\.(\w+)\.(\w+)", rf"{_BLOCK}attn.\2.\3"),
+    (
+        r"backbone\.embeddings\.patch_embeddings\.projection\.(.*)",
+        r"pretrained.patch_embed.proj.\1",
+    ),
+    (
+        r"backbone\.encoder\.layer\.(\d+)\.attention\.attention\.(\w+)\.(\w+)",
+        rf"{_BLOCK}attn.\2.\3",
+    ),
     (r"backbone\.encoder\.layer\.(\d+)\.attention\.output\.dense\.(.*)", rf"{_BLOCK}attn.proj.\2"),
     (r"backbone\.encoder\.layer\.(\d+)\.layer_scale([12])\.lambda1", rf"{_BLOCK}ls\2.gamma"),
     (r"backbone\.encoder\.layer\.(\d+)\.(norm[12]|mlp\.fc[12])\.(.*)", rf"{_BLOCK}\2.\3"),
@@ -144,4 +167,8 @@ _FROM_TRANSFORMERS = (
 
 def renamed(state: StateDict) -> StateDict:
     """From transformers' keys to Depth Anything's own."""
-    return translated(state, _FROM_TRANSFORMERS) if any(key.startswith("backbone.") for key in state) else state
+    return (
+        translated(state, _FROM_TRANSFORMERS)
+        if any(key.startswith("backbone.") for key in state)
+        else state
+    )

@@ -1,4 +1,5 @@
-"""What the dense prediction transformers share: a transformer block, the fusion of its layers, the names of keys.
+"""What the dense prediction transformers share: a transformer block, the fusion of its layers, the
+names of keys.
 
 Ranftl, Bochkovskiy and Koltun, "Vision Transformers for Dense Prediction", ICCV 2021,
 https://arxiv.org/abs/2103.13413. Keys are those of MiDaS and Depth Anything; the code is ours.
@@ -20,7 +21,9 @@ Rules = Iterable[tuple[str, str]]
 
 
 class Block(nn.Module):
-    """A layer of a vision transformer, (B,N,C) → (B,N,C); `scaled` has a learned factor behind each half."""
+    """A layer of a vision transformer, (B,N,C) → (B,N,C); `scaled` has a learned factor behind each
+    half.
+    """
 
     def __init__(self, width: int, heads: int, *, scaled: bool = False) -> None:
         super().__init__()
@@ -44,7 +47,9 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
@@ -69,7 +74,9 @@ class _Scale(nn.Module):
 
 
 def placed(tokens: Tensor, table: Tensor, grid: tuple[int, int], *, mode: str) -> Tensor:
-    """(B,N,C) plus the position table (1,1+n²,C), whose square is enlarged by `mode` to a `grid` of N - 1 tokens."""
+    """(B,N,C) plus the position table (1,1+n²,C), whose square is enlarged by `mode` to a `grid` of
+    N - 1 tokens.
+    """
     side = round((table.shape[1] - 1) ** 0.5)
     if grid == (side, side):
         return tokens + table
@@ -103,23 +110,32 @@ class Fusion(nn.Module):
     def forward(self, coarse: Tensor, finer: Tensor | None, size: Iterable[int] | None) -> Tensor:
         joined = coarse if finer is None else coarse + self.resConfUnit1(finer)
         wanted = [2 * side for side in coarse.shape[-2:]] if size is None else list(size)
-        # The last layer works on single pixels, so it may come before enlarging: a quarter of its work.
-        return F.interpolate(self.out_conv(self.resConfUnit2(joined)), wanted, mode="bilinear", align_corners=True)
+        # The last layer works on single pixels, so it may come before enlarging: a quarter of its
+        # work.
+        return F.interpolate(
+            self.out_conv(self.resConfUnit2(joined)), wanted, mode="bilinear", align_corners=True
+        )
 
 
 class Scratch(nn.Module):
-    """Four layers of features, finest first, become one of `width` channels at twice the finest one's size."""
+    """Four layers of features, finest first, become one of `width` channels at twice the finest
+    one's size.
+    """
 
     def __init__(self, layers: tuple[int, int, int, int], width: int) -> None:
         super().__init__()
         self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn = (
             nn.Conv2d(channels, width, 3, padding=1, bias=False) for channels in layers
         )
-        self.refinenet1, self.refinenet2, self.refinenet3, self.refinenet4 = (Fusion(width) for _ in layers)
+        self.refinenet1, self.refinenet2, self.refinenet3, self.refinenet4 = (
+            Fusion(width) for _ in layers
+        )
 
     def fused(self, layers: list[Tensor]) -> Tensor:
         convolutions = (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn)
-        one, two, three, four = (conv(layer) for conv, layer in zip(convolutions, layers, strict=True))
+        one, two, three, four = (
+            conv(layer) for conv, layer in zip(convolutions, layers, strict=True)
+        )
         found = self.refinenet4(four, None, three.shape[-2:])
         found = self.refinenet3(found, three, two.shape[-2:])
         found = self.refinenet2(found, two, one.shape[-2:])
@@ -127,7 +143,9 @@ class Scratch(nn.Module):
 
 
 def translated(state: StateDict, rules: Rules) -> StateDict:
-    """Keys rewritten by `rules`, those that fit none dropped; query, key and value of a layer become its `qkv`."""
+    """Keys rewritten by `rules`, those that fit none dropped; query, key and value of a layer
+    become its `qkv`.
+    """
     parts: dict[str, dict[str, Tensor]] = {}
     made: dict[str, Tensor] = {}
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
@@ -159,5 +177,8 @@ def fusion_rules(prefix: str, scratch: str) -> list[tuple[str, str]]:
         for number in range(4)
         for theirs, ours in units
     ]
-    layers = [(rf"{prefix}convs\.{number}\.weight", f"{scratch}layer{number + 1}_rn.weight") for number in range(4)]
+    layers = [
+        (rf"{prefix}convs\.{number}\.weight", f"{scratch}layer{number + 1}_rn.weight")
+        for number in range(4)
+    ]
     return [*rules, *layers]

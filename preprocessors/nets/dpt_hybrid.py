@@ -1,9 +1,11 @@
-"""DPT-hybrid of MiDaS 3.0: relative inverse depth, the network behind the depth ControlNets of 1.0 and 1.1.
+"""DPT-hybrid of MiDaS 3.0: relative inverse depth, the network behind the depth ControlNets of 1.0
+and 1.1.
 
 Ranftl, Bochkovskiy and Koltun, "Vision Transformers for Dense Prediction", ICCV 2021,
 https://arxiv.org/abs/2103.13413; `dpt_hybrid-midas-501f0c75.pt` is published under MIT at
-https://github.com/isl-org/MiDaS. A ResNet-50 with standardised weights feeds a ViT-B/16. Keys are those of that file;
-`renamed` takes those of transformers' copy (Intel/dpt-hybrid-midas, Apache-2.0) too. The code is ours.
+https://github.com/isl-org/MiDaS. A ResNet-50 with standardised weights feeds a ViT-B/16. Keys are
+those of that file; `renamed` takes those of transformers' copy (Intel/dpt-hybrid-midas, Apache-2.0)
+too. The code is ours.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class DPTHybrid(nn.Module):
         super().__init__()
         sizes = sizes or Sizes()
         self.pretrained = _Backbone(sizes)
-        self.scratch = _Head((sizes.stages[0][1], sizes.stages[1][1], sizes.width, sizes.width), sizes)
+        self.scratch = _Head(
+            (sizes.stages[0][1], sizes.stages[1][1], sizes.width, sizes.width), sizes
+        )
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.scratch(self.pretrained(frames))
@@ -57,7 +61,9 @@ class _Backbone(nn.Module):
         super().__init__()
         self.model = _ViT(sizes)
         width = sizes.width
-        self.act_postprocess3 = nn.Sequential(_Readout(width), nn.Identity(), nn.Identity(), nn.Conv2d(width, width, 1))
+        self.act_postprocess3 = nn.Sequential(
+            _Readout(width), nn.Identity(), nn.Identity(), nn.Conv2d(width, width, 1)
+        )
         self.act_postprocess4 = nn.Sequential(
             _Readout(width),
             nn.Identity(),
@@ -104,8 +110,12 @@ class _ViT(nn.Module):
     def forward(self, frames: Tensor) -> list[Tensor]:
         """Features at 1/4 and 1/8 of the picture, and the tokens after two of the blocks."""
         quarter, eighth, patches = self.patch_embed(frames)
-        tokens = torch.cat([self.cls_token.expand(len(frames), -1, -1), patches.flatten(2).mT], dim=1)
-        tokens = placed(tokens, self.pos_embed, (patches.shape[-2], patches.shape[-1]), mode="bilinear")
+        tokens = torch.cat(
+            [self.cls_token.expand(len(frames), -1, -1), patches.flatten(2).mT], dim=1
+        )
+        tokens = placed(
+            tokens, self.pos_embed, (patches.shape[-2], patches.shape[-1]), mode="bilinear"
+        )
         found = [quarter, eighth]
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
@@ -132,7 +142,9 @@ class _ResNet(nn.Module):
         stages: list[nn.Module] = []
         before = sizes.stem
         for index, (blocks, channels) in enumerate(sizes.stages):
-            stages.append(_Stage(before, channels, blocks, stride=1 if index == 0 else 2, groups=sizes.groups))
+            stages.append(
+                _Stage(before, channels, blocks, stride=1 if index == 0 else 2, groups=sizes.groups)
+            )
             before = channels
         self.stages = nn.Sequential(*stages)
 
@@ -175,7 +187,9 @@ class _Stage(nn.Module):
     def __init__(self, inward: int, outward: int, blocks: int, *, stride: int, groups: int) -> None:
         super().__init__()
         first = _Bottleneck(inward, outward, stride, groups, straight=False)
-        others = (_Bottleneck(outward, outward, 1, groups, straight=True) for _ in range(blocks - 1))
+        others = (
+            _Bottleneck(outward, outward, 1, groups, straight=True) for _ in range(blocks - 1)
+        )
         self.blocks = nn.Sequential(first, *others)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -183,7 +197,9 @@ class _Stage(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    def __init__(self, inward: int, outward: int, stride: int, groups: int, *, straight: bool) -> None:
+    def __init__(
+        self, inward: int, outward: int, stride: int, groups: int, *, straight: bool
+    ) -> None:
         super().__init__()
         middle = outward // 4
         self.downsample = None if straight else _Downsample(inward, outward, stride, groups)
@@ -234,8 +250,14 @@ _FROM_TRANSFORMERS = (
     (r"dpt\.embeddings\.cls_token", f"{_MODEL}cls_token"),
     (r"dpt\.embeddings\.position_embeddings", f"{_MODEL}pos_embed"),
     (r"dpt\.embeddings\.projection\.(.*)", rf"{_MODEL}patch_embed.proj.\1"),
-    (r"dpt\.embeddings\.backbone\.bit\.embedder\.convolution\.(.*)", rf"{_MODEL}patch_embed.backbone.stem.conv.\1"),
-    (r"dpt\.embeddings\.backbone\.bit\.embedder\.norm\.(.*)", rf"{_MODEL}patch_embed.backbone.stem.norm.\1"),
+    (
+        r"dpt\.embeddings\.backbone\.bit\.embedder\.convolution\.(.*)",
+        rf"{_MODEL}patch_embed.backbone.stem.conv.\1",
+    ),
+    (
+        r"dpt\.embeddings\.backbone\.bit\.embedder\.norm\.(.*)",
+        rf"{_MODEL}patch_embed.backbone.stem.norm.\1",
+    ),
     (
         r"dpt\.embeddings\.backbone\.bit\.encoder\.stages\.(\d+)\.layers\.(\d+)\.(.*)",
         rf"{_MODEL}patch_embed.backbone.stages.\1.blocks.\2.\3",
@@ -247,8 +269,14 @@ _FROM_TRANSFORMERS = (
     (r"dpt\.encoder\.layer\.(\d+)\.layernorm_before\.(.*)", rf"{_BLOCK}norm1.\2"),
     (r"dpt\.encoder\.layer\.(\d+)\.layernorm_after\.(.*)", rf"{_BLOCK}norm2.\2"),
     (r"dpt\.layernorm\.(.*)", rf"{_MODEL}norm.\1"),
-    (r"neck\.reassemble_stage\.readout_projects\.2\.0\.(.*)", r"pretrained.act_postprocess3.0.project.0.\1"),
-    (r"neck\.reassemble_stage\.readout_projects\.3\.0\.(.*)", r"pretrained.act_postprocess4.0.project.0.\1"),
+    (
+        r"neck\.reassemble_stage\.readout_projects\.2\.0\.(.*)",
+        r"pretrained.act_postprocess3.0.project.0.\1",
+    ),
+    (
+        r"neck\.reassemble_stage\.readout_projects\.3\.0\.(.*)",
+        r"pretrained.act_postprocess4.0.project.0.\1",
+    ),
     (r"neck\.reassemble_stage\.layers\.2\.projection\.(.*)", r"pretrained.act_postprocess3.3.\1"),
     (r"neck\.reassemble_stage\.layers\.3\.projection\.(.*)", r"pretrained.act_postprocess4.3.\1"),
     (r"neck\.reassemble_stage\.layers\.3\.resize\.(.*)", r"pretrained.act_postprocess4.4.\1"),
@@ -258,7 +286,11 @@ _FROM_TRANSFORMERS = (
 
 
 def renamed(state: StateDict) -> StateDict:
-    """From transformers' keys to MiDaS's; without the classifier that MiDaS's own file still carries."""
+    """From transformers' keys to MiDaS's; without the classifier that MiDaS's own file still
+    carries.
+    """
     if any(key.startswith("dpt.") for key in state):
         return translated(state, _FROM_TRANSFORMERS)
-    return {key: tensor for key, tensor in state.items() if not key.startswith("pretrained.model.head.")}
+    return {
+        key: tensor for key, tensor in state.items() if not key.startswith("pretrained.model.head.")
+    }

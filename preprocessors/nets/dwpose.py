@@ -1,7 +1,9 @@
-"""The two files of DWPose, which hold their own graphs: YOLOX-L finds people, RTMPose-L finds 133 points of each.
+"""The two files of DWPose, which hold their own graphs: YOLOX-L finds people, RTMPose-L finds 133
+points of each.
 
-Yang et al.: "Effective Whole-body Pose Estimation with Two-stages Distillation", 2023; Ge et al.: "YOLOX", 2021. Both
-Apache-2.0. As TorchScript they run on torch alone; as ONNX they need onnxruntime, which nothing here installs.
+Yang et al.: "Effective Whole-body Pose Estimation with Two-stages Distillation", 2023; Ge et al.:
+"YOLOX", 2021. Both Apache-2.0. As TorchScript they run on torch alone; as ONNX they need
+onnxruntime, which nothing here installs.
 """
 
 from __future__ import annotations
@@ -37,16 +39,22 @@ def torchscript(path: str) -> nn.Module:
         return Graph(jit.load(path, map_location="cpu").eval())
     except RuntimeError as error:
         said = str(error).splitlines()[0]
-        raise ValueError(f"{Path(path).name} is no TorchScript file, or is cut short ({said})") from error
+        raise ValueError(
+            f"{Path(path).name} is no TorchScript file, or is cut short ({said})"
+        ) from error
 
 
 def onnx(path: str) -> nn.Module:
-    """Opens an ONNX file, on the CPU or whatever else the installed onnxruntime offers. Needs that package."""
+    """Opens an ONNX file, on the CPU or whatever else the installed onnxruntime offers. Needs that
+    package.
+    """
     runtime: Any = importlib.import_module(ONNX_RUNTIME)
     try:
         session = runtime.InferenceSession(path, providers=runtime.get_available_providers())
     except Exception as error:  # its own kinds have nothing else in common
-        raise ValueError(f"{Path(path).name} is no ONNX file that onnxruntime can run ({error})") from error
+        raise ValueError(
+            f"{Path(path).name} is no ONNX file that onnxruntime can run ({error})"
+        ) from error
     name = session.get_inputs()[0].name
     takes = session.get_inputs()[0].shape[0]
 
@@ -54,13 +62,18 @@ def onnx(path: str) -> nn.Module:
         # The published files take one frame at a time, which their shape says.
         groups = torch.split(frames, takes if isinstance(takes, int) and takes > 0 else len(frames))
         parts = [session.run(None, {name: group.float().cpu().numpy()}) for group in groups]
-        return tuple(torch.cat([torch.as_tensor(part) for part in column]) for column in zip(*parts, strict=True))
+        return tuple(
+            torch.cat([torch.as_tensor(part) for part in column])
+            for column in zip(*parts, strict=True)
+        )
 
     return Graph(run)
 
 
 class YoloxStandIn(nn.Module):
-    """Input and output of the detector: (B,3,640,640) BGR in 0..255 → (B,8400,85), raw boxes, objectness, classes."""
+    """Input and output of the detector: (B,3,640,640) BGR in 0..255 → (B,8400,85), raw boxes,
+    objectness, classes.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,8 +85,9 @@ class YoloxStandIn(nn.Module):
 
 
 class PoseStandIn(nn.Module):
-    """Input and output of the pose network: (B,3,384,288) normalised RGB → (B,133,576) and (B,133,768), how much each
-    half pixel of the width and of the height speaks for each point."""
+    """Input and output of the pose network: (B,3,384,288) normalised RGB → (B,133,576) and
+    (B,133,768), how much each half pixel of the width and of the height speaks for each point.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,4 +96,6 @@ class PoseStandIn(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         heat = self.points(frames)
         across, down = heat.amax(2), heat.amax(3)
-        return across.repeat_interleave(POSE_BINS_PER_PX, 2), down.repeat_interleave(POSE_BINS_PER_PX, 2)
+        return across.repeat_interleave(POSE_BINS_PER_PX, 2), down.repeat_interleave(
+            POSE_BINS_PER_PX, 2
+        )

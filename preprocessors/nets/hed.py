@@ -1,7 +1,7 @@
 """HED, holistically-nested edge detection, as ControlNet retrained it.
 
-Paper: S. Xie, Z. Tu, "Holistically-Nested Edge Detection", ICCV 2015.
-Keys and layout: `ControlNetHED_Apache2` of lllyasviel/ControlNet (Apache-2.0). Weights: lllyasviel/Annotators.
+Paper: S. Xie, Z. Tu, "Holistically-Nested Edge Detection", ICCV 2015. Keys and layout:
+`ControlNetHED_Apache2` of lllyasviel/ControlNet (Apache-2.0). Weights: lllyasviel/Annotators.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class HED(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.Parameter(torch.zeros(1, 3, 1, 1))
-        self.block1, self.block2, self.block3, self.block4, self.block5 = (Block(*widths) for widths in WIDTHS)
+        self.block1, self.block2, self.block3, self.block4, self.block5 = (
+            Block(*widths) for widths in WIDTHS
+        )
 
     def forward(self, picture: Tensor) -> list[Tensor]:
         features, sides = picture - self.norm, list[Tensor]()

@@ -1,8 +1,9 @@
 """The line drawing generator: a small encoder and decoder around three residual blocks.
 
-Chan, Durand and Isola, "Learning to Generate Line Drawings that Convey Geometry and Semantics" (2022), MIT. Keys are
-those of `Generator(3, 1, 3)` in `sk_model.pth` (realistic) and `sk_model2.pth` (coarse). Its instance norms have no
-weights, so only convolutions stand in the files.
+Chan, Durand and Isola, "Learning to Generate Line Drawings that Convey Geometry and Semantics"
+(2022), MIT. Keys are those of `Generator(3, 1, 3)` in `sk_model.pth` (realistic) and
+`sk_model2.pth` (coarse). Its instance norms have no weights, so only convolutions stand in the
+files.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 MULTIPLE = 8
-"""Twice what its two strides ask for: a reflected border needs at least two pixels in the middle."""
+"""Twice what its two strides ask for: a reflected border needs at least two pixels in the middle.
+"""
 
 
 class LineartGenerator(nn.Module):
@@ -32,7 +34,11 @@ class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         first = nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), *_normed(channels)
-        second = nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels)
+        second = (
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+        )
         self.conv_block = nn.Sequential(*first, *second)
 
     def forward(self, x: Tensor) -> Tensor:

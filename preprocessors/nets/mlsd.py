@@ -1,8 +1,9 @@
 """M-LSD large: line segments as centre points and the way from each centre to its two ends.
 
-Gu et al., "Towards Light-weight and Real-time Line Segment Detection" (2022), Apache-2.0. Keys are those of
-`MobileV2_MLSD_Large`, the PyTorch port behind `mlsd_large_512_fp32.pth`. The port convolves before it enlarges, and
-enlarges by aligned corners; the paper's own graph does the opposite. Users' files are the port's.
+Gu et al., "Towards Light-weight and Real-time Line Segment Detection" (2022), Apache-2.0. Keys are
+those of `MobileV2_MLSD_Large`, the PyTorch port behind `mlsd_large_512_fp32.pth`. The port
+convolves before it enlarges, and enlarges by aligned corners; the paper's own graph does the
+opposite. Users' files are the port's.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ _TAPS = (1, 3, 6, 10, 13)
 
 
 class MLSD(nn.Module):
-    """(B,4,H,W), RGB and a constant channel in [-1,1] → (B,9,H/2,W/2): centre logit, (dx,dy) to start and to end, and
-    four channels that training needed."""
+    """(B,4,H,W), RGB and a constant channel in [-1,1] → (B,9,H/2,W/2): centre logit, (dx,dy) to
+    start and to end, and four channels that training needed.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +72,10 @@ class _Bottleneck(nn.Module):
         expand = [_convolution(channels, hidden, side=1)] if expansion != 1 else []
         project = nn.Conv2d(hidden, wider, 1, bias=False)
         self.conv = nn.Sequential(
-            *expand, _convolution(hidden, hidden, stride, groups=hidden), project, nn.BatchNorm2d(wider)
+            *expand,
+            _convolution(hidden, hidden, stride, groups=hidden),
+            project,
+            nn.BatchNorm2d(wider),
         )
         self.adds = stride == 1 and channels == wider
 
@@ -85,7 +90,9 @@ class _Strided(nn.Conv2d):
         return super().forward(F.pad(input, (0, 1, 0, 1)))
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1, *, side: int = 3, groups: int = 1) -> nn.Sequential:
+def _convolution(
+    inputs: int, outputs: int, stride: int = 1, *, side: int = 3, groups: int = 1
+) -> nn.Sequential:
     if stride == 2:
         layer = _Strided(inputs, outputs, side, 2, groups=groups, bias=False)
     else:
@@ -98,8 +105,12 @@ class _Join(nn.Module):
 
     def __init__(self, features: int, below: int, *, enlarges: bool = True) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(nn.Conv2d(below, 64, 1), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
-        self.conv2 = nn.Sequential(nn.Conv2d(features, 64, 1), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(below, 64, 1), nn.BatchNorm2d(64), nn.ReLU(inplace=True)
+        )
+        self.conv2 = nn.Sequential(
+            nn.Conv2d(features, 64, 1), nn.BatchNorm2d(64), nn.ReLU(inplace=True)
+        )
         self.enlarges = enlarges
 
     def forward(self, features: Tensor, below: Tensor) -> Tensor:
@@ -112,7 +123,9 @@ class _Join(nn.Module):
 class _Refine(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU())
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(128, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU()
+        )
         self.conv2 = nn.Sequential(nn.Conv2d(128, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,7 +135,9 @@ class _Refine(nn.Module):
 class _Head(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(nn.Conv2d(64, 64, 3, padding=5, dilation=5), nn.BatchNorm2d(64), nn.ReLU())
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(64, 64, 3, padding=5, dilation=5), nn.BatchNorm2d(64), nn.ReLU()
+        )
         self.conv2 = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU())
         self.conv3 = nn.Conv2d(64, 16, 1)
 

@@ -1,9 +1,10 @@
 """NNET: surface normals of one picture, the network behind the normalbae ControlNets.
 
-Bae, Budvytis and Cipolla, "Estimating and Exploiting the Aleatoric Uncertainty in Surface Normal Estimation", ICCV
-2021, https://arxiv.org/abs/2109.13881, trained on ScanNet (`scannet.pt`, published under MIT at
-https://github.com/baegwangbin/surface_normal_uncertainty); its encoder is EfficientNet-B5 (Tan and Le, 2019,
-https://arxiv.org/abs/1905.11946) with TensorFlow's padding. Keys are those of that file; the code is ours.
+Bae, Budvytis and Cipolla, "Estimating and Exploiting the Aleatoric Uncertainty in Surface Normal
+Estimation", ICCV 2021, https://arxiv.org/abs/2109.13881, trained on ScanNet (`scannet.pt`,
+published under MIT at https://github.com/baegwangbin/surface_normal_uncertainty); its encoder is
+EfficientNet-B5 (Tan and Le, 2019, https://arxiv.org/abs/1905.11946) with TensorFlow's padding. Keys
+are those of that file; the code is ours.
 """
 
 from __future__ import annotations
@@ -48,11 +49,15 @@ class Sizes(NamedTuple):
 
 
 _SKIPS = (4, 2, 1, 0)
-"""Stages whose output the decoder takes up again, deepest first: 1/16, 1/8, 1/4, 1/2 of the picture."""
+"""Stages whose output the decoder takes up again, deepest first: 1/16, 1/8, 1/4, 1/2 of the
+picture.
+"""
 
 
 class NNET(nn.Module):
-    """(B,3,H,W) RGB with ImageNet's mean and deviation → (B,4,H,W) float32: unit normals as trained, and certainty."""
+    """(B,3,H,W) RGB with ImageNet's mean and deviation → (B,4,H,W) float32: unit normals as
+    trained, and certainty.
+    """
 
     def __init__(self, sizes: Sizes | None = None) -> None:
         super().__init__()
@@ -65,7 +70,9 @@ class NNET(nn.Module):
 
 
 def renamed(state: StateDict) -> StateDict:
-    """From `scannet.pt`'s keys: those of a network trained on several devices carry `module.` in front."""
+    """From `scannet.pt`'s keys: those of a network trained on several devices carry `module.` in
+    front.
+    """
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
@@ -105,7 +112,9 @@ class _EfficientNet(nn.Module):
 class _Conv(nn.Conv2d):
     """A convolution without bias, padded as TensorFlow does."""
 
-    def __init__(self, inward: int, outward: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, inward: int, outward: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
         padding = kernel // 2 if stride == 1 else 0
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
             inward, outward, kernel, stride, padding, groups=groups, bias=False
@@ -231,15 +240,20 @@ class _Up(nn.Module):
 
 def _pixelwise(inward: int, hidden: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv1d(inward, hidden, 1), nn.ReLU(inplace=True)]
-    layers += [nn.Conv1d(hidden, hidden, 1), nn.ReLU(inplace=True), nn.Conv1d(hidden, hidden, 1), nn.ReLU(inplace=True)]
+    layers += [
+        nn.Conv1d(hidden, hidden, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv1d(hidden, hidden, 1),
+        nn.ReLU(inplace=True),
+    ]
     return nn.Sequential(*layers, nn.Conv1d(hidden, 4, 1))
 
 
 def _finer(pixelwise: nn.Sequential, features: Tensor, normals: Tensor) -> Tensor:
     """(B,C,h,w) and (B,4,h,w) → (B,4,2h,2w).
 
-    The first layer is linear, and so is enlarging, so the two change places: a quarter of its work, and features of a
-    few hundred channels are never held at the larger size.
+    The first layer is linear, and so is enlarging, so the two change places: a quarter of its work,
+    and features of a few hundred channels are never held at the larger size.
     """
     batch, _, height, width = features.shape
     joined = torch.cat([features, normals.to(features.dtype)], dim=1).flatten(2)
@@ -249,7 +263,9 @@ def _finer(pixelwise: nn.Sequential, features: Tensor, normals: Tensor) -> Tenso
 
 
 def _unit(found: Tensor) -> Tensor:
-    """Normals of length one and a positive certainty, in float32: squares and 1e-10 are out of half precision's."""
+    """Normals of length one and a positive certainty, in float32: squares and 1e-10 are out of half
+    precision's.
+    """
     found = found.float()
     length = found[:, :3].square().sum(1, keepdim=True).sqrt() + 1e-10
     return torch.cat([found[:, :3] / length, F.elu(found[:, 3:]) + 1.01], dim=1)

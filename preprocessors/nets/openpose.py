@@ -1,8 +1,10 @@
-"""OpenPose's networks for bodies, hands and faces: body_pose_model.pth, hand_pose_model.pth and facenet.pth.
+"""OpenPose's networks for bodies, hands and faces: body_pose_model.pth, hand_pose_model.pth and
+facenet.pth.
 
-Cao, Hidalgo, Simon, Wei, Sheikh: "OpenPose: Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", 2018;
-Simon, Joo, Matthews, Sheikh: "Hand Keypoint Detection in Single Images using Multiview Bootstrapping", 2017. The
-weights are CMU's, for non-commercial use. All are a VGG trunk and six stages that look again at what the last one said.
+Cao, Hidalgo, Simon, Wei, Sheikh: "OpenPose: Realtime Multi-Person 2D Pose Estimation using Part
+Affinity Fields", 2018; Simon, Joo, Matthews, Sheikh: "Hand Keypoint Detection in Single Images
+using Multiview Bootstrapping", 2017. The weights are CMU's, for non-commercial use. All are a VGG
+trunk and six stages that look again at what the last one said.
 """
 
 from __future__ import annotations
@@ -21,12 +23,22 @@ _VGG = (
 """(name, channels in, channels out) of 3x3 convolutions; after each row the size is halved."""
 _BODY_TRUNK = (
     *_VGG,
-    (("conv4_1", 256, 512), ("conv4_2", 512, 512), ("conv4_3_CPM", 512, 256), ("conv4_4_CPM", 256, 128)),
+    (
+        ("conv4_1", 256, 512),
+        ("conv4_2", 512, 512),
+        ("conv4_3_CPM", 512, 256),
+        ("conv4_4_CPM", 256, 128),
+    ),
 )
 _FINE_TRUNK = (
     *_VGG,
     (
-        *(("conv4_1", 256, 512), ("conv4_2", 512, 512), ("conv4_3", 512, 512), ("conv4_4", 512, 512)),
+        *(
+            ("conv4_1", 256, 512),
+            ("conv4_2", 512, 512),
+            ("conv4_3", 512, 512),
+            ("conv4_4", 512, 512),
+        ),
         *(("conv5_1", 512, 512), ("conv5_2", 512, 512), ("conv5_3_CPM", 512, 128)),
     ),
 )
@@ -89,7 +101,9 @@ class BodyNet(_Convolutions):
         for affinity_layers, heat_layers in zip(*self.branches.values(), strict=True):
             is_last = affinity_layers is self.branches["_L1"][-1]
             affinities = self.run(affinity_layers, x, last=False)
-            heat = self.run(heat_layers, x, last=is_last)  # the weights were trained with a ReLU on the final heat
+            heat = self.run(
+                heat_layers, x, last=is_last
+            )  # the weights were trained with a ReLU on the final heat
             x = torch.cat([affinities, heat, features], 1)
         return affinities, heat
 
@@ -99,7 +113,10 @@ class _FineNet(_Convolutions):
         super().__init__()
         self.add_trunk(_FINE_TRUNK)
         first = self.add([("conv6_1_CPM", 128, 512), ("conv6_2_CPM", 512, points)], 1)
-        self.stages = [first, *(self.add_stage(stage, points, "", 128 + points) for stage in STAGES)]
+        self.stages = [
+            first,
+            *(self.add_stage(stage, points, "", 128 + points) for stage in STAGES),
+        ]
 
     def forward(self, frames: Tensor) -> Tensor:
         features = self.features(frames)

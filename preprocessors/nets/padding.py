@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 def same(frames: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
-    """(B,C,H,W) padded so that a window of `kernel` px gives ceil(side / stride) outputs; the odd px goes last."""
+    """(B,C,H,W) padded so that a window of `kernel` px gives ceil(side / stride) outputs; the odd
+    px goes last.
+    """
     sides: list[int] = []
     for side in (frames.shape[-1], frames.shape[-2]):
         total = max((-(-side // stride) - 1) * stride + kernel - side, 0)

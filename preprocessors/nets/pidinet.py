@@ -1,7 +1,7 @@
 """PiDiNet, pixel difference networks for edge detection: the `carv4` configuration of 60 channels.
 
-Paper: Z. Su et al., "Pixel Difference Networks for Efficient Edge Detection", ICCV 2021.
-Keys and layout: `pidinet` of hellozhuo/pidinet; its licence asks to contact the authors for commercial use.
+Paper: Z. Su et al., "Pixel Difference Networks for Efficient Edge Detection", ICCV 2021. Keys and
+layout: `pidinet` of hellozhuo/pidinet; its licence asks to contact the authors for commercial use.
 Weights: `table5_pidinet.pth` of lllyasviel/Annotators.
 """
 
@@ -55,7 +55,9 @@ CARV4: tuple[Difference, ...] = (central, angular, radial, plain) * 4
 class DifferenceConv(nn.Module):
     """A 3x3 convolution of pixel differences, without a bias."""
 
-    def __init__(self, difference: Difference, channels_in: int, channels: int, groups: int = 1) -> None:
+    def __init__(
+        self, difference: Difference, channels_in: int, channels: int, groups: int = 1
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, channels_in // groups, 3, 3))
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
@@ -67,9 +69,13 @@ class DifferenceConv(nn.Module):
 
 
 class Block(nn.Module):
-    """Depthwise differences, then a mix of channels, beside a shortcut; at half the size where channels grow."""
+    """Depthwise differences, then a mix of channels, beside a shortcut; at half the size where
+    channels grow.
+    """
 
-    def __init__(self, difference: Difference, channels_in: int, channels: int, *, halves: bool) -> None:
+    def __init__(
+        self, difference: Difference, channels_in: int, channels: int, *, halves: bool
+    ) -> None:
         super().__init__()
         self.halves = halves
         if halves:
@@ -129,12 +135,18 @@ class PiDiNet(nn.Module):
         self.init_block = DifferenceConv(CARV4[0], 3, CHANNELS)
         differences = iter(CARV4[1:])
         widths = (CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 4 * CHANNELS)
-        self.names = [f"block{scale}_{at}" for scale, at in product(range(1, 5), range(1, 5)) if (scale, at) != (1, 4)]
+        self.names = [
+            f"block{scale}_{at}"
+            for scale, at in product(range(1, 5), range(1, 5))
+            if (scale, at) != (1, 4)
+        ]
         channels = CHANNELS
         for name in self.names:
             scale, at = int(name[5]), int(name[7])
             halves = scale > 1 and at == 1
-            self.add_module(name, Block(next(differences), channels, widths[scale - 1], halves=halves))
+            self.add_module(
+                name, Block(next(differences), channels, widths[scale - 1], halves=halves)
+            )
             channels = widths[scale - 1]
         self.dilations = nn.ModuleList(Dilations(width) for width in widths)
         self.attentions = nn.ModuleList(Attention() for _ in widths)
@@ -145,7 +157,11 @@ class PiDiNet(nn.Module):
         features, scales = self.init_block(picture), dict[str, Tensor]()
         for name in self.names:
             features = scales[name[5]] = self.get_submodule(name)(features)
-        stages = zip(scales.values(), self.dilations, self.attentions, self.conv_reduces, strict=True)
+        stages = zip(
+            scales.values(), self.dilations, self.attentions, self.conv_reduces, strict=True
+        )
         sides = [reduce(attend(dilate(x))) for x, dilate, attend, reduce in stages]
         size = picture.shape[-2:]
-        return self.classifier(torch.cat([F.interpolate(side, size, mode="bilinear") for side in sides], dim=1))
+        return self.classifier(
+            torch.cat([F.interpolate(side, size, mode="bilinear") for side in sides], dim=1)
+        )

@@ -1,8 +1,8 @@
 """TEED, a tiny and efficient edge detector of 58 thousand parameters.
 
-Paper: X. Soria et al., "Tiny and Efficient Model for the Edge Detection Generalization", ICCV workshops 2023.
-Keys and layout: `TED` of xavysp/TEED (MIT). Weights as safetensors: OzzyGT/teed (MIT).
-Activation: X. Wang et al., "Smish", Electronics 11(4), 2022.
+Paper: X. Soria et al., "Tiny and Efficient Model for the Edge Detection Generalization", ICCV
+workshops 2023. Keys and layout: `TED` of xavysp/TEED (MIT). Weights as safetensors: OzzyGT/teed
+(MIT). Activation: X. Wang et al., "Smish", Electronics 11(4), 2022.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MULTIPLE = 4
-"""Two halvings, undone by transposed convolutions: sides divisible by this come back as they were."""
+"""Two halvings, undone by transposed convolutions: sides divisible by this come back as they were.
+"""
 _UPSAMPLING = {1: (2, 0), 2: (4, 1)}
 """By how many doublings: (kernel, padding) of each transposed convolution."""
 
@@ -28,7 +29,9 @@ class Smish(nn.Module):
 
 
 class DoubleConv(nn.Module):
-    def __init__(self, channels_in: int, channels: int, stride: int = 1, *, last_active: bool = True) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, stride: int = 1, *, last_active: bool = True
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1, stride=stride)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
@@ -99,7 +102,9 @@ class DoubleFusion(nn.Module):
 
 
 class TEED(nn.Module):
-    """(B,3,H,W) RGB in 0..255, sides divisible by 4 → three maps of logits and the fused one, (B,1,H,W) each."""
+    """(B,3,H,W) RGB in 0..255, sides divisible by 4 → three maps of logits and the fused one,
+    (B,1,H,W) each.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +113,11 @@ class TEED(nn.Module):
         self.dblock_3 = Dense(32, 48)
         self.side_1 = Pointwise(16, 32, stride=2)
         self.pre_dense_3 = Pointwise(32, 48, stride=1)
-        self.up_block_1, self.up_block_2, self.up_block_3 = Upsampling(16, 1), Upsampling(32, 1), Upsampling(48, 2)
+        self.up_block_1, self.up_block_2, self.up_block_3 = (
+            Upsampling(16, 1),
+            Upsampling(32, 1),
+            Upsampling(48, 2),
+        )
         self.block_cat = DoubleFusion()
 
     def forward(self, picture: Tensor) -> list[Tensor]:

@@ -1,7 +1,8 @@
-"""A person detector and ViTPose, both transformers' own model classes; their configurations are written out here.
+"""A person detector and ViTPose, both transformers' own model classes; their configurations are
+written out here.
 
-Zhao et al.: "DETRs Beat YOLOs on Real-time Object Detection", 2023 (PekingU/rtdetr_r18vd, Apache-2.0);
-Xu et al.: "ViTPose", 2022 (usyd-community/vitpose-base-simple, Apache-2.0).
+Zhao et al.: "DETRs Beat YOLOs on Real-time Object Detection", 2023 (PekingU/rtdetr_r18vd,
+Apache-2.0); Xu et al.: "ViTPose", 2022 (usyd-community/vitpose-base-simple, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ def detector_config() -> Any:
     known: Any = transformers
 
     backbone = known.RTDetrResNetConfig(
-        hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic", out_indices=[2, 3, 4]
+        hidden_sizes=[64, 128, 256, 512],
+        depths=[2, 2, 2, 2],
+        layer_type="basic",
+        out_indices=[2, 3, 4],
     )
     return known.RTDetrConfig(
         backbone_config=backbone,
@@ -39,7 +43,9 @@ def pose_config() -> Any:
 
     known: Any = transformers
 
-    return known.VitPoseConfig(backbone_config=known.VitPoseBackboneConfig(out_indices=[12]), num_labels=17)
+    return known.VitPoseConfig(
+        backbone_config=known.VitPoseBackboneConfig(out_indices=[12]), num_labels=17
+    )
 
 
 def detector() -> Module:
@@ -54,16 +60,24 @@ def pose() -> Module:
     return VitPoseForPoseEstimation(pose_config())
 
 
-def renamed_for(net: Callable[[], Module], config: Callable[[], Any]) -> Callable[[StateDict], StateDict]:
-    """From the keys that the hub's files have to those of the installed transformers, which renames them over time.
+def renamed_for(
+    net: Callable[[], Module], config: Callable[[], Any]
+) -> Callable[[StateDict], StateDict]:
+    """From the keys that the hub's files have to those of the installed transformers, which renames
+    them over time.
 
-    The class itself knows how. What this returns raises ValueError where the file lacks weights or has other shapes.
+    The class itself knows how. What this returns raises ValueError where the file lacks weights or
+    has other shapes.
     """
 
     def renamed(state: StateDict) -> dict[str, Tensor]:
         kind: Any = type(net())
         loaded, told = kind.from_pretrained(
-            None, config=config(), state_dict=dict(state), output_loading_info=True, ignore_mismatched_sizes=True
+            None,
+            config=config(),
+            state_dict=dict(state),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
         if lacking := sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]])):
             found = f"{len(lacking)} weights are missing or of another shape (first: {lacking[0]})"

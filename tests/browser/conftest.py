@@ -1,4 +1,6 @@
-"""One host, one browser, and the newest page beside the host's own, shared by all tests in the page."""
+"""One host, one browser, and the newest page beside the host's own, shared by all tests in the
+page.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ def pytest_addoption(parser):
 def chromium() -> str:
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
     if not found:
-        pytest.skip("no Chromium was found: install it (apt-get install chromium) or set CHROMIUM to its program")
+        pytest.skip(
+            "no Chromium was found: install it (apt-get install chromium) or set CHROMIUM to its"
+            " program"
+        )
     return found
 
 
@@ -62,7 +67,9 @@ def playwright() -> Path:
 
 @pytest.fixture(scope="session")
 def newest_page() -> Path:
-    """The folder of the newest page, for the host's --front-end-root; the host's packages stay as they are."""
+    """The folder of the newest page, for the host's --front-end-root; the host's packages stay as
+    they are.
+    """
     return _page(NEWEST_PAGE)
 
 
@@ -70,10 +77,22 @@ def _page(version: str) -> Path:
     folder = FOLDER / f"frontend-{version}"
     if not (folder / "static" / "index.html").exists():
         package = f"comfyui-frontend-package=={version}"
-        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
+        words = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            str(folder),
+            package,
+        ]
         ended = subprocess.run(words, capture_output=True, text=True)
         if ended.returncode:
-            pytest.skip(f"pip could not fetch {package}, so that page was NOT tested: {ended.stderr[-200:]}")
+            pytest.skip(
+                f"pip could not fetch {package}, so that page was NOT tested: {ended.stderr[-200:]}"
+            )
         (wheel,) = folder.glob("*.whl")
         with zipfile.ZipFile(wheel) as files:
             files.extractall(folder / "unpacked")
@@ -84,8 +103,14 @@ def _page(version: str) -> Path:
 
 
 def _pinned_page(host: hosts.Host) -> Path | None:
-    """The page that a host asks for; None where it is the one that is installed here, as with the newest host."""
-    asked = re.search(r"^comfyui-frontend-package==(\S+)", (host.path / "requirements.txt").read_text(), re.MULTILINE)
+    """The page that a host asks for; None where it is the one that is installed here, as with the
+    newest host.
+    """
+    asked = re.search(
+        r"^comfyui-frontend-package==(\S+)",
+        (host.path / "requirements.txt").read_text(),
+        re.MULTILINE,
+    )
     with contextlib.suppress(metadata.PackageNotFoundError):
         if asked is None or asked[1] == metadata.version("comfyui-frontend-package"):
             return None
@@ -124,10 +149,15 @@ def _running(host: hosts.Host, base: Path, page: Path | None):
 
 
 def _write_net(file: Path) -> None:
-    """A file whose header is an SDXL ControlNet's, as far as one can tell what it is; it is never loaded."""
+    """A file whose header is an SDXL ControlNet's, as far as one can tell what it is; it is never
+    loaded.
+    """
     shapes = {"zero_convs.0.0.weight": [1], "input_hint_block.0.weight": [1]}
     shapes["input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"] = [1, 2048]
-    header = {key: {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]} for key, shape in shapes.items()}
+    header = {
+        key: {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]}
+        for key, shape in shapes.items()
+    }
     text = json.dumps(header).encode()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(struct.pack("<Q", len(text)) + text)
@@ -139,7 +169,12 @@ def drive(chromium, playwright, tmp_path_factory):
 
     def run(script: str, ask: dict) -> dict:
         PICTURES.mkdir(exist_ok=True)
-        ask = {"playwright": str(playwright), "chromium": chromium, "pictures": str(PICTURES), **ask}
+        ask = {
+            "playwright": str(playwright),
+            "chromium": chromium,
+            "pictures": str(PICTURES),
+            **ask,
+        }
         question = tmp_path_factory.mktemp("ask") / "ask.json"
         question.write_text(json.dumps(ask), encoding="utf-8")
         words = ["node", str(Path(__file__).with_name(script)), str(question)]
@@ -165,14 +200,22 @@ def cells(drive, running, running_newest_page) -> dict[str, dict]:
         found = {}
         for renderer in ("classic", "nodes2"):
             cell = f"{page}-{renderer}"
-            ask = {"address": address, "vue": renderer == "nodes2", "cell": cell, "saved": saved, **graphs}
+            ask = {
+                "address": address,
+                "vue": renderer == "nodes2",
+                "cell": cell,
+                "saved": saved,
+                **graphs,
+            }
             found[cell] = drive("widgets.mjs", {**ask, "more": cell in SOME_CELLS})
         return found
 
     with ThreadPoolExecutor(2) as pool:
         pages = {"pinned": running.address, "newest": running_newest_page.address}
         return {
-            cell: seen for found in pool.map(work, *zip(*pages.items(), strict=True)) for cell, seen in found.items()
+            cell: seen
+            for found in pool.map(work, *zip(*pages.items(), strict=True))
+            for cell, seen in found.items()
         }
 
 

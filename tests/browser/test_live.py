@@ -1,4 +1,6 @@
-"""Hints that follow a setting, the comparison with the source, and lists of nets, in the same four cells."""
+"""Hints that follow a setting, the comparison with the source, and lists of nets, in the same four
+cells.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_divider_follows_mouse_and_keys_and_spares_the_node(cell):
 
 
 def test_settings_of_a_chosen_method_survive_beside_the_picture(cell):
-    """Widgets that store nothing have cost nodes with a list of methods their values (a defect of newer pages)."""
+    """Widgets that store nothing have cost nodes with a list of methods their values (a defect of
+    newer pages).
+    """
     scene = cell["compared"]
     assert scene["stored"] == [0, "lineart", "standard", 3.5, 21]
     assert scene["again"] == scene["stored"]
@@ -72,7 +76,9 @@ def test_curve_and_bars_know_the_sampler_and_the_net(cell):
 
 
 def test_add_says_on_its_node_that_a_hint_is_no_map_of_its_net(cell):
-    """It stays when the run has ended, whole and once; nothing is changed or saved; a hint that fits takes it away."""
+    """It stays when the run has ended, whole and once; nothing is changed or saved; a hint that
+    fits takes it away.
+    """
     scene = cell["remark"]
     assert scene["end"] == "execution_success"
     assert "the net reads bright lines on black" in scene["seen"].pop("text")
@@ -97,4 +103,7 @@ def test_saved_net_is_never_dropped_and_its_family_is_shown(cell):
 def test_pictures_are_kept(cells):
     for name in cells:
         for scene in ("compare", "remark"):
-            assert len(Image.open(OUTPUT / f"{scene}-{name}.png").convert("RGB").getcolors(1 << 24)) > 100
+            assert (
+                len(Image.open(OUTPUT / f"{scene}-{name}.png").convert("RGB").getcolors(1 << 24))
+                > 100
+            )

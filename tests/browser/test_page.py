@@ -1,4 +1,6 @@
-"""The example workflows in the page that the host pins, in both of its renderers: on every host that the tests find."""
+"""The example workflows in the page that the host pins, in both of its renderers: on every host
+that the tests find.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,18 @@ NETS = {
     if model["directory"] == "controlnet"
 }
 NODES2_AS_TALL_AS_CLASSIC = (0, 33)  # seen there; on 0.20 and before it is not so
-STRANGER = {"nodes": [{"id": 1, "type": "NoSuchNode", "pos": [0, 0], "size": [200, 60]}], "links": [], "version": 0.4}
+STRANGER = {
+    "nodes": [{"id": 1, "type": "NoSuchNode", "pos": [0, 0], "size": [200, 60]}],
+    "links": [],
+    "version": 0.4,
+}
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["classic", "nodes2"])
 def seen(request, drive, running) -> dict:
-    """What the page made of each example, and of the link that the demo opens; every net that one names is there."""
+    """What the page made of each example, and of the link that the demo opens; every net that one
+    names is there.
+    """
     ask = {
         "address": running.address,
         "vue": request.param,
@@ -59,7 +67,9 @@ def named_nets(folder: Path):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_opens_whole(seen, name):
-    assert seen[name]["vue"] == seen["asked"]["vue"], "the page did not take the renderer that was asked for"
+    assert seen[name]["vue"] == seen["asked"]["vue"], (
+        "the page did not take the renderer that was asked for"
+    )
     assert seen[name]["missing"] == []
     assert seen[name]["red"] == []
     assert seen[name]["errors"] == []
@@ -72,7 +82,10 @@ def test_a_node_that_the_host_lacks_would_be_seen(seen):
 
 def test_no_node_lies_on_another(seen, host):
     if seen["asked"]["vue"] and host.order < NODES2_AS_TALL_AS_CLASSIC:
-        pytest.skip("this host's Nodes 2.0, off by default, draws nodes taller than the templates are laid out for")
+        pytest.skip(
+            "this host's Nodes 2.0, off by default, draws nodes taller than the templates are laid"
+            " out for"
+        )
     assert {name: seen[name]["overlaps"] for name in EXAMPLES if seen[name]["overlaps"]} == {}
 
 
@@ -85,7 +98,9 @@ def test_page_queues_the_prompt_that_the_demo_runs(seen, running, name):
 def test_saving_keeps_every_value(seen, name):
     """What the page would save holds the values of the file, node by node."""
     kept = {node["id"]: node.get("widgets_values") or [] for node in seen[name]["saved"]["nodes"]}
-    assert kept == {node["id"]: node.get("widgets_values") or [] for node in EXAMPLES[name]["nodes"]}
+    assert kept == {
+        node["id"]: node.get("widgets_values") or [] for node in EXAMPLES[name]["nodes"]
+    }
 
 
 def test_link_of_the_demo_opens_the_example(seen):
@@ -93,7 +108,9 @@ def test_link_of_the_demo_opens_the_example(seen):
 
 
 def posed(example: dict) -> dict:
-    """The example as it sits for its picture: a training is made short, and finds something to train on."""
+    """The example as it sits for its picture: a training is made short, and finds something to
+    train on.
+    """
     example = json.loads(json.dumps(example))
     for node in example["nodes"]:
         if node["type"] == "ControlStackDataset":
@@ -104,12 +121,16 @@ def posed(example: dict) -> dict:
 
 
 def test_pictures_of_the_templates(drive, running, tmp_path, pytestconfig):
-    """With --write-pictures, takes the pictures that the template browser shows; else looks whether they are there."""
+    """With --write-pictures, takes the pictures that the template browser shows; else looks whether
+    they are there.
+    """
     if wanted := pytestconfig.getoption("--write-pictures", default=None):
         ask = {
             "address": running.address,
             "vue": False,
-            "workflows": {name: posed(example) for name, example in EXAMPLES.items() if fnmatch(name, wanted)},
+            "workflows": {
+                name: posed(example) for name, example in EXAMPLES.items() if fnmatch(name, wanted)
+            },
             "portrait": True,
         }
         with named_nets(running.base / "models" / "controlnet"):

@@ -1,4 +1,6 @@
-"""The schedule curve and the layer bars, worked with a real mouse and real keys in both renderers of two pages."""
+"""The schedule curve and the layer bars, worked with a real mouse and real keys in both renderers
+of two pages.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ NEW = {
 
 def kept_still(scene: dict) -> bool:
     """The node was not dragged and the canvas was not panned."""
-    return scene["before"]["pos"] == scene["after"]["pos"] and scene["before"]["view"] == scene["after"]["view"]
+    return (
+        scene["before"]["pos"] == scene["after"]["pos"]
+        and scene["before"]["view"] == scene["after"]["view"]
+    )
 
 
 def schedule(state: dict) -> str:
@@ -36,9 +41,17 @@ def layers(state: dict) -> str:
 
 
 def test_no_scene_failed_and_the_page_threw_nothing(cell):
-    failed = {name: seen["failed"] for name, seen in cell.items() if isinstance(seen, dict) and "failed" in seen}
+    failed = {
+        name: seen["failed"]
+        for name, seen in cell.items()
+        if isinstance(seen, dict) and "failed" in seen
+    }
     assert failed == {}
-    assert {name: seen["errors"] for name, seen in cell.items() if isinstance(seen, dict) and seen.get("errors")} == {}
+    assert {
+        name: seen["errors"]
+        for name, seen in cell.items()
+        if isinstance(seen, dict) and seen.get("errors")
+    } == {}
     assert cell["errors"] == []
 
 
@@ -82,7 +95,9 @@ def test_keys_move_add_and_delete_points_and_spare_the_node(cell):
 
 
 def test_tab_reaches_everything_in_its_order(cell):
-    reached = [label for label in cell["curveByTab"]["reached"] if not label.startswith("schedule: points")]
+    reached = [
+        label for label in cell["curveByTab"]["reached"] if not label.startswith("schedule: points")
+    ]
     assert reached[:6] == [
         "point 1 at 0 % of sampling",
         "point 2 at 100 % of sampling",
@@ -101,7 +116,9 @@ def test_numbers_place_a_point(cell):
 def test_text_that_does_not_parse_is_kept_and_said(cell):
     scene = cell["textAndErrors"]
     assert scene["wrong"]["value"] == "0:1, tomorrow:2"
-    assert scene["wrong"]["said"].startswith("schedule: expected a number from 0 to 1 at character 6")
+    assert scene["wrong"]["said"].startswith(
+        "schedule: expected a number from 0 to 1 at character 6"
+    )
     assert scene["wrong"]["invalid"] == "true"
     assert scene["right"] == {"value": "0:0.5, 1:1", "alerts": 0}
 
@@ -120,7 +137,9 @@ def test_bars_follow_the_mouse_and_undo_brings_them_back(cell):
     assert len(weights) == 13
     assert weights[:2] == [0.099, 0.121]
     assert weights[7:] == [0.382, 0.463, 0.562, 0.681, 0.825, 1]
-    assert all(weight > 0.45 for weight in weights[2:6]), "dragging along the bars draws their shape"
+    assert all(weight > 0.45 for weight in weights[2:6]), (
+        "dragging along the bars draws their shape"
+    )
     assert kept_still(scene)
     assert layers(scene["undone"]) == "soft 0.825"
 
@@ -156,7 +175,10 @@ def meaning(prompt: dict) -> list:
     def source(value):
         return [prompt[value[0]]["class_type"], value[1]] if isinstance(value, list) else value
 
-    nodes = ({"is": n["class_type"], **{k: source(v) for k, v in n["inputs"].items()}} for n in prompt.values())
+    nodes = (
+        {"is": n["class_type"], **{k: source(v) for k, v in n["inputs"].items()}}
+        for n in prompt.values()
+    )
     return sorted(nodes, key=lambda node: json.dumps(node, sort_keys=True))
 
 
@@ -205,7 +227,11 @@ def test_widgets_speak_the_language_of_the_page(one_cell):
     """Signs, numbers and texts of the grammar are the same in every language."""
     said = one_cell["inChinese"]["said"]
     assert {"预设", "钟形", "平滑", "添加点", "中间块", "各层相同", "与原图对比"} <= set(said)
-    assert [text for text in said if re.search("[A-Za-z]{2,}", re.sub("Insert|Delete|0:0.*smooth", "", text))] == []
+    assert [
+        text
+        for text in said
+        if re.search("[A-Za-z]{2,}", re.sub("Insert|Delete|0:0.*smooth", "", text))
+    ] == []
     assert one_cell["inChinese"]["errors"] == []
 
 

@@ -26,7 +26,9 @@ def words(to: Path, *more: str) -> list[str]:
 
 
 def test_headless_writes_both_hints_and_the_image(tmp_path):
-    ended = subprocess.run(words(tmp_path, "--headless"), capture_output=True, text=True, timeout=900)
+    ended = subprocess.run(
+        words(tmp_path, "--headless"), capture_output=True, text=True, timeout=900
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     written = {file.stem: Image.open(file).size for file in (tmp_path / "output").iterdir()}
     assert written == dict.fromkeys(("canny-edge", "xdog-scribble", "save-image"), (512, 512))
@@ -45,10 +47,14 @@ ENDINGS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="the way of telling what still runs is Linux's")
 @pytest.mark.parametrize(("how", "when", "sent", "returns"), ENDINGS.values(), ids=ENDINGS.keys())
 def test_ending_it_leaves_nothing_running(tmp_path, how, when, sent, returns):
-    with subprocess.Popen(words(tmp_path, how), stdout=subprocess.PIPE, text=True, preexec_fn=heeds_interrupts) as demo:
+    with subprocess.Popen(
+        words(tmp_path, how), stdout=subprocess.PIPE, text=True, preexec_fn=heeds_interrupts
+    ) as demo:
         assert any(when in line for line in demo.stdout), f"the demo never said {when!r}"
         ends = time.monotonic() + 60
-        while len(running_on(tmp_path)) < 2 and time.monotonic() < ends:  # the demo, and the host that it starts
+        while (
+            len(running_on(tmp_path)) < 2 and time.monotonic() < ends
+        ):  # the demo, and the host that it starts
             time.sleep(0.05)
         assert demo.poll() is None, "the demo ended before it was told to"
         demo.send_signal(sent)
@@ -80,16 +86,22 @@ def test_an_interrupt_while_the_host_is_being_started_stops_it(tmp_path, monkeyp
 
 
 def test_page_mode_prints_an_address_that_answers(tmp_path):
-    with subprocess.Popen(words(tmp_path, "--no-browser"), stdout=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(
+        words(tmp_path, "--no-browser"), stdout=subprocess.PIPE, text=True
+    ) as demo:
         try:
-            address = next(line.split()[-1] for line in demo.stdout if "the example workflow:" in line)
+            address = next(
+                line.split()[-1] for line in demo.stdout if "the example workflow:" in line
+            )
             assert b"ComfyUI" in urllib.request.urlopen(address, timeout=120).read()
         finally:
             demo.terminate()
 
 
 def heeds_interrupts() -> None:
-    """As in a terminal: what a script starts in the background ignores Ctrl+C, and so would all that it starts."""
+    """As in a terminal: what a script starts in the background ignores Ctrl+C, and so would all
+    that it starts.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -98,7 +110,9 @@ def running_on(base: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command = (
+                (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
         except OSError:
             continue  # it ended while we looked
         if str(base) in command:

@@ -21,7 +21,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def host(tmp_path_factory) -> hosts.Host:
-    """The host, its user, temp and output folders in a directory of their own. Tests import it and our nodes inside."""
+    """The host, its user, temp and output folders in a directory of their own. Tests import it and
+    our nodes inside.
+    """
     newest = hosts.find()[0]
     base = tmp_path_factory.mktemp("base")
     for folder in ("input", "output", "temp", "user"):

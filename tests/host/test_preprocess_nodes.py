@@ -1,4 +1,6 @@
-"""The preprocessing nodes on the real host: what they declare, what they give, what they show, when they stop."""
+"""The preprocessing nodes on the real host: what they declare, what they give, what they show, when
+they stop.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from skimage import data
 
-from workbench import inprocess, weights
+from workbench import inprocess, random_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,10 +21,32 @@ INPUTS = {
     "ControlStackCanny": ["image", "low_threshold", "high_threshold", "resolution"],
     "ControlStackScribble": ["image", "threshold", "invert", "resolution"],
     "ControlStackXDoG": ["image", "threshold", "resolution"],
-    "ControlStackLineart": ["image", "engine", "gaussian_sigma", "intensity_threshold", "resolution"],
-    "ControlStackMLSD": ["image", "engine", "score_threshold", "distance_threshold", "resolution", "max_lines"],
+    "ControlStackLineart": [
+        "image",
+        "engine",
+        "gaussian_sigma",
+        "intensity_threshold",
+        "resolution",
+    ],
+    "ControlStackMLSD": [
+        "image",
+        "engine",
+        "score_threshold",
+        "distance_threshold",
+        "resolution",
+        "max_lines",
+    ],
     "ControlStackLineartAnime": ["image", "engine", "resolution", "sizing"],
-    "ControlStackSegmentation": ["image", "engine", "palette", "resolution", "label_map", "areas", "classes", "paint"],
+    "ControlStackSegmentation": [
+        "image",
+        "engine",
+        "palette",
+        "resolution",
+        "label_map",
+        "areas",
+        "classes",
+        "paint",
+    ],
     "ControlStackTile": ["image", "pyramid_steps", "resolution"],
     "ControlStackShuffle": ["image", "seed", "cell_px", "resolution"],
     "ControlStackColorGrid": ["image", "cell_px", "resolution"],
@@ -33,7 +57,14 @@ INPUTS = {
     "ControlStackSoftEdge": ["image", "engine", "safe", "resolution"],
     "ControlStackFakeScribble": ["image", "engine", "safe", "resolution"],
     "ControlStackDepth": ["image", "engine", "normalization", "resolution"],
-    "ControlStackNormal": ["image", "engine", "convention", "background_threshold", "resolution", "depth"],
+    "ControlStackNormal": [
+        "image",
+        "engine",
+        "convention",
+        "background_threshold",
+        "resolution",
+        "depth",
+    ],
     "ControlStackPreprocess": ["image", "resolution", "method", "control_net"],
 }
 OUTPUTS = {
@@ -42,10 +73,22 @@ OUTPUTS = {
     "ControlStackSegmentation": {"labels": "MASK", "mask": "MASK"},
 }
 """What nodes give beside the hint, and its type."""
-METHODS = {"canny": "ControlStackCanny", "scribble": "ControlStackScribble", "xdog": "ControlStackXDoG"}
-METHODS |= {"hed": "ControlStackHED", "softedge": "ControlStackSoftEdge", "fake_scribble": "ControlStackFakeScribble"}
+METHODS = {
+    "canny": "ControlStackCanny",
+    "scribble": "ControlStackScribble",
+    "xdog": "ControlStackXDoG",
+}
+METHODS |= {
+    "hed": "ControlStackHED",
+    "softedge": "ControlStackSoftEdge",
+    "fake_scribble": "ControlStackFakeScribble",
+}
 METHODS |= {"depth": "ControlStackDepth", "normal": "ControlStackNormal"}
-METHODS |= {"lineart": "ControlStackLineart", "tile": "ControlStackTile", "recolor": "ControlStackRecolor"}
+METHODS |= {
+    "lineart": "ControlStackLineart",
+    "tile": "ControlStackTile",
+    "recolor": "ControlStackRecolor",
+}
 WITHOUT_WEIGHTS = {
     "ControlStackMLSD": {"engine": "lsd"},
     "ControlStackLineartAnime": {"engine": "standard"},
@@ -75,14 +118,16 @@ def picture() -> torch.Tensor:
 def random_modules() -> dict:
     from pack.preprocessors import CATALOGUE
 
-    return weights.Random(CATALOGUE)
+    return random_weights.Random(CATALOGUE)
 
 
 @pytest.fixture(autouse=True)
 def random_networks(random_modules, monkeypatch):
-    """Networks with random weights: these tests look at the nodes. test_networks.py looks at what runs them."""
+    """Networks with random weights: these tests look at the nodes. test_networks.py looks at what
+    runs them.
+    """
     from pack.nodes import preprocess
-    from pack.preprocessors.networks import InMemory
+    from pack.preprocessors.build import InMemory
 
     monkeypatch.setattr(preprocess, "networks", InMemory(random_modules))
 
@@ -174,7 +219,7 @@ def test_labels_survive_the_hosts_own_save_and_load(nodes, host):
 
 def test_a_hint_below_zero_reaches_the_control(nodes, picture):
     """The inpaint hint's -1 is in the node's output as it is, and the stack takes it."""
-    from pack.nodes.stack import hint_of
+    from pack.nodes.apply import hint_of
 
     mask = torch.zeros(1, 512, 512)
     mask[:, 100:200, 100:200] = 1
@@ -186,7 +231,9 @@ def test_a_hint_below_zero_reaches_the_control(nodes, picture):
 
 
 def test_canny_on_the_host_is_opencvs(nodes, picture):
-    hint = execute(nodes["ControlStackCanny"], image=picture, low_threshold=60, high_threshold=120).result[0]
+    hint = execute(
+        nodes["ControlStackCanny"], image=picture, low_threshold=60, high_threshold=120
+    ).result[0]
     assert (hint[0, ..., 0].numpy() * 255 == cv2.Canny(data.astronaut(), 60, 120)).all()
 
 
@@ -199,10 +246,16 @@ def test_depth_reaches_a_16_bit_file_of_the_hosts(nodes, host):
     import folder_paths
 
     ramp = (torch.arange(65536.0).view(1, 256, 256, 1) * 3.7 + 12).expand(-1, -1, -1, 3)
-    hint = execute(nodes["ControlStackDepth"], image=ramp, engine="image", normalization="clip").result[0]
+    hint = execute(
+        nodes["ControlStackDepth"], image=ramp, engine="image", normalization="clip"
+    ).result[0]
     form = {"format": "png", "bit_depth": "16-bit", "input_color_space": "sRGB"}
-    saved = execute(SaveImageAdvanced, images=hint, filename_prefix="depth16", format=form).ui["images"][0]
-    written = cv2.imread(str(Path(folder_paths.get_output_directory()) / saved["filename"]), cv2.IMREAD_UNCHANGED)
+    saved = execute(SaveImageAdvanced, images=hint, filename_prefix="depth16", format=form).ui[
+        "images"
+    ][0]
+    written = cv2.imread(
+        str(Path(folder_paths.get_output_directory()) / saved["filename"]), cv2.IMREAD_UNCHANGED
+    )
     assert written.dtype == np.uint16
     assert (np.diff(written[..., 0].astype(int).ravel()) >= 0).all()
     assert np.abs(written[..., 0].astype(int).ravel() - np.arange(65536)).max() <= 1
@@ -217,7 +270,9 @@ def test_one_node_for_all_gives_what_each_gives(nodes, method, picture):
 
 def test_settings_of_the_method_arrive(nodes, picture):
     method = {"method": "canny", "low_threshold": 10, "high_threshold": 20}
-    hint = execute(nodes["ControlStackPreprocess"], image=picture, resolution=0, method=method).result[0]
+    hint = execute(
+        nodes["ControlStackPreprocess"], image=picture, resolution=0, method=method
+    ).result[0]
     assert (hint[0, ..., 0].numpy() * 255 == cv2.Canny(data.astronaut(), 10, 20)).all()
 
 
@@ -226,7 +281,7 @@ class Net:
 
     def __init__(self, name: str, **identity):
         from pack.control.adapter import TAG
-        from pack.control.families import Identity, Source
+        from pack.files.families import Identity, Source
 
         setattr(self, TAG, Source(name, Identity("ControlNet", "controlnet", "SD1.5", **identity)))
 
@@ -248,7 +303,9 @@ class Net:
         ("control_v11p_sd15_openpose.pth", "canny", "human poses"),
     ],
 )
-def test_a_net_of_other_maps_is_refused_with_the_method_to_choose(nodes, picture, name, method, words):
+def test_a_net_of_other_maps_is_refused_with_the_method_to_choose(
+    nodes, picture, name, method, words
+):
     with pytest.raises(ValueError, match=re.escape(words)):
         execute(
             nodes["ControlStackPreprocess"],
@@ -282,12 +339,14 @@ def test_a_net_of_these_maps_or_of_unknown_ones_is_let_through(nodes, picture, n
 
 
 def test_every_condition_has_a_method_and_every_method_a_condition(nodes):
-    from pack.control.conditions import CONDITIONS
-    from pack.nodes.matching import MAPS
+    from pack.files.conditions import CONDITIONS
+    from pack.host.matching import MAPS
     from pack.preprocessors import CATALOGUE
 
     assert {row.key for row in CONDITIONS} == MAPS.keys()
-    assert {method for methods in MAPS.values() for method in methods} == {row.key for row in CATALOGUE}
+    assert {method for methods in MAPS.values() for method in methods} == {
+        row.key for row in CATALOGUE
+    }
 
 
 @pytest.mark.parametrize(
@@ -300,16 +359,28 @@ def test_every_condition_has_a_method_and_every_method_a_condition(nodes):
         ("my_net_7.safetensors", "light", ""),
     ],
 )
-def test_add_says_when_a_hint_is_obviously_another_map_and_changes_nothing(nodes, picture, name, hint, words):
-    from pack.nodes.stack import Add
+def test_add_says_when_a_hint_is_obviously_another_map_and_changes_nothing(
+    nodes, picture, name, hint, words
+):
+    from pack.nodes.apply import Add
 
     made = {
         "light": 1 - execute(nodes["ControlStackCanny"], image=picture).result[0],
         "dark": execute(nodes["ControlStackCanny"], image=picture).result[0],
         "photograph": picture,
-        "labels": execute(nodes["ControlStackSegmentation"], image=picture, engine="snap", palette="coco").result[0],
+        "labels": (
+            execute(
+                nodes["ControlStackSegmentation"], image=picture, engine="snap", palette="coco"
+            ).result[0]
+        ),
     }[hint]
-    given = {"control_net": Net(name), "image": made, "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    given = {
+        "control_net": Net(name),
+        "image": made,
+        "strength": 1.0,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+    }
     out = Add.execute(**given, mode="balanced", fit="crop", schedule="", layers="")
     (unit,) = out.result[0].units
     assert unit.hint.movedim(1, -1).equal(made)
@@ -322,7 +393,9 @@ def test_progress_reaches_the_hosts_bar(nodes, picture, frames):
 
     seen = []
     hook = comfy.utils.PROGRESS_BAR_HOOK
-    comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, **_: seen.append((value, total)))
+    comfy.utils.set_progress_bar_global_hook(
+        lambda value, total, preview, **_: seen.append((value, total))
+    )
     try:
         execute(nodes["ControlStackXDoG"], image=picture.expand(frames, -1, -1, -1))
     finally:
@@ -349,16 +422,21 @@ def test_stop_ends_the_batch_and_the_next_run_is_whole(nodes, picture):
     finally:
         comfy.utils.set_progress_bar_global_hook(hook)
     assert max(seen) < 64
-    assert execute(nodes["ControlStackCanny"], image=picture.expand(3, -1, -1, -1)).result[0].shape[0] == 3
+    assert (
+        execute(nodes["ControlStackCanny"], image=picture.expand(3, -1, -1, -1)).result[0].shape[0]
+        == 3
+    )
 
 
-# The speed promise: tensor in, contiguous tensor out, against OpenCV alone on ready 8-bit frames and one thread
+# The speed promise: tensor in, contiguous tensor out, against OpenCV alone on ready 8-bit frames
+# and one thread
 
 LIMITS = {
     ("canny", "node"): 2.0,
     ("xdog", "node"): 1.2,
-    # The aim is 5 for the map. Fetching and filling 48 MB of fresh memory takes half of its time, and that varies with
-    # the machine: 4.9 to 6.7 was measured. The preview's PNG alone takes longer than all 16 bare scribbles.
+    # The aim is 5 for the map. Fetching and filling 48 MB of fresh memory takes half of its time,
+    # and that varies with the machine: 4.9 to 6.7 was measured. The preview's PNG alone takes
+    # longer than all 16 bare scribbles.
     ("scribble", "map"): 8.0,
     ("scribble", "node"): 12.0,
 }
@@ -373,11 +451,20 @@ def test_sixteen_frames_are_about_as_fast_as_opencv(host, method, form):
     limit = LIMITS[method, form]
     ours, bare = preprocess.rivals(form, method, frames=16)
     rounds: list[timing.Spread] = []
-    for _ in range(5):  # other work takes a core from ours and leaves the bare loop its one, so it costs only us
-        rounds.append(timing.paired(ours, bare, repeats=21, reference_under=preprocess.one_thread).ratio)
+    for _ in range(
+        5
+    ):  # other work takes a core from ours and leaves the bare loop its one, so it costs only us
+        rounds.append(
+            timing.paired(ours, bare, repeats=21, reference_under=preprocess.one_thread).ratio
+        )
         if rounds[-1].median <= limit:
             return
     free = timing.free_cores(bare, 2)
     if free < 1.6:
-        pytest.skip(f"the promise is for two cores, and other work leaves {free:.1f}: run this on an idle machine")
-    pytest.fail(f"{', '.join(map(str, rounds))} times what OpenCV alone takes; at most {limit} is promised")
+        pytest.skip(
+            f"the promise is for two cores, and other work leaves {free:.1f}: run this on an idle"
+            " machine"
+        )
+    pytest.fail(
+        f"{', '.join(map(str, rounds))} times what OpenCV alone takes; at most {limit} is promised"
+    )

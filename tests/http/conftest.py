@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-surface", action="store_true", help="pin the nodes' surface as it is now")
+    parser.addoption(
+        "--write-surface", action="store_true", help="pin the nodes' surface as it is now"
+    )
     parser.addoption("--write-locales", action="store_true", help="write what the languages lack")
 
 

@@ -51,8 +51,12 @@ def test_nothing_is_missing_and_nothing_is_left_over(source, language):
 
 def test_chinese_is_chinese():
     """Every sentence has Chinese signs in it: none was left in English."""
-    sentences = (text for key, text in locales.texts(read("zh", "nodeDefs")) if not key.endswith(".name"))
-    assert [text for text in sentences if not any("\u4e00" <= sign <= "\u9fff" for sign in text)] == []
+    sentences = (
+        text for key, text in locales.texts(read("zh", "nodeDefs")) if not key.endswith(".name")
+    )
+    assert [
+        text for text in sentences if not any("\u4e00" <= sign <= "\u9fff" for sign in text)
+    ] == []
 
 
 def test_settings_are_translated_alike():
@@ -65,4 +69,7 @@ def test_settings_are_translated_alike():
 def test_the_host_hands_them_to_its_page(running, language):
     given = running.ask("/i18n")[language]
     assert given["nodeDefs"]["ControlStackAdd"] == read(language, "nodeDefs")["ControlStackAdd"]
-    assert given["settings"]["ControlStack_LiveHint"] == read(language, "settings")["ControlStack_LiveHint"]
+    assert (
+        given["settings"]["ControlStack_LiveHint"]
+        == read(language, "settings")["ControlStack_LiveHint"]
+    )

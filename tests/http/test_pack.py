@@ -39,7 +39,10 @@ def test_templates_are_offered(running):
 
 
 def test_files_that_templates_read_are_where_their_notes_say(running):
-    notes = "".join((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8") for name in EXAMPLES)
+    notes = "".join(
+        (ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")
+        for name in EXAMPLES
+    )
     said = set(re.findall(r"\]\((/api/workflow_templates/[^)]+)\)", notes))
     there = (ROOT / "example_workflows" / "inputs").iterdir()
     assert said == {f"/api/workflow_templates/controlstack/inputs/{file.name}" for file in there}
@@ -63,7 +66,9 @@ def test_template_has_no_node_that_this_host_lacks(object_info, name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_template_says_where_its_models_are(name):
-    """The page offers to fetch what a node names: an https address of a safetensors file, for every loader."""
+    """The page offers to fetch what a node names: an https address of a safetensors file, for every
+    loader.
+    """
     workflow = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
     for node in workflow["nodes"]:
         if node["type"] in ("CheckpointLoaderSimple", "ControlStackLoad"):
@@ -71,10 +76,14 @@ def test_template_says_where_its_models_are(name):
             assert model["name"] == node["widgets_values"][0]
             assert model["url"].startswith("https://huggingface.co/")
             assert model["url"].endswith(f"/{model['name']}")
-            assert model["directory"] == ("controlnet" if node["type"] == "ControlStackLoad" else "checkpoints")
+            assert model["directory"] == (
+                "controlnet" if node["type"] == "ControlStackLoad" else "checkpoints"
+            )
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "js" / "docs").glob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "js" / "docs").glob("*.md")), ids=lambda page: page.stem
+)
 def test_pictures_of_the_help_page_are_there(page):
     for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / name).stat().st_size <= 200_000

@@ -1,4 +1,6 @@
-"""What the page asks of the server beside the host's own routes: answered, bounded, and refused to everybody else."""
+"""What the page asks of the server beside the host's own routes: answered, bounded, and refused to
+everybody else.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ import pytest
 from PIL import Image
 
 JSON = {"Content-Type": "application/json"}
-CANNY = {"image": "example.png", "method": "canny", "params": {"low_threshold": 100, "high_threshold": 200}}
+CANNY = {
+    "image": "example.png",
+    "method": "canny",
+    "params": {"low_threshold": 100, "high_threshold": 200},
+}
 
 
 def post(running, route: str, body: bytes | dict, headers: dict = JSON) -> tuple[int, bytes, dict]:
@@ -35,7 +41,9 @@ def pixels(png: bytes) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def files(running):
-    """What lies in and around the input folder: a secret beside it, links to it, a picture that unpacks to 2.7 GB."""
+    """What lies in and around the input folder: a secret beside it, links to it, a picture that
+    unpacks to 2.7 GB.
+    """
     folder = running.base / "input"
     Image.new("RGB", (64, 64), "red").save(running.base / "secret.png")
     (folder / "link.png").symlink_to(running.base / "secret.png")
@@ -49,15 +57,24 @@ def files(running):
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises this size and holds no pixels: what matters is that nobody makes room for them."""
+    """A PNG that promises this size and holds no pixels: what matters is that nobody makes room for
+    them.
+    """
     import struct
     import zlib
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_hint_is_the_one_that_the_node_shows(running):
@@ -65,7 +82,10 @@ def test_hint_is_the_one_that_the_node_shows(running):
     params = {"low_threshold": 61, "high_threshold": 143}
     prompt = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
-        "2": {"class_type": "ControlStackCanny", "inputs": {"image": ["1", 0], "resolution": 320, **params}},
+        "2": {
+            "class_type": "ControlStackCanny",
+            "inputs": {"image": ["1", 0], "resolution": 320, **params},
+        },
         "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
     }
     (record,) = running.run(prompt).images("3")
@@ -78,11 +98,15 @@ def test_hint_is_the_one_that_the_node_shows(running):
 
 @pytest.mark.slow
 def test_hint_at_512_takes_less_than_150_ms(running):
-    """The quickest of a dozen counts, and of four dozen where none of those was: other work only ever adds time."""
+    """The quickest of a dozen counts, and of four dozen where none of those was: other work only
+    ever adds time.
+    """
     took = []
     for threshold in range(48):
         began = time.perf_counter()
-        status, *_ = post(running, "hint", {**CANNY, "params": {"low_threshold": threshold}, "resolution": 512})
+        status, *_ = post(
+            running, "hint", {**CANNY, "params": {"low_threshold": threshold}, "resolution": 512}
+        )
         took.append((time.perf_counter() - began) * 1000)
         assert status == 200
         if threshold >= 11 and min(took[1:]) < 150:
@@ -117,11 +141,20 @@ def test_hint_at_512_takes_less_than_150_ms(running):
     ],
 )
 def test_only_pictures_of_the_hosts_folders(running, files, name, status):
-    before = sorted(file.name for file in running.base.rglob("*") if not file.name.startswith("host.log"))
+    before = sorted(
+        file.name for file in running.base.rglob("*") if not file.name.startswith("host.log")
+    )
     found, said, _ = post(running, "hint", {**CANNY, "image": name})
     assert found == status, said
-    assert str(running.base).encode() not in said, "the sentence tells where the host keeps its files"
-    assert sorted(file.name for file in running.base.rglob("*") if not file.name.startswith("host.log")) == before
+    assert str(running.base).encode() not in said, (
+        "the sentence tells where the host keeps its files"
+    )
+    assert (
+        sorted(
+            file.name for file in running.base.rglob("*") if not file.name.startswith("host.log")
+        )
+        == before
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,12 +183,16 @@ def test_only_what_a_cheap_method_takes(running, change, status):
     assert found == status, said
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[" * 60_000, b"\xff\xfe", b"null", b"[1]", b"NaN", b'"example.png"'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[" * 60_000, b"\xff\xfe", b"null", b"[1]", b"NaN", b'"example.png"']
+)
 def test_only_a_json_object(running, body):
     assert post(running, "hint", body)[0] == 400
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
 @pytest.mark.parametrize("route", ["hint", "nets"])
 def test_only_json_as_the_content_type(running, route, kind):
     """What a form on another site can send without asking is refused."""
@@ -172,7 +209,15 @@ def test_other_sites_are_refused(running, route, headers):
 
 
 def test_own_page_is_answered(running):
-    assert post(running, "hint", CANNY, JSON | {"Origin": running.address, "Sec-Fetch-Site": "same-origin"})[0] == 200
+    assert (
+        post(
+            running,
+            "hint",
+            CANNY,
+            JSON | {"Origin": running.address, "Sec-Fetch-Site": "same-origin"},
+        )[0]
+        == 200
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -201,7 +246,9 @@ def test_a_body_of_100_mb_is_not_read(running, is_announced):
     with contextlib.suppress(OSError):  # the host hangs up
         for _ in range(1000):
             connection.send(part if is_announced else b"186a0\r\n" + part + b"\r\n")
-    with contextlib.suppress(OSError):  # it may have hung up before this end came to read the answer
+    with contextlib.suppress(
+        OSError
+    ):  # it may have hung up before this end came to read the answer
         assert connection.getresponse().status == 413
     assert memory_bytes(running) - before < 50_000_000
     assert post(running, "hint", CANNY)[0] == 200
@@ -211,7 +258,9 @@ def test_200_requests_at_once(running):
     """Every one is answered, few are worked on, and the host answers others meanwhile."""
 
     def one(number: int) -> int:
-        return post(running, "hint", CANNY | {"params": {"low_threshold": number % 100}, "resolution": 1024})[0]
+        return post(
+            running, "hint", CANNY | {"params": {"low_threshold": number % 100}, "resolution": 1024}
+        )[0]
 
     before = memory_bytes(running)
     with ThreadPoolExecutor(200) as pool:
@@ -226,20 +275,25 @@ def test_200_requests_at_once(running):
     assert waited < max(10, whole / 2), f"another request waited {waited:.0f} s of {whole:.0f}"
     assert memory_bytes(running) - before < 300_000_000
     print(
-        f"200 at once: {statuses.count(200)} answered, {statuses.count(409)} passed over; others waited {waited:.2f} s"
+        f"200 at once: {statuses.count(200)} answered, {statuses.count(409)} passed over; others"
+        f" waited {waited:.2f} s"
     )
 
 
-# -- which net fits which model ----------------------------------------------------------------------------------------
+# -- which net fits which model --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def known(running):
     """The tiny checkpoint's name and what the host says of its nets."""
-    listed = running.ask("/object_info/CheckpointLoaderSimple")["CheckpointLoaderSimple"]["input"]["required"]
+    listed = running.ask("/object_info/CheckpointLoaderSimple")["CheckpointLoaderSimple"]["input"][
+        "required"
+    ]
     options = listed["ckpt_name"]
     checkpoint = (options[0] if isinstance(options[0], list) else options[1]["options"])[0]
-    status, said, _ = post(running, "nets", {"model": {"folder": "checkpoints", "name": checkpoint}})
+    status, said, _ = post(
+        running, "nets", {"model": {"folder": "checkpoints", "name": checkpoint}}
+    )
     assert status == 200, said
     return json.loads(said)
 

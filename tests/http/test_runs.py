@@ -34,14 +34,23 @@ def hints_of(running, object_info, name: str) -> dict[str, np.ndarray]:
     """The hints of a template, by the class of their nodes: only what they need is run."""
     file = ROOT / "example_workflows" / f"{name}.json"
     whole = workflow.to_prompt(json.loads(file.read_text(encoding="utf-8")), object_info)
-    adds = [node["inputs"]["image"] for node in whole.values() if node["class_type"] == "ControlStackAdd"]
+    adds = [
+        node["inputs"]["image"]
+        for node in whole.values()
+        if node["class_type"] == "ControlStackAdd"
+    ]
     needed = [node for node, _ in adds]
     for node in needed:  # grows while it is read
         needed += [value[0] for value in whole[node]["inputs"].values() if isinstance(value, list)]
-    shown = {f"{node}_hint": {"class_type": "PreviewImage", "inputs": {"images": [node, out]}} for node, out in adds}
+    shown = {
+        f"{node}_hint": {"class_type": "PreviewImage", "inputs": {"images": [node, out]}}
+        for node, out in adds
+    }
     result = running.run({node: whole[node] for node in needed} | shown)
     return {
-        whole[node]["class_type"]: np.asarray(running.image(result.images(f"{node}_hint")[0]).convert("RGB"))
+        whole[node]["class_type"]: np.asarray(
+            running.image(result.images(f"{node}_hint")[0]).convert("RGB")
+        )
         for node, _ in adds
     }
 
@@ -49,13 +58,19 @@ def hints_of(running, object_info, name: str) -> dict[str, np.ndarray]:
 def test_staged_scene_has_depth_and_normals_without_weights(running, object_info):
     """The wall is farthest and faces us, the floor comes nearer and faces up, the box is one plane."""
     hints = hints_of(running, object_info, "depth_and_normals")
-    depth, normals = hints["ControlStackDepth"][..., 0].astype(int), hints["ControlStackNormal"].astype(int)
+    depth, normals = (
+        hints["ControlStackDepth"][..., 0].astype(int),
+        hints["ControlStackNormal"].astype(int),
+    )
     assert depth.shape == (512, 512)
     assert depth[:100].max() == 0
     assert depth[-1].min() == 255
     assert (np.diff(depth[300:, 20]) >= 0).all()
     assert np.ptp(depth[240:390, 80:210]) == 0
-    for surface, facing in ((normals[20:90], (128, 128, 255)), (normals[250:380, 90:200], (128, 128, 255))):
+    for surface, facing in (
+        (normals[20:90], (128, 128, 255)),
+        (normals[250:380, 90:200], (128, 128, 255)),
+    ):
         assert np.abs(surface - facing).max() <= 1
     red, green, blue = normals[450, 20]
     assert abs(red - 128) <= 1
@@ -71,7 +86,9 @@ def test_people_of_a_file_are_drawn_without_weights(running, object_info):
 
 def test_hints_are_shown_in_their_nodes(running, example):
     prompt = example("two_control_stack")
-    prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = 150  # a cached node shows nothing anew
+    prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = (
+        150  # a cached node shows nothing anew
+    )
     prompt[node_of(prompt, "ControlStackXDoG")]["inputs"]["threshold"] = 40
     result = running.run(prompt)
     for kind in ("ControlStackCanny", "ControlStackXDoG"):
@@ -82,7 +99,10 @@ def test_hints_are_shown_in_their_nodes(running, example):
 
 def test_hints_are_shown_again_when_their_nodes_are_cached(running, example):
     """As after a reload of the page, or in a second workflow with equal settings."""
-    if "has_intermediate_output" not in running.ask("/object_info/ControlStackCanny")["ControlStackCanny"]:
+    if (
+        "has_intermediate_output"
+        not in running.ask("/object_info/ControlStackCanny")["ControlStackCanny"]
+    ):
         pytest.skip("this host shows nothing of cached nodes (before 0.19)")
     prompt = example("two_control_stack")
     canny = node_of(prompt, "ControlStackCanny")
@@ -116,7 +136,10 @@ def test_progress_counts_the_sampler_steps(running, example):
     prompt = example("single_control", steps=5)
     prompt[node_of(prompt, "KSampler")]["inputs"]["seed"] = 101
     seen = []
-    running.run(prompt, lambda p: p.node == node_of(prompt, "KSampler") and seen.append((p.value, p.maximum)))
+    running.run(
+        prompt,
+        lambda p: p.node == node_of(prompt, "KSampler") and seen.append((p.value, p.maximum)),
+    )
     assert (5, 5) in seen
 
 
@@ -152,5 +175,7 @@ def test_schedule_that_does_not_parse_fails_at_its_node(running, example):
     prompt = example("single_control")
     add = node_of(prompt, "ControlStackAdd")
     prompt[add]["inputs"]["schedule"] = "0:1, tomorrow:2"
-    with pytest.raises(server.HostError, match=rf"(?s)node {add} \(ControlStackAdd\) failed: .*tomorrow"):
+    with pytest.raises(
+        server.HostError, match=rf"(?s)node {add} \(ControlStackAdd\) failed: .*tomorrow"
+    ):
         running.run(prompt)

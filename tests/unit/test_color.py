@@ -42,7 +42,9 @@ def test_tile_moves_nothing(size, steps):
     """A square of whole cells of the coarsest level, well inside: its light stays where it is."""
     picture = np.zeros((*size, 3), np.uint8)
     picture[48:80, 64:128] = 255
-    assert centre_of(color.tile(tensor(picture), pyramid_steps=steps)) == pytest.approx((63.5, 95.5), abs=0.01)
+    assert centre_of(color.tile(tensor(picture), pyramid_steps=steps)) == pytest.approx(
+        (63.5, 95.5), abs=0.01
+    )
 
 
 def test_the_references_tile_moves_by_three_and_a_half():
@@ -80,8 +82,12 @@ def test_shuffle_is_the_references_with_its_generator_seeded(seed):
     from controlnet_aux.shuffle import ContentShuffleDetector
 
     np.random.seed(seed)
-    expected = ContentShuffleDetector()(PHOTO, detect_resolution=128, image_resolution=128, output_type="np")
-    for name in [name for name in sys.modules if name.startswith("controlnet_aux") and name not in before]:
+    expected = ContentShuffleDetector()(
+        PHOTO, detect_resolution=128, image_resolution=128, output_type="np"
+    )
+    for name in [
+        name for name in sys.modules if name.startswith("controlnet_aux") and name not in before
+    ]:
         del sys.modules[name]
     assert (levels(color.shuffle(tensor(PHOTO), seed=seed)).round() == expected).all()
 
@@ -97,12 +103,16 @@ def test_frames_shuffle_alike_and_seeds_do_not():
 
 def test_color_grid_is_the_mean_of_each_cell():
     expected = PHOTO.reshape(2, 64, 3, 64, 3).mean((1, 3)).repeat(64, 0).repeat(64, 1)
-    assert np.abs(levels(color.color_grid(tensor(PHOTO))) - expected).max() <= 0.51  # it is rounded to a level
+    assert (
+        np.abs(levels(color.color_grid(tensor(PHOTO))) - expected).max() <= 0.51
+    )  # it is rounded to a level
 
 
 def test_luminance_is_cie_labs_lightness():
     expected = skimage_color.rgb2lab(PHOTO)[..., 0] * 2.55
-    assert np.abs(levels(color.recolor(tensor(PHOTO)))[..., 0] - expected).max() < 1.5  # OpenCV's tables are 8-bit
+    assert (
+        np.abs(levels(color.recolor(tensor(PHOTO)))[..., 0] - expected).max() < 1.5
+    )  # OpenCV's tables are 8-bit
 
 
 def test_recolor_in_the_references_channel_order():
@@ -115,14 +125,23 @@ def test_recolor_in_the_references_channel_order():
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 def test_intensity_is_the_greatest_channel(gamma):
     expected = (PHOTO.max(2) / 255.0) ** gamma * 255
-    assert np.abs(levels(color.recolor(tensor(PHOTO), tone="intensity", gamma=gamma))[..., 0] - expected).max() < 0.01
+    assert (
+        np.abs(
+            levels(color.recolor(tensor(PHOTO), tone="intensity", gamma=gamma))[..., 0] - expected
+        ).max()
+        < 0.01
+    )
 
 
 def test_light_and_dark():
     luma = cv2.cvtColor(PHOTO, cv2.COLOR_RGB2GRAY)
     otsu = cv2.threshold(luma, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
-    assert (levels(color.brightness(tensor(PHOTO), threshold=90))[..., 0] == np.where(luma > 90, 255, 0)).all()
-    assert (levels(color.brightness(tensor(PHOTO), level="otsu", threshold=3))[..., 0] == otsu).all()
+    assert (
+        levels(color.brightness(tensor(PHOTO), threshold=90))[..., 0] == np.where(luma > 90, 255, 0)
+    ).all()
+    assert (
+        levels(color.brightness(tensor(PHOTO), level="otsu", threshold=3))[..., 0] == otsu
+    ).all()
     assert (levels(color.brightness(tensor(PHOTO), level="grey"))[..., 0].round() == luma).all()
 
 

@@ -1,4 +1,6 @@
-"""Which map a net expects, by the names that published nets have; and hints that obviously are another map."""
+"""Which map a net expects, by the names that published nets have; and hints that obviously are
+another map.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ import pytest
 import torch
 from skimage import data
 
-from pack.control.conditions import CONDITIONS, accepts, by_name, condition, expected
-from pack.control.families import Identity, Source
-from pack.preprocessors import judge
+from pack.files.conditions import CONDITIONS, accepts, by_name, condition, expected
+from pack.files.families import Identity, Source
+from pack.preprocessors import hint_check
 
 PUBLISHED = {
     "control_sd15_canny.pth": "canny",
@@ -97,36 +99,39 @@ def hint(array):
 
 def test_canny_of_a_photograph_is_no_suspicion_and_its_negative_is(photograph):
     edges = cv2.Canny(photograph, 100, 200)
-    assert judge.disagreement(hint(edges), "canny") == ""
-    assert "light" in judge.disagreement(hint(255 - edges), "canny")
-    assert "light" in judge.disagreement(hint(np.full((64, 64), 255, np.uint8)), "scribble")
+    assert hint_check.disagreement(hint(edges), "canny") == ""
+    assert "light" in hint_check.disagreement(hint(255 - edges), "canny")
+    assert "light" in hint_check.disagreement(hint(np.full((64, 64), 255, np.uint8)), "scribble")
 
 
 def test_a_photograph_is_no_segmentation_and_flat_colours_are(photograph):
     palette = torch.tensor([[120, 120, 120], [180, 120, 120], [6, 230, 230]]) / 255
     flat = palette[torch.arange(64 * 64).reshape(1, 64, 64) % 3]
-    assert judge.disagreement(flat, "segmentation", palette) == ""
-    assert "colours" in judge.disagreement(hint(photograph), "segmentation", palette)
+    assert hint_check.disagreement(flat, "segmentation", palette) == ""
+    assert "colours" in hint_check.disagreement(hint(photograph), "segmentation", palette)
 
 
 def test_a_ground_plane_is_near_at_its_foot():
     plane = torch.linspace(0, 1, 96)[None, :, None, None].expand(1, 96, 64, 3)
-    assert judge.disagreement(plane, "depth") == ""
-    assert "inverted" in judge.disagreement(1 - plane, "depth")
-    assert "grey" in judge.disagreement(torch.rand(1, 32, 32, 3), "depth")
+    assert hint_check.disagreement(plane, "depth") == ""
+    assert "inverted" in hint_check.disagreement(1 - plane, "depth")
+    assert "grey" in hint_check.disagreement(torch.rand(1, 32, 32, 3), "depth")
 
 
 @pytest.mark.parametrize(
     ("facing", "right_for", "wrong_for"),
-    [((0.5, 0.5, 1.0), "normal_bae", "normal_cn10"), ((1.0, 0.5, 0.5), "normal_cn10", "normal_bae")],
+    [
+        ((0.5, 0.5, 1.0), "normal_bae", "normal_cn10"),
+        ((1.0, 0.5, 0.5), "normal_cn10", "normal_bae"),
+    ],
 )
 def test_the_colour_of_surfaces_that_face_the_camera(facing, right_for, wrong_for):
     wall = torch.tensor(facing).expand(1, 32, 48, 3)
-    assert judge.disagreement(wall, right_for) == ""
-    assert "convention" in judge.disagreement(wall, wrong_for)
+    assert hint_check.disagreement(wall, right_for) == ""
+    assert "convention" in hint_check.disagreement(wall, wrong_for)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2000, 3)])
 def test_any_size(size):
     for row in CONDITIONS:
-        judge.disagreement(torch.zeros(1, *size, 3), row.key, torch.zeros(1, 3))
+        hint_check.disagreement(torch.zeros(1, *size, 3), row.key, torch.zeros(1, 3))

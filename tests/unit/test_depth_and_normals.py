@@ -1,4 +1,6 @@
-"""Depth and normals: the same random weights in the references and in ours, and the formulas against values by hand."""
+"""Depth and normals: the same random weights in the references and in ours, and the formulas
+against values by hand.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ from skimage import data
 from torch import Tensor, nn
 
 from pack.preprocessors import catalogue, depth, normals
+from pack.preprocessors.build import InMemory, filled
 from pack.preprocessors.nets import depth_anything, dpt_hybrid, normalbae
-from pack.preprocessors.networks import InMemory, filled
 from pack.preprocessors.spec import Weights
 
 pytestmark = pytest.mark.slow  # networks at their published size
@@ -30,17 +32,29 @@ SMALL_DPT = dpt_hybrid.Sizes(16, ((2, 32), (2, 64), (2, 128)), 8, 64, 4, 4, (1, 
 SMALL_DA = depth_anything.Sizes(48, 3, 4, (0, 1, 2, 3), (8, 16, 24, 32), 16, trained_px=56)
 FEW = zip(normalbae.Sizes().stages, (8, 8, 16, 16, 24, 24, 32), strict=True)
 SMALL_BAE = normalbae.Sizes(
-    16, tuple(stage._replace(blocks=1, channels=channels) for stage, channels in FEW), 64, (32, 16, 16, 8), 16
+    16,
+    tuple(stage._replace(blocks=1, channels=channels) for stage, channels in FEW),
+    64,
+    (32, 16, 16, 8),
+    16,
 )
 
 
 @contextmanager
 def controlnet_aux() -> Iterator[None]:
-    """The package without its own imports, and with the one part of torchvision that it uses; afterwards as before."""
+    """The package without its own imports, and with the one part of torchvision that it uses;
+    afterwards as before.
+    """
     found = find_spec("controlnet_aux")
     if found is None:
-        pytest.fail("controlnet-aux is not installed: it is part of the test environment (workbench/environment.py)")
-    stand_ins = {name: types.ModuleType(name) for name in ("controlnet_aux", "torchvision", "torchvision.transforms")}
+        pytest.fail(
+            "controlnet-aux is not installed: it is part of the test environment"
+            " (workbench/environment.py)"
+        )
+    stand_ins = {
+        name: types.ModuleType(name)
+        for name in ("controlnet_aux", "torchvision", "torchvision.transforms")
+    }
     stand_ins["controlnet_aux"].__path__ = list(found.submodule_search_locations or ())
     stand_ins["torchvision"].transforms = stand_ins["torchvision.transforms"]  # type: ignore[attr-defined]
     vars(stand_ins["torchvision.transforms"]).update(Normalize=Normalize, Compose=None)
@@ -49,7 +63,10 @@ def controlnet_aux() -> Iterator[None]:
     try:
         yield
     finally:
-        ours = [*stand_ins, *(name for name in sys.modules if name.partition(".")[0] == "controlnet_aux")]
+        ours = [
+            *stand_ins,
+            *(name for name in sys.modules if name.partition(".")[0] == "controlnet_aux"),
+        ]
         for name in dict.fromkeys(ours):
             sys.modules.pop(name)
             if name in before:
@@ -65,8 +82,9 @@ class Normalize:
 
 
 def lively(net: nn.Module, last: nn.Module | None = None, *, gain: float = 1.5) -> nn.Module:
-    """Random weights with norms and biases that do something, and a `gain` that keeps the picture's contrast on its way
-    through; `last` without negative ones, so that depth is not 0."""
+    """Random weights with norms and biases that do something, and a `gain` that keeps the picture's
+    contrast on its way through; `last` without negative ones, so that depth is not 0.
+    """
     torch.manual_seed(0)
     for name, weight in net.named_parameters():
         if weight.ndim < 2:
@@ -82,18 +100,29 @@ def lively(net: nn.Module, last: nn.Module | None = None, *, gain: float = 1.5) 
 
 @torch.no_grad()
 def trained_once(net: nn.Module) -> nn.Module:
-    """Its norms set by one picture, as training would have: else a deep network's values vanish or overflow."""
+    """Its norms set by one picture, as training would have: else a deep network's values vanish or
+    overflow.
+    """
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in norms:
         layer.momentum = 1.0
     net.train()(picture(96, 128).movedim(3, 1) * 4 - 2)
-    assert all(layer.running_var.isfinite().all() for layer in norms if layer.running_var is not None)
+    assert all(
+        layer.running_var.isfinite().all() for layer in norms if layer.running_var is not None
+    )
     return net.eval()
 
 
 def picture(height: int, width: int, frames: int = 1) -> Tensor:
-    photo = cv2.resize(data.astronaut(), (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    return torch.stack([torch.from_numpy(np.roll(photo, 9 * index, axis=0)) for index in range(frames)])
+    photo = (
+        cv2.resize(data.astronaut(), (width, height), interpolation=cv2.INTER_AREA).astype(
+            np.float32
+        )
+        / 255
+    )
+    return torch.stack(
+        [torch.from_numpy(np.roll(photo, 9 * index, axis=0)) for index in range(frames)]
+    )
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
@@ -112,7 +141,9 @@ def bae() -> tuple:
     with controlnet_aux():
         from controlnet_aux.normalbae import NNET, NormalBaeDetector
 
-        settings = types.SimpleNamespace(architecture="BN", sampling_ratio=0.4, importance_ratio=0.7)
+        settings = types.SimpleNamespace(
+            architecture="BN", sampling_ratio=0.4, importance_ratio=0.7
+        )
         torch.manual_seed(0)
         detector = NormalBaeDetector(trained_once(lively(NNET(settings), gain=1.0)))
     state = {f"module.{key}": tensor for key, tensor in detector.model.state_dict().items()}
@@ -129,7 +160,9 @@ def test_normalbae_is_the_references(bae):
 
 
 class AsTheReference(torch.nn.Module):
-    """A network fed in the reference's layout: deep random weights make whole levels of another order of sums."""
+    """A network fed in the reference's layout: deep random weights make whole levels of another
+    order of sums.
+    """
 
     def __init__(self, net: torch.nn.Module) -> None:
         super().__init__()
@@ -144,7 +177,9 @@ def test_normal_hints_are_normalbaes_within_a_level(bae):
     photo = picture(256, 320)
     expected = detector((photo[0].numpy() * 255).astype(np.uint8), 256, 256, output_type="np")
     photo = (photo * 255).floor() / 255
-    hint, vectors = normals.normal(photo, networks=InMemory({normals.BAE.file: AsTheReference(ours)}))
+    hint, vectors = normals.normal(
+        photo, networks=InMemory({normals.BAE.file: AsTheReference(ours)})
+    )
     assert expected.std() > 5
     assert np.abs(np.floor(hint[0].numpy() * 255 + 1e-3) - expected).max() <= 1
     assert (vectors.norm(dim=-1) - 1).abs().max() < 1e-4
@@ -184,19 +219,25 @@ def transformers_dpt(sizes: dpt_hybrid.Sizes):
 
 
 def saved(model, folder: Path) -> dict[str, Tensor]:
-    """The file that transformers writes: its keys are those on the hub, whatever the version's classes call them."""
+    """The file that transformers writes: its keys are those on the hub, whatever the version's
+    classes call them.
+    """
     from safetensors.torch import load_file
 
     model.save_pretrained(folder)
     return load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 1e-5), (torch.float64, 1e-11)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "within"), [(torch.float32, 1e-5), (torch.float64, 1e-11)], ids=str
+)
 @torch.inference_mode()
 def test_dpt_hybrid_is_transformers_at_384(tmp_path, dtype, within):
     reference = transformers_dpt(SMALL_DPT)
     lively(reference, last=reference.head.head[4])
-    weights = replace(depth.ESTIMATORS["midas"].weights, module=partial(dpt_hybrid.DPTHybrid, SMALL_DPT))
+    weights = replace(
+        depth.ESTIMATORS["midas"].weights, module=partial(dpt_hybrid.DPTHybrid, SMALL_DPT)
+    )
     ours = filled(weights, saved(reference, tmp_path)).to(dtype)
     frames = torch.rand(2, 3, 384, 384, dtype=dtype) * 2 - 1
     assert relative(ours(frames)[:, 0], reference.to(dtype)(frames).predicted_depth) < within
@@ -214,17 +255,23 @@ def shapes(state) -> dict[str, tuple[int, ...]]:
 
 
 def test_miDaSs_own_file_may_carry_its_classifier():
-    weights = replace(depth.ESTIMATORS["midas"].weights, module=partial(dpt_hybrid.DPTHybrid, SMALL_DPT))
+    weights = replace(
+        depth.ESTIMATORS["midas"].weights, module=partial(dpt_hybrid.DPTHybrid, SMALL_DPT)
+    )
     state = dict(weights.module().state_dict())
     filled(weights, {**state, "pretrained.model.head.weight": torch.zeros(1000, 64)})
-    with pytest.raises(ValueError, match=r"dpt_hybrid-midas-501f0c75\.pt does not hold the network.*1 unknown"):
+    with pytest.raises(
+        ValueError, match=r"dpt_hybrid-midas-501f0c75\.pt does not hold the network.*1 unknown"
+    ):
         filled(weights, {**state, "pretrained.model.header.weight": torch.zeros(1)})
 
 
 @pytest.fixture(scope="module")
 def midas() -> tuple:
     """The reference's detector, of full size, and ours, with the same random weights."""
-    pytest.importorskip("timm", reason="the reference's MiDaS is built on timm: part of the test environment")
+    pytest.importorskip(
+        "timm", reason="the reference's MiDaS is built on timm: part of the test environment"
+    )
     import timm  # noqa: F401  # with the real torchvision, before its stand-in
 
     with controlnet_aux():
@@ -233,7 +280,9 @@ def midas() -> tuple:
 
         reference = DPTDepthModel(backbone="vitb_rn50_384")
     lively(reference, last=reference.scratch.output_conv[4])
-    return MidasDetector(reference), filled(depth.ESTIMATORS["midas"].weights, reference.state_dict())
+    return MidasDetector(reference), filled(
+        depth.ESTIMATORS["midas"].weights, reference.state_dict()
+    )
 
 
 @pytest.mark.slow
@@ -262,7 +311,9 @@ def test_engine_midas_is_the_formula_on_its_depth():
     _, found = depth.depth(photo, engine="midas", networks=networks)
     _, vectors = normals.normal(photo, engine="midas", background_threshold=0.3, networks=networks)
     assert found.std() > 0
-    assert (vectors.movedim(3, 1) - normals.from_depth(found[..., :1].movedim(3, 1), 0.3)).abs().max() < 1e-5
+    assert (
+        vectors.movedim(3, 1) - normals.from_depth(found[..., :1].movedim(3, 1), 0.3)
+    ).abs().max() < 1e-5
 
 
 # Depth Anything V2
@@ -289,14 +340,17 @@ def transformers_depth_anything(sizes: depth_anything.Sizes):
 
 
 @pytest.mark.parametrize("size", [(56, 56), (70, 98)], ids=str)
-@pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 1e-5), (torch.float64, 1e-6)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "within"), [(torch.float32, 1e-5), (torch.float64, 1e-6)], ids=str
+)
 @torch.inference_mode()
 def test_depth_anything_is_transformers(tmp_path, size, dtype, within):
     """Theirs enlarges positions in float32 whatever the weights are."""
     reference = transformers_depth_anything(SMALL_DA)
     lively(reference, last=reference.head.conv3)
     weights = replace(
-        depth.ESTIMATORS["depth_anything_v2_small"].weights, module=partial(depth_anything.DepthAnythingV2, SMALL_DA)
+        depth.ESTIMATORS["depth_anything_v2_small"].weights,
+        module=partial(depth_anything.DepthAnythingV2, SMALL_DA),
     )
     ours = filled(weights, saved(reference, tmp_path)).to(dtype)
     frames = torch.randn(2, 3, *size, dtype=dtype)
@@ -315,14 +369,18 @@ def test_depth_anythings_files_have_transformers_weights_in_all_their_shapes(siz
     with torch.device("meta"):
         state = dict(transformers_depth_anything(getattr(depth_anything, sizes)).state_dict())
         for now, before in newer.items():
-            state = {key.replace(f".attention.{now}.", f".attention.{before}."): t for key, t in state.items()}
+            state = {
+                key.replace(f".attention.{now}.", f".attention.{before}."): t
+                for key, t in state.items()
+            }
         ours = depth_anything.DepthAnythingV2(getattr(depth_anything, sizes)).state_dict()
     assert shapes(depth_anything.renamed(state)) == shapes(ours)
 
 
 def test_depth_anythings_own_file_needs_no_renaming():
     weights = replace(
-        depth.ESTIMATORS["depth_anything_v2_small"].weights, module=partial(depth_anything.DepthAnythingV2, SMALL_DA)
+        depth.ESTIMATORS["depth_anything_v2_small"].weights,
+        module=partial(depth_anything.DepthAnythingV2, SMALL_DA),
     )
     assert filled(weights, weights.module().state_dict())
 
@@ -362,7 +420,9 @@ class Brightness(nn.Module):
 def test_a_network_sees_whole_pixels_near_the_size_it_was_trained_at(engine, resolution, seen):
     net = Brightness()
     networks = InMemory({depth.WEIGHTS[engine].file: net})
-    hint, found = depth.depth(picture(600, 900), engine=engine, resolution=resolution, networks=networks)
+    hint, found = depth.depth(
+        picture(600, 900), engine=engine, resolution=resolution, networks=networks
+    )
     assert net.seen == [(1, 3, *seen)]
     short = resolution or 600
     assert hint.shape == found.shape == (1, short, short * 3 // 2, 3)
@@ -387,7 +447,9 @@ def maps(*frames: list[list[float]]) -> Tensor:
 
 
 def test_each_frame_for_itself():
-    found = depth.normalized(maps([[10.0, 20.0], [15.0, 10.0]], [[-4.0, 0.0], [-2.0, -3.0]]), "frame")
+    found = depth.normalized(
+        maps([[10.0, 20.0], [15.0, 10.0]], [[-4.0, 0.0], [-2.0, -3.0]]), "frame"
+    )
     assert found.equal(maps([[0.0, 1.0], [0.5, 0.0]], [[0.0, 1.0], [0.5, 0.25]]))
 
 
@@ -403,7 +465,9 @@ def test_a_clip_does_not_flicker():
 
 def test_percentiles_are_those_of_the_sorted_clip():
     """Linear between the two pixels around the place of 2 and of 98 per cent."""
-    values = torch.from_numpy(np.random.default_rng(0).gamma(2, 100, 3 * 40 * 50).astype(np.float32))
+    values = torch.from_numpy(
+        np.random.default_rng(0).gamma(2, 100, 3 * 40 * 50).astype(np.float32)
+    )
     ordered = np.sort(values.numpy().astype(np.float64))
 
     def at(percent: float) -> float:
@@ -421,15 +485,23 @@ def test_percentiles_are_those_of_the_sorted_clip():
 
 @pytest.mark.parametrize("normalization", depth.NORMALIZATIONS)
 def test_one_depth_throughout_is_black_and_no_division_by_zero(normalization):
-    assert depth.normalized(torch.full((2, 1, 3, 4), 7.0), normalization).equal(torch.zeros(2, 1, 3, 4))
+    assert depth.normalized(torch.full((2, 1, 3, 4), 7.0), normalization).equal(
+        torch.zeros(2, 1, 3, 4)
+    )
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="no normalization 'minmax': choose one of frame, clip, percentile"):
+    with pytest.raises(
+        ValueError, match="no normalization 'minmax': choose one of frame, clip, percentile"
+    ):
         depth.normalized(torch.ones(1, 1, 2, 2), "minmax")
-    with pytest.raises(ValueError, match="no depth engine 'zoe': choose one of depth_anything_v2_small"):
+    with pytest.raises(
+        ValueError, match="no depth engine 'zoe': choose one of depth_anything_v2_small"
+    ):
         depth.depth(picture(8, 8), engine="zoe")
-    with pytest.raises(ValueError, match=r"no convention of normal maps 'unreal': choose one of bae, cn1\.0"):
+    with pytest.raises(
+        ValueError, match=r"no convention of normal maps 'unreal': choose one of bae, cn1\.0"
+    ):
         normals.encoded(torch.ones(1, 3, 2, 2), "unreal")
 
 
@@ -440,7 +512,9 @@ def test_sixteen_bits_pass_through(normalization):
     hint, found = depth.depth(ramp, engine="image", normalization=normalization)
     kept = hint[0, ..., 0].flatten()[1400:-1400]
     assert (kept.diff() > 0).all()
-    assert len((hint[..., 0] * 65535).round().unique()) >= 65536 * (1 if normalization != "percentile" else 0.95)
+    assert len((hint[..., 0] * 65535).round().unique()) >= 65536 * (
+        1 if normalization != "percentile" else 0.95
+    )
     assert found.equal(ramp)
 
 
@@ -468,26 +542,38 @@ def cn10(found: np.ndarray, threshold: float) -> np.ndarray:
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 0.4, 1.0])
 @pytest.mark.parametrize("size", [(64, 48), (37, 53), (2, 3), (1, 9), (9, 1)], ids=str)
 def test_normals_from_depth_are_controlnets(size, threshold):
-    found = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 300, size).astype(np.float32), (0, 0), 2)
+    found = cv2.GaussianBlur(
+        np.random.default_rng(0).normal(0, 300, size).astype(np.float32), (0, 0), 2
+    )
     vectors = normals.from_depth(torch.from_numpy(found)[None, None], threshold)
     hint = normals.encoded(vectors, "cn1.0")[0].movedim(0, 2)
     assert np.abs(hint.numpy() - cn10(found, threshold)).max() < 1e-5
     assert (vectors.norm(dim=1) - 1).abs().max() < 1e-6
 
 
-LEAN = 8 * math.pi / 4  # Sobel's sum of weights times the slope of a plane that rises by π/4 a pixel: a lean of 45°
+LEAN = (
+    8 * math.pi / 4
+)  # Sobel's sum of weights times the slope of a plane that rises by π/4 a pixel: a lean of 45°
 HALF = 0.5 + 0.5 / math.sqrt(2)
 PLANES = {  # what grows where, and R, G, B in each convention, by hand
-    "left": (lambda y, x: x, {"bae": (HALF, 0.5, HALF), "cn1.0": (HALF, 0.5, HALF), "opengl": (1 - HALF, 0.5, HALF)}),
+    "left": (
+        lambda y, x: x,
+        {"bae": (HALF, 0.5, HALF), "cn1.0": (HALF, 0.5, HALF), "opengl": (1 - HALF, 0.5, HALF)},
+    ),
     "right": (lambda y, x: -x, {"bae": (1 - HALF, 0.5, HALF), "cn1.0": (HALF, 0.5, 1 - HALF)}),
-    "up": (lambda y, x: y, {"bae": (0.5, HALF, HALF), "opengl": (0.5, HALF, HALF), "directx": (0.5, 1 - HALF, HALF)}),
+    "up": (
+        lambda y, x: y,
+        {"bae": (0.5, HALF, HALF), "opengl": (0.5, HALF, HALF), "directx": (0.5, 1 - HALF, HALF)},
+    ),
     "down": (lambda y, x: -y, {"cn1.0": (HALF, 1 - HALF, 0.5), "directx": (0.5, HALF, HALF)}),
 }
 
 
 @pytest.mark.parametrize("facing", PLANES)
 def test_slanted_planes_have_the_colours_that_each_convention_says(facing):
-    """A plane facing left is red in bae's, blue in the net's of 1.0, not red in OpenGL's; and so on."""
+    """A plane facing left is red in bae's, blue in the net's of 1.0, not red in OpenGL's; and so
+    on.
+    """
     assert pytest.approx(2 * math.pi) == LEAN
     rises, colours = PLANES[facing]
     y, x = torch.meshgrid(torch.arange(9.0), torch.arange(11.0), indexing="ij")
@@ -516,15 +602,21 @@ def test_any_convention_becomes_any_other(source, target):
 
 def test_two_conversions_by_hand():
     colour = torch.tensor([0.9, 0.7, 0.6]).view(1, 1, 1, 3)
-    assert normals.converted(colour, "bae", "cn1.0").flatten().tolist() == pytest.approx([0.6, 0.7, 0.9])
-    assert normals.converted(colour, "bae", "directx").flatten().tolist() == pytest.approx([0.1, 0.3, 0.6])
+    assert normals.converted(colour, "bae", "cn1.0").flatten().tolist() == pytest.approx(
+        [0.6, 0.7, 0.9]
+    )
+    assert normals.converted(colour, "bae", "directx").flatten().tolist() == pytest.approx(
+        [0.1, 0.3, 0.6]
+    )
 
 
 # Normals from a connected depth
 
 
 def hill(height: int, width: int) -> Tensor:
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij"
+    )
     return torch.exp(-3 * (x**2 + y**2)).view(1, height, width, 1).expand(-1, -1, -1, 3)
 
 
@@ -545,13 +637,17 @@ def test_the_unit_of_a_depth_does_not_matter_and_hardly_its_size():
 
 
 def test_a_depth_of_another_size_is_fitted_and_one_serves_all_frames():
-    hint, vectors = normals.normal(picture(60, 90, 3), engine="depth", depth=hill(20, 30), resolution=48)
+    hint, vectors = normals.normal(
+        picture(60, 90, 3), engine="depth", depth=hill(20, 30), resolution=48
+    )
     assert hint.shape == vectors.shape == (3, 48, 72, 3)
     assert vectors[0].equal(vectors[2])
 
 
 def test_a_missing_depth_and_one_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="none is connected: connect one to depth in the Normal Map node"):
+    with pytest.raises(
+        ValueError, match="none is connected: connect one to depth in the Normal Map node"
+    ):
         by_depth(None, picture(8, 8))
     with pytest.raises(ValueError, match="depth has 2 frames and image has 3"):
         by_depth(hill(8, 8).expand(2, -1, -1, -1), picture(8, 8, 3))
@@ -563,7 +659,10 @@ def test_a_missing_depth_and_one_of_another_length_are_refused():
 
 
 SMALL_MODULES = {
-    **{weights.file: partial(depth_anything.DepthAnythingV2, SMALL_DA) for weights in depth.WEIGHTS.values()},
+    **{
+        weights.file: partial(depth_anything.DepthAnythingV2, SMALL_DA)
+        for weights in depth.WEIGHTS.values()
+    },
     depth.WEIGHTS["midas"].file: partial(dpt_hybrid.DPTHybrid, SMALL_DPT),
     normals.BAE.file: partial(normalbae.NNET, SMALL_BAE),
 }
@@ -571,10 +670,15 @@ SMALL_MODULES = {
 
 def small_networks(row_weights: dict[str, Weights]) -> InMemory:
     torch.manual_seed(0)
-    return InMemory({weights.file: lively(SMALL_MODULES[weights.file]()) for weights in row_weights.values()}, chunk=2)
+    return InMemory(
+        {weights.file: lively(SMALL_MODULES[weights.file]()) for weights in row_weights.values()},
+        chunk=2,
+    )
 
 
-@pytest.mark.parametrize(("key", "engine"), [(k, e) for k in ("depth", "normal") for e in catalogue(k).weights])
+@pytest.mark.parametrize(
+    ("key", "engine"), [(k, e) for k in ("depth", "normal") for e in catalogue(k).weights]
+)
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 53)], ids=str)
 def test_any_picture_has_depth_and_normals(key, engine, size):
     row = catalogue(key)
@@ -591,7 +695,11 @@ def test_any_picture_has_depth_and_normals(key, engine, size):
     assert hint.max() <= 1
     assert pictures.equal(before)
     assert row.full(pictures, engine=engine, networks=networks)[0].equal(hint)
-    assert row.full(torch.full_like(pictures, float("nan")), engine=engine, networks=networks)[0].isfinite().all()
+    assert (
+        row.full(torch.full_like(pictures, float("nan")), engine=engine, networks=networks)[0]
+        .isfinite()
+        .all()
+    )
 
 
 @pytest.mark.parametrize("key", ["depth", "normal"])

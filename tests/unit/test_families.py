@@ -1,4 +1,6 @@
-"""Files told apart by their keys, and which base a net fits. Key sets are the published layouts', shortened."""
+"""Files told apart by their keys, and which base a net fits. Key sets are the published layouts',
+shortened.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +9,37 @@ import struct
 
 import pytest
 
-from pack.control import families, files
+from pack.files import base_models, families, header
 
 
 def cldm(prefix="", context=768, channels=320, multipliers=(1, 2, 4, 4)):
-    skips = families.unet_from_config(unet(context, channels, multipliers)).skips
+    skips = base_models.unet_from_config(unet(context, channels, multipliers)).skips
     shapes = {f"{prefix}zero_convs.{i}.0.weight": (c, c, 1, 1) for i, c in enumerate(skips)}
     attention = f"{prefix}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
-    return {**shapes, f"{prefix}input_hint_block.0.weight": (16, 3, 3, 3), attention: (channels, context)}
+    return {
+        **shapes,
+        f"{prefix}input_hint_block.0.weight": (16, 3, 3, 3),
+        attention: (channels, context),
+    }
 
 
 def unet(context=768, channels=320, multipliers=(1, 2, 4, 4), blocks=2):
-    return {"context_dim": context, "model_channels": channels, "channel_mult": multipliers, "num_res_blocks": blocks}
+    return {
+        "context_dim": context,
+        "model_channels": channels,
+        "channel_mult": multipliers,
+        "num_res_blocks": blocks,
+    }
 
 
 def diffusers(context=768):
     shapes = {f"controlnet_down_blocks.{i}.weight": (c, c, 1, 1) for i, c in enumerate((320,) * 4)}
     attention = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
-    return {**shapes, "controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), attention: (320, context)}
+    return {
+        **shapes,
+        "controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3),
+        attention: (320, context),
+    }
 
 
 UNION = {"control_add_embedding.linear_1.bias": (1280,), "task_embedding": (8, 320)}
@@ -56,7 +71,12 @@ CASES = [
     ("ControlNet", "SD2", "controlnet", cldm(context=1024)),
     ("ControlNet", "SDXL", "controlnet", cldm(context=2048, multipliers=(1, 2, 4))),
     ("ControlNet (diffusers)", "SDXL", "controlnet", diffusers(2048)),
-    ("ControlNet (difference)", "SD1.5", "controlnet", {**cldm("control_model."), "difference": ()}),
+    (
+        "ControlNet (difference)",
+        "SD1.5",
+        "controlnet",
+        {**cldm("control_model."), "difference": ()},
+    ),
     ("union ControlNet", "SDXL", "controlnet", {**diffusers(2048), **UNION}),
     (
         "Control-LoRA",
@@ -72,7 +92,11 @@ CASES = [
         "SD3.5 ControlNet",
         "SD3",
         "controlnet",
-        {BLOCK: (), "pos_embed_input.proj.weight": (), "transformer_blocks.0.adaLN_modulation.1.bias": ()},
+        {
+            BLOCK: (),
+            "pos_embed_input.proj.weight": (),
+            "transformer_blocks.0.adaLN_modulation.1.bias": (),
+        },
     ),
     ("InstantX ControlNet", "Flux", "controlnet", {BLOCK: (), "controlnet_x_embedder.weight": ()}),
     (
@@ -88,8 +112,18 @@ CASES = [
         {"control_blocks.0.after_proj.weight": (), "control_img_in.weight": ()},
     ),
     ("T2I-Adapter", "SD1.5", "controlnet", {"body.0.in_conv.weight": (320, 192, 1, 1)}),
-    ("T2I-Adapter", "SD1.5", "controlnet", {"conv_in.weight": (320, 64, 3, 3), "body.0.block1.weight": ()}),
-    ("T2I-Adapter", "SDXL", "controlnet", {"conv_in.weight": (320, 768, 3, 3), "body.0.block1.weight": ()}),
+    (
+        "T2I-Adapter",
+        "SD1.5",
+        "controlnet",
+        {"conv_in.weight": (320, 64, 3, 3), "body.0.block1.weight": ()},
+    ),
+    (
+        "T2I-Adapter",
+        "SDXL",
+        "controlnet",
+        {"conv_in.weight": (320, 768, 3, 3), "body.0.block1.weight": ()},
+    ),
     (
         "T2I-Adapter",
         "SDXL",
@@ -98,8 +132,18 @@ CASES = [
     ),
     ("T2I-Adapter", "", "controlnet", {"adapter": ()}),
     ("Cascade ControlNet", "Stable Cascade", "controlnet", {"backbone.0.0.weight": (24, 3, 3, 3)}),
-    ("Cascade ControlNet", "Stable Cascade", "controlnet", {"backbone.10.blocks.0.weight": (1024, 1024, 3, 3)}),
-    ("SD3 inpainting ControlNet", "SD3", "controlnet", {**SD3, "pos_embed_input.proj.weight": (1536, 17, 2, 2)}),
+    (
+        "Cascade ControlNet",
+        "Stable Cascade",
+        "controlnet",
+        {"backbone.10.blocks.0.weight": (1024, 1024, 3, 3)},
+    ),
+    (
+        "SD3 inpainting ControlNet",
+        "SD3",
+        "controlnet",
+        {**SD3, "pos_embed_input.proj.weight": (1536, 17, 2, 2)},
+    ),
     (
         "Qwen-Image inpainting ControlNet",
         "Qwen-Image",
@@ -110,22 +154,42 @@ CASES = [
     ("Flux inpainting ControlNet", "Flux", "controlnet", instantx(68, "pos_embed_input.weight")),
     ("Flux union ControlNet", "Flux", "controlnet", instantx(**MODES)),
     ("InstantX ControlNet", "Flux", "controlnet", instantx(64, "pos_embed_input.weight")),
-    ("Flux 2 Fun ControlNet", "Flux 2", "controlnet", {"control_img_in.weight": (6144, 260), FUN2: ()}),
+    (
+        "Flux 2 Fun ControlNet",
+        "Flux 2",
+        "controlnet",
+        {"control_img_in.weight": (6144, 260), FUN2: ()},
+    ),
     (
         "MiniMax-H3 Fun patch",
         "MiniMax-H3",
         "model_patches",
         {"control_proj_in.weight": (), "control_blocks.0.adaln_proj.linear.weight": ()},
     ),
-    ("SUPIR patch", "SDXL", "model_patches", {"model.control_model.input_hint_block.0.weight": (), SUPIR: ()}),
-    ("AnimateDiff SparseCtrl", "SD1.5", "controlnet", {"controlnet.down_blocks.0.motion_modules.0.x.weight": ()}),
+    (
+        "SUPIR patch",
+        "SDXL",
+        "model_patches",
+        {"model.control_model.input_hint_block.0.weight": (), SUPIR: ()},
+    ),
+    (
+        "AnimateDiff SparseCtrl",
+        "SD1.5",
+        "controlnet",
+        {"controlnet.down_blocks.0.motion_modules.0.x.weight": ()},
+    ),
     (
         "SVD ControlNet",
         "SVD",
         "controlnet",
         {**diffusers(1024), "down_blocks.0.resnets.0.temporal_res_block.norm1.weight": ()},
     ),
-    ("CtrLoRA", "SD1.5", "controlnet", {**cldm(), "input_blocks.1.1.proj_in.lora_layer.down.weight": ()}),
+    (
+        "CtrLoRA",
+        "SD1.5",
+        "controlnet",
+        {**cldm(), "input_blocks.1.1.proj_in.lora_layer.down.weight": ()},
+    ),
     (
         "ControlNet-XS",
         "SD2 or SDXL",
@@ -136,12 +200,22 @@ CASES = [
     ("CogVideoX ControlNet", "CogVideoX", "controlnet", {"controlnet_encode_first.0.weight": ()}),
     ("Wan VACE model", "Wan", "diffusion_models", {"vace_patch_embedding.weight": ()}),
     ("Wan Fun Camera model", "Wan", "diffusion_models", {"control_adapter.conv.weight": ()}),
-    ("Flux Canny or Depth model", "Flux", "diffusion_models", {"img_in.weight": (3072, 128), FLUX_BLOCK: ()}),
+    (
+        "Flux Canny or Depth model",
+        "Flux",
+        "diffusion_models",
+        {"img_in.weight": (3072, 128), FLUX_BLOCK: ()},
+    ),
     ("diffusion model", "", "diffusion_models", {"img_in.weight": (3072, 64), FLUX_BLOCK: ()}),
     ("Flux Canny or Depth LoRA", "Flux", "loras", {"img_in.lora_A.weight": (128, 128)}),
     ("Anima LLLite", "Anima", "model_patches", {"lllite_conditioning1.conv1.weight": ()}),
     ("ControlNet-LLLite", "SD1.5 or SDXL", "controlnet", {"lllite_unet_x.down.0.weight": ()}),
-    ("Qwen-Image DiffSynth patch", "Qwen-Image", "model_patches", {"controlnet_blocks.0.y_rms.weight": ()}),
+    (
+        "Qwen-Image DiffSynth patch",
+        "Qwen-Image",
+        "model_patches",
+        {"controlnet_blocks.0.y_rms.weight": ()},
+    ),
     ("Z-Image Fun patch", "Z-Image", "model_patches", {"control_all_x_embedder.2-1.weight": ()}),
     ("Wan Uni3C patch", "Wan", "model_patches", {"controlnet_patch_embedding.weight": ()}),
     ("LoRA", "", "loras", {"lora_unet_down_blocks_0.lora_down.weight": ()}),
@@ -153,7 +227,12 @@ CASES = [
     ("VAE", "", "vae", {"decoder.conv_in.weight": ()}),
     ("text encoder", "", "text_encoders", {"text_model.encoder.layers.0.mlp.fc1.weight": ()}),
     ("CLIP vision model", "", "clip_vision", {"vision_model.embeddings.position_ids": ()}),
-    ("IP-Adapter", "", "ipadapter", {"image_proj.proj.weight": (), "ip_adapter.1.to_k_ip.weight": ()}),
+    (
+        "IP-Adapter",
+        "",
+        "ipadapter",
+        {"image_proj.proj.weight": (), "ip_adapter.1.to_k_ip.weight": ()},
+    ),
     ("embedding", "", "embeddings", {"emb_params": (1, 768)}),
 ]
 
@@ -176,7 +255,11 @@ def test_metadata_tells_where_keys_do_not():
     shapes = {"diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight": (64, 4096)}
     assert families.identify(shapes).family == "LoRA"
     found = families.identify(shapes, {"reference_downscale_factor": "2"})
-    assert (found.family, found.base, found.served_by) == ("LTX IC-LoRA", "LTX", "Load LoRA and LTXVAddGuide")
+    assert (found.family, found.base, found.served_by) == (
+        "LTX IC-LoRA",
+        "LTX",
+        "Load LoRA and LTXVAddGuide",
+    )
 
 
 def test_what_a_net_needs_beside_its_hint():
@@ -192,7 +275,9 @@ def test_what_a_net_needs_beside_its_hint():
 def test_only_what_the_hosts_loader_builds_is_a_control(family, base, folder, shapes):
     found = families.identify(shapes)
     assert found.is_control == (folder == "controlnet" and family not in ELSEWHERE)
-    assert bool(found.served_by) or found.is_control or not found.base, "a control that we cannot load has a way to use"
+    assert bool(found.served_by) or found.is_control or not found.base, (
+        "a control that we cannot load has a way to use"
+    )
 
 
 ELSEWHERE = {
@@ -214,21 +299,27 @@ def test_union_types_and_the_hint_that_a_file_names():
 
 def test_skips_equal_sd15s_and_sdxls_published_ones():
     sd15 = (320,) * 4 + (640,) * 3 + (1280,) * 5
-    assert families.unet_from_config(unet()).skips == sd15
+    assert base_models.unet_from_config(unet()).skips == sd15
     assert (
-        families.unet_from_config(unet(2048, 320, (1, 2, 4), [2, 2, 2])).skips == (320,) * 4 + (640,) * 3 + (1280,) * 2
+        base_models.unet_from_config(unet(2048, 320, (1, 2, 4), [2, 2, 2])).skips
+        == (320,) * 4 + (640,) * 3 + (1280,) * 2
     )
 
 
-SD15 = families.Model(("SD15", "BASE", "object"), families.unet_from_config(unet()))
-SDXL = families.Model(("SDXL", "BASE", "object"), families.unet_from_config(unet(2048, 320, (1, 2, 4))))
-FLUX = families.Model(("FluxSchnell", "Flux", "BASE", "object"))
-CHROMA = families.Model(("Chroma", "BASE", "object"))
-NEW = families.Model(("SomethingNew", "BASE", "object"))
-SD2 = families.Model(("SD20", "BASE", "object"), families.unet_from_config(unet(1024)))
-TINY = families.Model(("TinySD15", "SD15", "BASE", "object"), families.unet_from_config(unet(64, 32)))
+SD15 = base_models.Model(("SD15", "BASE", "object"), base_models.unet_from_config(unet()))
+SDXL = base_models.Model(
+    ("SDXL", "BASE", "object"), base_models.unet_from_config(unet(2048, 320, (1, 2, 4)))
+)
+FLUX = base_models.Model(("FluxSchnell", "Flux", "BASE", "object"))
+CHROMA = base_models.Model(("Chroma", "BASE", "object"))
+NEW = base_models.Model(("SomethingNew", "BASE", "object"))
+SD2 = base_models.Model(("SD20", "BASE", "object"), base_models.unet_from_config(unet(1024)))
+TINY = base_models.Model(
+    ("TinySD15", "SD15", "BASE", "object"), base_models.unet_from_config(unet(64, 32))
+)
 MEDIUM, LARGE = (
-    families.model_of(("SD3", "BASE"), {"context_embedder_config": {}, "depth": depth}) for depth in (24, 38)
+    base_models.model_of(("SD3", "BASE"), {"context_embedder_config": {}, "depth": depth})
+    for depth in (24, 38)
 )
 T2I = {"body.0.in_conv.weight": (320, 192, 1, 1)}
 T2I_XL = {"conv_in.weight": (320, 768, 3, 3), "body.0.block1.weight": ()}
@@ -260,37 +351,45 @@ T2I_XL = {"conv_in.weight": (320, 768, 3, 3), "body.0.block1.weight": ()}
         (SD3, MEDIUM, True),
         (SD3, LARGE, False),
         (SD3, FLUX, False),
-        (instantx(), families.model_of(("Flux",), {"hidden_size": 3072}), True),
-        (instantx(), families.model_of(("Flux",), {"hidden_size": 64}), False),
-        (instantx(), families.model_of(("Flux2", "Flux"), {"hidden_size": 6144}), False),
-        (QWEN, families.model_of(("QwenImage",), {"num_attention_heads": 24, "attention_head_dim": 128}), True),
-        (QWEN, families.model_of(("QwenImage",), {"image_model": "qwen_image"}), True),
-        ({"backbone.0.0.weight": ()}, families.Model(("Stable_Cascade_C",)), True),
+        (instantx(), base_models.model_of(("Flux",), {"hidden_size": 3072}), True),
+        (instantx(), base_models.model_of(("Flux",), {"hidden_size": 64}), False),
+        (instantx(), base_models.model_of(("Flux2", "Flux"), {"hidden_size": 6144}), False),
+        (
+            QWEN,
+            base_models.model_of(
+                ("QwenImage",), {"num_attention_heads": 24, "attention_head_dim": 128}
+            ),
+            True,
+        ),
+        (QWEN, base_models.model_of(("QwenImage",), {"image_model": "qwen_image"}), True),
+        ({"backbone.0.0.weight": ()}, base_models.Model(("Stable_Cascade_C",)), True),
         ({"backbone.0.0.weight": ()}, SDXL, False),
     ],
 )
 def test_which_base_a_net_fits(shapes, model, fits):
     identity = families.identify(shapes)
     assert model.accepts(identity) is fits
-    assert bool(families.mismatch("net", identity, model)) is (fits is False)
+    assert bool(base_models.mismatch("net", identity, model)) is (fits is False)
 
 
 def test_the_sentence_names_both_sides():
-    said = families.mismatch("xl.safetensors", families.identify(cldm(context=2048)), SD15)
+    said = base_models.mismatch("xl.safetensors", families.identify(cldm(context=2048)), SD15)
     assert all(word in said for word in ("xl.safetensors", "SDXL", "SD1.5", "Choose"))
 
 
 def test_widths_are_named_where_the_base_is_the_same():
-    said = families.mismatch("net", families.identify(SD3), LARGE)
+    said = base_models.mismatch("net", families.identify(SD3), LARGE)
     assert "SD3, 1536 wide" in said
     assert "SD3, 2432 wide" in said
 
 
-# -- headers ---------------------------------------------------------------------------------------------------
+# -- headers ---------------------------------------------------------------------------------------
 
 
 def safetensors(entries, body=0, metadata=None):
-    header = {k: {"dtype": "F32", "shape": list(s), "data_offsets": o} for k, (s, o) in entries.items()}
+    header = {
+        k: {"dtype": "F32", "shape": list(s), "data_offsets": o} for k, (s, o) in entries.items()
+    }
     text = json.dumps({**({"__metadata__": metadata} if metadata else {}), **header}).encode()
     return struct.pack("<Q", len(text)) + text + bytes(body)
 
@@ -298,7 +397,7 @@ def safetensors(entries, body=0, metadata=None):
 def test_a_header_is_read_without_its_tensors(tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(safetensors({"a": ((2, 3), [0, 24])}, 24, {"title": "x"}))
-    assert files.read_header(path) == files.Header({"a": (2, 3)}, {"title": "x"})
+    assert header.read_header(path) == header.Header({"a": (2, 3)}, {"title": "x"})
 
 
 @pytest.mark.parametrize(
@@ -320,5 +419,5 @@ def test_a_header_is_read_without_its_tensors(tmp_path):
 def test_a_damaged_header_gets_a_sentence(tmp_path, content, sentence):
     path = tmp_path / "net.safetensors"
     path.write_bytes(content)
-    with pytest.raises(files.FileError, match=sentence):
-        files.read_header(path)
+    with pytest.raises(header.FileError, match=sentence):
+        header.read_header(path)

@@ -1,4 +1,6 @@
-"""Line networks: the same random weights in the reference and in ours give the same; real M-LSD finds real lines."""
+"""Line networks: the same random weights in the reference and in ours give the same; real M-LSD
+finds real lines.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from skimage import data
 from torch import nn
 
 from pack.preprocessors import catalogue, images, lines
-from pack.preprocessors.networks import InMemory, filled
+from pack.preprocessors.build import InMemory, filled
 
 pytestmark = pytest.mark.slow  # networks at their published size
 
@@ -32,13 +34,18 @@ def controlnet_aux() -> Iterator[None]:
     """The package without its own imports, which need torchvision; afterwards as before."""
     found = find_spec("controlnet_aux")
     if found is None:
-        pytest.fail("controlnet-aux is not installed: it is part of the test environment (workbench/environment.py)")
+        pytest.fail(
+            "controlnet-aux is not installed: it is part of the test environment"
+            " (workbench/environment.py)"
+        )
     before = {name for name in sys.modules if name.startswith("controlnet_aux")}
     hollow = types.ModuleType("controlnet_aux")
     hollow.__path__ = list(found.submodule_search_locations or ())
     sys.modules["controlnet_aux"] = hollow
     yield
-    for name in [name for name in sys.modules if name.startswith("controlnet_aux") and name not in before]:
+    for name in [
+        name for name in sys.modules if name.startswith("controlnet_aux") and name not in before
+    ]:
         del sys.modules[name]
 
 
@@ -57,10 +64,14 @@ def random_weights(net: nn.Module) -> nn.Module:
 
 @torch.inference_mode()
 def spread(mlsd: nn.Module) -> None:
-    """Random centres are all alike: here their logits get a spread of 2 around 0, and the ways one of 10 px."""
+    """Random centres are all alike: here their logits get a spread of 2 around 0, and the ways one
+    of 10 px.
+    """
     head = mlsd.block23.conv3
     made = mlsd(torch.rand(1, 4, 256, 256) * 2 - 1)[0]
-    for channel, (wanted, row) in enumerate(zip([2, 10, 10, 10, 10], made[:5], strict=True), start=7):
+    for channel, (wanted, row) in enumerate(
+        zip([2, 10, 10, 10, 10], made[:5], strict=True), start=7
+    ):
         head.weight[channel] *= wanted / row.std()
         head.bias[channel] = (head.bias[channel] - row.mean()) * wanted / row.std()
 
@@ -106,9 +117,15 @@ def photograph(width: int, height: int) -> np.ndarray:
     return cv2.resize(data.astronaut(), (width, height), interpolation=cv2.INTER_AREA)
 
 
-def segments_of(image: torch.Tensor, networks: InMemory, score: float, distance: float, limit: int) -> np.ndarray:
+def segments_of(
+    image: torch.Tensor, networks: InMemory, score: float, distance: float, limit: int
+) -> np.ndarray:
     made = images.through(
-        image, networks, lines.MLSD, functools.partial(lines._centres, limit=limit), multiple=lines.mlsd.MULTIPLE
+        image,
+        networks,
+        lines.MLSD,
+        functools.partial(lines._centres, limit=limit),
+        multiple=lines.mlsd.MULTIPLE,
     )
     return lines.mlsd_segments(images.only(made)[0], score, distance)
 
@@ -150,9 +167,15 @@ def test_without_a_limit_mlsd_keeps_every_local_maximum(aux):
 
 def test_mlsd_frames_are_independent(aux):
     networks = ours(lines.MLSD, aux["mlsd"][1])
-    batch = tensor(photograph(200, 150), photograph(200, 150)[::-1].copy(), photograph(200, 150)[:, ::-1].copy())
+    batch = tensor(
+        photograph(200, 150),
+        photograph(200, 150)[::-1].copy(),
+        photograph(200, 150)[:, ::-1].copy(),
+    )
     together = lines.straight_lines(batch, networks=networks)
-    assert together.equal(torch.cat([lines.straight_lines(frame[None], networks=networks) for frame in batch]))
+    assert together.equal(
+        torch.cat([lines.straight_lines(frame[None], networks=networks) for frame in batch])
+    )
 
 
 def test_ends_far_outside_and_no_lines_at_all_are_drawn():
@@ -167,7 +190,11 @@ def test_ends_far_outside_and_no_lines_at_all_are_drawn():
 def test_lsd_draws_opencvs_segments():
     photo = photograph(300, 200)
     expected = np.zeros((200, 300), np.uint8)
-    found = cv2.createLineSegmentDetector().detect(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))[0].reshape(-1, 4)
+    found = (
+        cv2.createLineSegmentDetector()
+        .detect(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))[0]
+        .reshape(-1, 4)
+    )
     for x0, y0, x1, y1 in found:
         if np.hypot(x1 - x0, y1 - y0) > 20:
             cv2.line(expected, (int(x0), int(y0)), (int(x1), int(y1)), 255, 1)
@@ -175,7 +202,11 @@ def test_lsd_draws_opencvs_segments():
     assert expected.any()
     assert (levels(hint) == expected).all()
     longest = levels(lines.straight_lines(tensor(photo), engine="lsd", max_lines=1))
-    assert 0 < longest.astype(bool).sum() <= max(np.hypot(x1 - x0, y1 - y0) for x0, y0, x1, y1 in found) + 2
+    assert (
+        0
+        < longest.astype(bool).sum()
+        <= max(np.hypot(x1 - x0, y1 - y0) for x0, y0, x1, y1 in found) + 2
+    )
 
 
 # M-LSD with its real weights
@@ -190,7 +221,13 @@ def street() -> np.ndarray:
         cv2.rectangle(page, (left, roof), (left + 122, 470), (shade, shade - 20, shade - 40), -1)
         for x in range(left + 14, left + 100, 36):
             for y in range(roof + 20, 420, 56):
-                cv2.rectangle(page, (x, y), (x + 22, y + 34), (235, 235, 225) if shade < 130 else (40, 50, 70), -1)
+                cv2.rectangle(
+                    page,
+                    (x, y),
+                    (x + 22, y + 34),
+                    (235, 235, 225) if shade < 130 else (40, 50, 70),
+                    -1,
+                )
     cv2.fillConvexPoly(page, np.array([[0, 512], [768, 512], [768, 470], [0, 470]]), (90, 90, 96))
     return page
 
@@ -217,7 +254,9 @@ def test_real_mlsd_finds_the_edges_of_a_street(real_mlsd):
     """Its surest lines are all edges; of all that it finds at its usual threshold, a few are not."""
     picture = street()
     lsd = lines.lsd_segments(picture, 0)
-    sure, all_found = (segments_of(tensor(picture), real_mlsd, score, 0.1, limit=0) for score in (0.3, 0.1))
+    sure, all_found = (
+        segments_of(tensor(picture), real_mlsd, score, 0.1, limit=0) for score in (0.3, 0.1)
+    )
     assert len(sure) >= 40
     assert min(share_beside(segment, lsd, 3.0) for segment in sure) >= 0.7
     strays = sum(share_beside(segment, lsd, 3.0) < 0.7 for segment in all_found)
@@ -226,14 +265,24 @@ def test_real_mlsd_finds_the_edges_of_a_street(real_mlsd):
 
 def test_real_mlsd_on_photographs(real_mlsd):
     OUTPUT.mkdir(exist_ok=True)
-    pictures = [street(), data.astronaut(), data.coffee(), data.stereo_motorcycle()[0], data.rocket()]
+    pictures = [
+        street(),
+        data.astronaut(),
+        data.coffee(),
+        data.stereo_motorcycle()[0],
+        data.rocket(),
+    ]
     rows = []
     for picture in pictures:
         mlsd = lines.straight_lines(tensor(picture), resolution=512, networks=real_mlsd)
-        lsd = lines.straight_lines(tensor(picture), resolution=512, engine="lsd", distance_threshold=10)
+        lsd = lines.straight_lines(
+            tensor(picture), resolution=512, engine="lsd", distance_threshold=10
+        )
         shown = [cv2.resize(picture, (512, 384), interpolation=cv2.INTER_AREA)]
         for hint in (mlsd, lsd):
-            grey = cv2.resize((hint[0].numpy() * 255).astype(np.uint8), (512, 384), interpolation=cv2.INTER_AREA)
+            grey = cv2.resize(
+                (hint[0].numpy() * 255).astype(np.uint8), (512, 384), interpolation=cv2.INTER_AREA
+            )
             shown.append(cv2.convertScaleAbs(grey, alpha=2))
         rows.append(np.hstack(shown))
         assert 0.001 < mlsd.mean() < 0.2
@@ -248,10 +297,16 @@ def test_lineart_is_the_references_within_a_level(aux, engine):
     detector, *nets = aux["lineart"]
     weights = catalogue("lineart").weights[engine]
     photo = photograph(192, 128)
-    expected = detector(photo, engine == "coarse", detect_resolution=128, image_resolution=128, output_type="np")
-    hint = lines.lineart(tensor(photo), engine=engine, networks=ours(weights, nets[engine == "coarse"]))
+    expected = detector(
+        photo, engine == "coarse", detect_resolution=128, image_resolution=128, output_type="np"
+    )
+    hint = lines.lineart(
+        tensor(photo), engine=engine, networks=ours(weights, nets[engine == "coarse"])
+    )
     assert expected.std() > 5
-    assert np.abs(levels(hint) - expected[..., 0]).max() <= 1.001  # it truncates to 8 bits, ours is float
+    assert (
+        np.abs(levels(hint) - expected[..., 0]).max() <= 1.001
+    )  # it truncates to 8 bits, ours is float
 
 
 def test_anime_lines_are_the_references_within_a_level(aux):
@@ -260,7 +315,9 @@ def test_anime_lines_are_the_references_within_a_level(aux):
     expected = detector(photo, detect_resolution=256, image_resolution=256, output_type="np")
     for sizing in lines.SIZINGS:  # where nothing needs to be resized, both are the reference
         hint = lines.lineart_anime(tensor(photo), sizing=sizing, networks=ours(lines.ANIME, net))
-        assert np.abs(levels(hint) - expected[..., 0]).max() <= 1.001  # it truncates to 8 bits, ours is float
+        assert (
+            np.abs(levels(hint) - expected[..., 0]).max() <= 1.001
+        )  # it truncates to 8 bits, ours is float
     assert expected.std() > 5
 
 
@@ -269,7 +326,9 @@ def test_anime_lines_stretched_as_the_reference(aux):
     photo = photograph(320, 192)
     expected = detector(photo, detect_resolution=192, image_resolution=192, output_type="np")
     hint = lines.lineart_anime(tensor(photo), sizing="stretched", networks=ours(lines.ANIME, net))
-    assert np.abs(levels(hint) - expected[..., 0]).max() <= 1.001  # it truncates to 8 bits, ours is float
+    assert (
+        np.abs(levels(hint) - expected[..., 0]).max() <= 1.001
+    )  # it truncates to 8 bits, ours is float
 
 
 def test_anime_weights_of_several_devices_fill_the_same_net(aux):

@@ -1,4 +1,6 @@
-"""OpenPose: the networks and what is read from their maps, against controlnet_aux with the same random weights."""
+"""OpenPose: the networks and what is read from their maps, against controlnet_aux with the same
+random weights.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +8,33 @@ import numpy as np
 import pytest
 import torch
 
-from pack.preprocessors import keypoints, openpose
+from pack.preprocessors import detect_openpose, keypoints
+from pack.preprocessors.build import InMemory
 from pack.preprocessors.keypoints import FACE, LEFT_HAND, RIGHT_HAND, Frame
 from pack.preprocessors.nets import openpose as nets
-from pack.preprocessors.networks import InMemory
 from pack.preprocessors.spec import Weights
-from workbench import references
+from workbench import reference_nets
 
 pytestmark = pytest.mark.slow  # networks at their published size
 
 
 @pytest.fixture(scope="module")
 def theirs():
-    with references.controlnet_aux("open_pose", "open_pose.model", "open_pose.face") as modules:
+    with reference_nets.controlnet_aux("open_pose", "open_pose.model", "open_pose.face") as modules:
         yield modules[0]
 
 
 def shared(ours: torch.nn.Module, reference: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Random weights that keep signals alive through thirty layers, under the names that the files have."""
+    """Random weights that keep signals alive through thirty layers, under the names that the files
+    have.
+    """
     state = {}
     for name, tensor in ours.state_dict().items():
         fan = tensor[0].numel() if tensor.ndim == 4 else 1
         state[name] = (
-            torch.randn_like(tensor) * (2 / fan) ** 0.5 if tensor.ndim == 4 else torch.randn_like(tensor) * 0.01
+            torch.randn_like(tensor) * (2 / fan) ** 0.5
+            if tensor.ndim == 4
+            else torch.randn_like(tensor) * 0.01
         )
     ours.load_state_dict(state)
     ours.eval()
@@ -72,7 +78,9 @@ def test_the_networks_equal_the_reference(theirs, net, module, name):
 
 
 class Stub(torch.nn.Module):
-    """Gives the same maps whatever it sees; `maps(height, width)` makes them for a picture of that size."""
+    """Gives the same maps whatever it sees; `maps(height, width)` makes them for a picture of that
+    size.
+    """
 
     def __init__(self, maps):
         super().__init__()
@@ -83,12 +91,27 @@ class Stub(torch.nn.Module):
         return made if isinstance(made, (tuple, list)) else made.expand(len(frames), -1, -1, -1)
 
 
-def crowd_maps(rng: np.random.Generator, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Affinities (1,38,h,w) and heat (1,19,h,w) of two to four people, some joints hidden, some limbs crossing."""
+def crowd_maps(
+    rng: np.random.Generator, height: int, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Affinities (1,38,h,w) and heat (1,19,h,w) of two to four people, some joints hidden, some
+    limbs crossing.
+    """
     heat, affinity = np.zeros((19, height, width)), np.zeros((38, height, width))
     rows, columns = np.mgrid[:height, :width]
     upper = (0, -9), (0, -6), (-3, -6), (-5, -3), (-6, 0), (3, -6), (5, -3), (6, 0)
-    lower = (-2, 0), (-2, 4), (-2, 8), (2, 0), (2, 4), (2, 8), (-1, -10), (1, -10), (-2, -9.5), (2, -9.5)
+    lower = (
+        (-2, 0),
+        (-2, 4),
+        (-2, 8),
+        (2, 0),
+        (2, 4),
+        (2, 8),
+        (-1, -10),
+        (1, -10),
+        (-2, -9.5),
+        (2, -9.5),
+    )
     joints_of_one = np.array([*upper, *lower])
     for _ in range(rng.integers(2, 5)):
         middle = rng.uniform((5, 10), (width - 5, height - 9))
@@ -102,9 +125,11 @@ def crowd_maps(rng: np.random.Generator, height: int, width: int) -> tuple[torch
             way = joints[b] - joints[a]
             length = np.hypot(*way)
             along = ((columns - joints[a, 0]) * way[0] + (rows - joints[a, 1]) * way[1]) / length
-            aside = np.abs((columns - joints[a, 0]) * way[1] - (rows - joints[a, 1]) * way[0]) / length
+            aside = (
+                np.abs((columns - joints[a, 0]) * way[1] - (rows - joints[a, 1]) * way[0]) / length
+            )
             on = (along > -1) & (along < length + 1) & (aside < 1.2)
-            for channel, part in zip(openpose.AFFINITIES[limb], way / length, strict=True):
+            for channel, part in zip(detect_openpose.AFFINITIES[limb], way / length, strict=True):
                 affinity[channel][on] = part * rng.uniform(0.6, 1)
     heat += rng.random(heat.shape) * 0.03
     affinity += rng.normal(size=affinity.shape) * 0.02
@@ -134,7 +159,7 @@ def test_decoded_people_equal_the_reference(theirs, seed):
     stub = Stub(lambda height, width: made)
     reference = their_body(theirs, stub)
     expected = reference.format_body_result(*reference(picture))
-    found = openpose.bodies([picture], InMemory({"body": stub}), row("body"))[0]
+    found = detect_openpose.bodies([picture], InMemory({"body": stub}), row("body"))[0]
     assert len(found) == len(expected) > 0
     for person, their_person in zip(found, expected, strict=True):
         joints = [(point.x, point.y, 1) if point else (0, 0, 0) for point in their_person.keypoints]
@@ -151,7 +176,9 @@ def person_at(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def as_theirs(theirs, person):
-    return theirs.body.BodyResult([theirs.body.Keypoint(x, y) if seen else None for x, y, seen in person[:18]], 1, 18)
+    return theirs.body.BodyResult(
+        [theirs.body.Keypoint(x, y) if seen else None for x, y, seen in person[:18]], 1, 18
+    )
 
 
 def test_hands_and_faces_are_looked_for_where_the_reference_looks(theirs):
@@ -160,10 +187,10 @@ def test_hands_and_faces_are_looked_for_where_the_reference_looks(theirs):
     for _ in range(300):
         person = person_at(rng, 400, 500)
         picture = np.zeros((400, 500, 3), np.uint8)
-        ours = openpose.hand_squares(person, 400, 500)
+        ours = detect_openpose.hand_squares(person, 400, 500)
         expected = theirs.util.handDetect(as_theirs(theirs, person), picture)
         assert [(*square, side == "left") for side, square in ours.items()] == expected
-        face = openpose.face_square(person, 400, 500)
+        face = detect_openpose.face_square(person, 400, 500)
         assert face == theirs.util.faceDetect(as_theirs(theirs, person), picture)
         for name in [*ours, *(["face"] if face else [])]:
             found[name] += 1
@@ -171,12 +198,17 @@ def test_hands_and_faces_are_looked_for_where_the_reference_looks(theirs):
 
 
 def has_hands_and_face(person: np.ndarray) -> bool:
-    return len(openpose.hand_squares(person, 300, 360)) == 2 and openpose.face_square(person, 300, 360) is not None
+    return (
+        len(detect_openpose.hand_squares(person, 300, 360)) == 2
+        and detect_openpose.face_square(person, 300, 360) is not None
+    )
 
 
 def smooth_maps(count: int, seed: int, gain: float):
     coarse = torch.rand(1, count, 5, 5, generator=torch.Generator().manual_seed(seed)) ** 4 * gain
-    return lambda height, width: torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+    return lambda height, width: torch.nn.functional.interpolate(
+        coarse, (height, width), mode="bicubic"
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -184,21 +216,32 @@ def test_hands_and_faces_equal_the_reference(theirs, seed):
     rng = np.random.default_rng(seed)
     picture = rng.integers(0, 256, (300, 360, 3), dtype=np.uint8)
     hand, face = Stub(smooth_maps(22, seed, 0.3)), Stub(smooth_maps(71, seed, 0.3))
-    detector = theirs.OpenposeDetector(None, object.__new__(theirs.hand.Hand), object.__new__(theirs.face.Face))
+    detector = theirs.OpenposeDetector(
+        None, object.__new__(theirs.hand.Hand), object.__new__(theirs.face.Face)
+    )
     detector.hand_estimation.model = hand
     detector.face_estimation.model = lambda frames: [face(frames)]
     detector.face_estimation.model.parameters = face.parameters
     networks = InMemory({"hand": hand, "face": face})
-    person = next(person for _ in range(999) if has_hands_and_face(person := person_at(rng, 300, 360)))
+    person = next(
+        person for _ in range(999) if has_hands_and_face(person := person_at(rng, 300, 360))
+    )
     frame = Frame(person[None], 300, 360)
-    openpose._add_hands([picture], [frame], networks, row("hand"))
-    openpose._add_faces([picture], [frame], networks, row("face"))
+    detect_openpose._add_hands([picture], [frame], networks, row("hand"))
+    detect_openpose._add_faces([picture], [frame], networks, row("face"))
     body = as_theirs(theirs, frame.people[0])
     left, right = detector.detect_hands(body, picture)
-    expected = (LEFT_HAND, left), (RIGHT_HAND, right), (FACE, detector.detect_face(body, picture)[:70])
+    expected = (
+        (LEFT_HAND, left),
+        (RIGHT_HAND, right),
+        (FACE, detector.detect_face(body, picture)[:70]),
+    )
     for part, points in expected:
         theirs_px = np.array(
-            [(p.x * 360, p.y * 300) if p.x > 0 and p.y > 0 else (0, 0) for p in points or [ABSENT] * 21]
+            [
+                (p.x * 360, p.y * 300) if p.x > 0 and p.y > 0 else (0, 0)
+                for p in points or [ABSENT] * 21
+            ]
         )
         np.testing.assert_allclose(frame.people[0, part, :2], theirs_px, atol=1e-3)
         assert part != FACE or (frame.people[0, part, 2] > 0).sum() > 40

@@ -1,4 +1,6 @@
-"""People as keypoints and as pictures: drawn as controlnet_aux draws them, read as any tool writes them."""
+"""People as keypoints and as pictures: drawn as controlnet_aux draws them, read as any tool writes
+them.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,24 @@ import numpy as np
 import pytest
 import torch
 
-from pack.preprocessors import catalogue, keypoints, skeleton, topdown, tracks
+from pack.preprocessors import catalogue, detect_topdown, keypoints, skeleton, tracks
+from pack.preprocessors.build import InMemory
 from pack.preprocessors.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, Frame, KeypointError
-from pack.preprocessors.networks import InMemory
-from workbench import references
+from workbench import reference_nets
 
 PARTS = {"body": BODY, "face": FACE, "left": LEFT_HAND, "right": RIGHT_HAND}
 
 
 @pytest.fixture(scope="module")
 def open_pose():
-    with references.controlnet_aux("open_pose", "open_pose.body") as (module, _):
+    with reference_nets.controlnet_aux("open_pose", "open_pose.body") as (module, _):
         yield module
 
 
 def somebody(rng: np.random.Generator) -> np.ndarray:
-    """(136,3) in fractions: joints missing at random, hands and faces as a whole too, some out of the picture."""
+    """(136,3) in fractions: joints missing at random, hands and faces as a whole too, some out of
+    the picture.
+    """
     person = np.zeros((136, 3))
     middle, size = rng.random(2), rng.uniform(0.01, 0.3)
     for part, spread in (BODY, 1), (FACE, 0.3), (LEFT_HAND, 0.3), (RIGHT_HAND, 0.3):
@@ -37,7 +41,9 @@ def somebody(rng: np.random.Generator) -> np.ndarray:
 
 
 def as_theirs(open_pose, person: np.ndarray):
-    """The person in controlnet_aux's classes: None for what the body lacks, -1 for what hands and faces lack."""
+    """The person in controlnet_aux's classes: None for what the body lacks, -1 for what hands and
+    faces lack.
+    """
     body = open_pose.body
 
     def points(part, lacking):
@@ -57,10 +63,15 @@ def as_theirs(open_pose, person: np.ndarray):
 def test_two_hundred_people_are_drawn_as_the_tools_draw_them(open_pose, size):
     rng = np.random.default_rng(sum(size))
     people = [somebody(rng) for _ in range(200)]
-    crowds = [people[first : first + count] for first, count in ((0, 1), (1, 1), *((n, 6) for n in range(2, 200, 6)))]
+    crowds = [
+        people[first : first + count]
+        for first, count in ((0, 1), (1, 1), *((n, 6) for n in range(2, 200, 6)))
+    ]
     height, width = size
     for crowd in crowds:
-        theirs = open_pose.draw_poses([as_theirs(open_pose, person) for person in crowd], height, width)
+        theirs = open_pose.draw_poses(
+            [as_theirs(open_pose, person) for person in crowd], height, width
+        )
         # In pixels as the tools find them, so that both truncate the very same numbers.
         frame = Frame(np.stack(crowd) * (width, height, 1), height, width)
         ours = skeleton.draw([frame], height, width, stick_width="4")[0].numpy() * 255
@@ -69,11 +80,15 @@ def test_two_hundred_people_are_drawn_as_the_tools_draw_them(open_pose, size):
     assert theirs.any()
 
 
-@pytest.mark.parametrize(("body", "hands", "face"), [(True, False, False), (False, True, False), (False, False, True)])
+@pytest.mark.parametrize(
+    ("body", "hands", "face"), [(True, False, False), (False, True, False), (False, False, True)]
+)
 def test_parts_are_drawn_on_their_own(open_pose, body, hands, face):
     rng = np.random.default_rng(1)
     crowd = [somebody(rng) for _ in range(20)]
-    theirs = open_pose.draw_poses([as_theirs(open_pose, person) for person in crowd], 256, 320, body, hands, face)
+    theirs = open_pose.draw_poses(
+        [as_theirs(open_pose, person) for person in crowd], 256, 320, body, hands, face
+    )
     frame = Frame(np.stack(crowd) * (320, 256, 1), 256, 320)
     ours = skeleton.draw([frame], 256, 320, body=body, hands=hands, face=face, stick_width="4")
     assert np.array_equal((ours[0].numpy() * 255).round(), theirs)
@@ -93,7 +108,9 @@ def test_people_far_outside_do_no_harm():
     assert hint.isfinite().all()
 
 
-@pytest.mark.parametrize("size", [(400, 300), (768, 512), (1024, 1024), (1500, 2600), (300, 7200)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(400, 300), (768, 512), (1024, 1024), (1500, 2600), (300, 7200)], ids=str
+)
 def test_xinsirs_limbs_are_as_thick_as_its_model_card_says(size):
     """The card's own ladder, written out: it was trained with these."""
     longer = max(size)
@@ -103,7 +120,9 @@ def test_xinsirs_limbs_are_as_thick_as_its_model_card_says(size):
     assert (brush.limb_px, brush.joint_px) == (4 * ratio, 4 * ratio)
 
 
-@pytest.mark.parametrize(("size", "limb_px"), [((64, 64), 4), ((512, 900), 4), ((768, 512), 4), ((1024, 1024), 8)])
+@pytest.mark.parametrize(
+    ("size", "limb_px"), [((64, 64), 4), ((512, 900), 4), ((768, 512), 4), ((1024, 1024), 8)]
+)
 def test_auto_grows_with_the_shorter_side_from_what_nets_were_trained_on(size, limb_px):
     brush = skeleton.Brush.of("auto", *size)
     assert brush.limb_px == limb_px
@@ -149,7 +168,11 @@ def test_fractions_and_pixels_are_the_same_people(open_pose):
 def test_what_the_tools_leave_out_may_be_missing():
     body = [0.5, 0.25, 1.0] * 18
     for hand in ({}, {"hand_left_keypoints_2d": None}, {"hand_left_keypoints_2d": []}):
-        document = {"canvas_height": 100, "canvas_width": 200.0, "people": [{"pose_keypoints_2d": body, **hand}]}
+        document = {
+            "canvas_height": 100,
+            "canvas_width": 200.0,
+            "people": [{"pose_keypoints_2d": body, **hand}],
+        }
         (frame,) = keypoints.parse(document)  # one frame that is in no list
         assert frame.people[0, BODY].tolist() == [[100, 25, 1]] * 18
         assert not frame.people[0, 18:].any()
@@ -158,12 +181,27 @@ def test_what_the_tools_leave_out_may_be_missing():
 def test_body_25_is_read_by_the_joints_names():
     """Numbered as OpenPose's documentation numbers them."""
     names = (
-        "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip LKnee LAnkle REye LEye"
+        "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip"
+        " LKnee LAnkle REye LEye"
     )
-    names_25 = [*names.split(), "REar", "LEar", "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"]
+    names_25 = [
+        *names.split(),
+        "REar",
+        "LEar",
+        "LBigToe",
+        "LSmallToe",
+        "LHeel",
+        "RBigToe",
+        "RSmallToe",
+        "RHeel",
+    ]
     names_18 = [name for name in names_25[:19] if name != "MidHip"]
     numbers = [value for index in range(25) for value in (10 + index, 50, 1)]
-    document = {"canvas_height": 100, "canvas_width": 100, "people": [{"pose_keypoints_2d": numbers}]}
+    document = {
+        "canvas_height": 100,
+        "canvas_width": 100,
+        "people": [{"pose_keypoints_2d": numbers}],
+    }
     person = keypoints.parse(document)[0].people[0]
     assert person[BODY, 0].tolist() == [10 + names_25.index(name) for name in names_18]
     assert person[keypoints.FEET, 0].tolist() == [29, 30, 31, 32, 33, 34]
@@ -185,7 +223,10 @@ GOOD = {"canvas_height": 100, "canvas_width": 200, "people": [{"pose_keypoints_2
         ({**GOOD, "canvas_width": "640"}, "found the text '640'"),
         ({"people": []}, "canvas_height, a whole number of pixels from 1 to 16384, found none"),
         ({**GOOD, "people": 1}, "expected a list under 'people', found 1"),
-        ({**GOOD, "people": [[]]}, "frame 0, person 0: expected a dict of keypoint lists, found a list"),
+        (
+            {**GOOD, "people": [[]]},
+            "frame 0, person 0: expected a dict of keypoint lists, found a list",
+        ),
         (
             {**GOOD, "people": [{"pose_keypoints_2d": [1.0] * 51}]},
             r"expected 54 or 75 numbers \(x, y, score\), found 51",
@@ -198,7 +239,10 @@ GOOD = {"canvas_height": 100, "canvas_width": 200, "people": [{"pose_keypoints_2
             {**GOOD, "people": [{"face_keypoints_2d": "x"}]},
             "face_keypoints_2d: expected a list of numbers, found the text",
         ),
-        ({**GOOD, "people": [{"pose_keypoints_2d": [True] * 54}]}, "expected numbers only, found true"),
+        (
+            {**GOOD, "people": [{"pose_keypoints_2d": [True] * 54}]},
+            "expected numbers only, found true",
+        ),
         ({**GOOD, "people": [{"pose_keypoints_2d": [float("nan")] * 54}]}, "found NaN or infinity"),
         ({**GOOD, "people": [{"pose_keypoints_2d": [10**400] * 54}]}, "too large to be a pixel"),
         (
@@ -213,18 +257,39 @@ def test_what_cannot_be_read_is_said_in_a_sentence(document, words):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000, b'"people"', b"null", b"[NaN]"], ids=range(8)
+    "text",
+    [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000, b'"people"', b"null", b"[NaN]"],
+    ids=range(8),
 )
 def test_texts_that_are_no_keypoints(text):
     with pytest.raises(KeypointError):
         keypoints.loads(text)
 
 
-WILD = [None, True, -1, 0, 2, 1e308, -1e-320, float("inf"), float("nan"), 10**40, "", "x", [], {}, [[]], {"people": 1}]
+WILD = [
+    None,
+    True,
+    -1,
+    0,
+    2,
+    1e308,
+    -1e-320,
+    float("inf"),
+    float("nan"),
+    10**40,
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    {"people": 1},
+]
 
 
 def damaged(rng: random.Random, text: str) -> bytes:
-    """A keypoint file that something went wrong with: values replaced, parts lost or doubled, bytes changed."""
+    """A keypoint file that something went wrong with: values replaced, parts lost or doubled, bytes
+    changed.
+    """
     document = json.loads(text)
     for _ in range(rng.randrange(1, 4)):
         at, key = document, None
@@ -272,7 +337,9 @@ def test_ten_thousand_damaged_files_raise_a_sentence_or_nothing():
 
 
 def walk(frames: int = 12) -> list[Frame]:
-    """Two people who walk past each other, listed in a different order in every frame; one is away for a while."""
+    """Two people who walk past each other, listed in a different order in every frame; one is away
+    for a while.
+    """
     rng = np.random.default_rng(3)
     shapes = rng.normal(size=(2, 136, 2)) * (10, 30)
     made = []
@@ -297,23 +364,38 @@ def test_who_is_away_for_a_while_is_filled_in_on_a_straight_line():
     assert {len(frame.people) for frame in whole} == {2}
     middles = np.array([frame.people[:, BODY, 0].mean(axis=1) for frame in whole])
     np.testing.assert_allclose(np.diff(middles, axis=0), [[15, -15]] * 11, atol=1e-9)
-    assert {len(frame.people) for frame in tracks.steady(frames, fill_frames=1)} == {1, 2}  # too long a gap
+    assert {len(frame.people) for frame in tracks.steady(frames, fill_frames=1)} == {
+        1,
+        2,
+    }  # too long a gap
 
 
 def test_smoothing_calms_and_does_not_lag():
     rng = np.random.default_rng(4)
-    calm = [Frame(np.concatenate([f.people[..., :2], f.people[..., 2:]], axis=2), 240, 320) for f in walk(40)]
     calm = [
-        Frame(frame.people[:1] if index % 3 != 1 else frame.people[1:], 240, 320) for index, frame in enumerate(calm)
+        Frame(np.concatenate([f.people[..., :2], f.people[..., 2:]], axis=2), 240, 320)
+        for f in walk(40)
     ]
-    noisy = [Frame(frame.people + rng.normal(size=(1, 136, 3)) * (2, 2, 0), 240, 320) for frame in calm]
+    calm = [
+        Frame(frame.people[:1] if index % 3 != 1 else frame.people[1:], 240, 320)
+        for index, frame in enumerate(calm)
+    ]
+    noisy = [
+        Frame(frame.people + rng.normal(size=(1, 136, 3)) * (2, 2, 0), 240, 320) for frame in calm
+    ]
     smooth = tracks.steady(noisy, smooth_frames=2)
 
     def error(frames: list[Frame]) -> float:
-        return float(np.mean([np.abs(f.people - c.people) for f, c in zip(frames[6:-6], calm[6:-6], strict=True)]))
+        return float(
+            np.mean(
+                [np.abs(f.people - c.people) for f, c in zip(frames[6:-6], calm[6:-6], strict=True)]
+            )
+        )
 
     assert error(smooth) < 0.5 * error(noisy)
-    drift = np.mean([f.people[..., 0] - c.people[..., 0] for f, c in zip(smooth[6:-6], calm[6:-6], strict=True)])
+    drift = np.mean(
+        [f.people[..., 0] - c.people[..., 0] for f, c in zip(smooth[6:-6], calm[6:-6], strict=True)]
+    )
     assert abs(drift) < 0.2  # the walk is 15 px a frame
     np.testing.assert_allclose(tracks.smoothed(np.ones((5, 136, 3)), 1.0), 1)
 
@@ -342,12 +424,17 @@ def test_the_largest_and_longest_seen_are_kept():
 
 
 def raw_for(boxes, scores) -> torch.Tensor:
-    """(8400,85): what YOLOX must say for these boxes (left, top, right, bottom in px of the square) to come out."""
+    """(8400,85): what YOLOX must say for these boxes (left, top, right, bottom in px of the square)
+    to come out.
+    """
     raw = torch.full((8400, 85), -4.0)
     raw[:, 4:] = 0.0
-    cells, strides = topdown.yolox_grid()
+    cells, strides = detect_topdown.yolox_grid()
     for (left, top, right, bottom), (score, kind) in zip(boxes, scores, strict=True):
-        centre, size = np.array([left + right, top + bottom]) / 2, np.array([right - left, bottom - top])
+        centre, size = (
+            np.array([left + right, top + bottom]) / 2,
+            np.array([right - left, bottom - top]),
+        )
         free = [index for index in np.flatnonzero(strides[:, 0] == 16) if raw[index, 4] == 0]
         cell = min(free, key=lambda index: np.hypot(*(cells[index] * 16 - centre)))
         raw[cell, :2] = torch.from_numpy(centre / 16 - cells[cell])
@@ -369,7 +456,11 @@ def test_keypoints_are_drawn_at_the_hints_size_and_come_out_in_its_pixels():
     frames = clip(np.random.default_rng(6), 2)
     images = torch.rand(2, 120, 160, 3)
     hint, told = catalogue("pose").full(
-        images, engine="keypoints", pose_keypoint=keypoints.encode(frames), resolution=480, stick_width="4"
+        images,
+        engine="keypoints",
+        pose_keypoint=keypoints.encode(frames),
+        resolution=480,
+        stick_width="4",
     )
     assert hint.shape == (2, 480, 640, 3)
     assert hint.equal(skeleton.draw(frames, 480, 640, stick_width="4"))
@@ -397,9 +488,14 @@ def test_engines_without_anything_to_load_them_say_which_file_they_need():
 
 
 def test_a_picture_goes_through_a_detector_to_a_drawing():
-    """DWPose's chain with stand-ins: the detector sees one box, the pose network a point at every place of a grid."""
+    """DWPose's chain with stand-ins: the detector sees one box, the pose network a point at every
+    place of a grid.
+    """
     weights = catalogue("pose").weights["dwpose"]
-    box, grid = (100, 40, 300, 440), np.stack(np.divmod(np.arange(133), 12), axis=1)[:, ::-1] * (22, 30) + (10, 10)
+    box, grid = (
+        (100, 40, 300, 440),
+        np.stack(np.divmod(np.arange(133), 12), axis=1)[:, ::-1] * (22, 30) + (10, 10),
+    )
     raw, (across, down) = raw_for([box], [(0.9, 0)]), simcc_for(grid, 0.9)
 
     class Pose(torch.nn.Module):
@@ -417,13 +513,19 @@ def test_a_picture_goes_through_a_detector_to_a_drawing():
     networks = InMemory({weights.file: Pose(), weights.beside[0].file: Boxes()})
     seen = []
     hint, told = catalogue("pose").full(
-        torch.rand(3, 640, 640, 3), engine="dwpose", networks=networks, progress=lambda *told: seen.append(told)
+        torch.rand(3, 640, 640, 3),
+        engine="dwpose",
+        networks=networks,
+        progress=lambda *told: seen.append(told),
     )
     assert [len(frame["people"]) for frame in told] == [1, 1, 1]
     assert hint.amax((1, 2, 3)).tolist() == [1, 1, 1]
-    # A person of 200 by 400 fills four fifths of a crop of 375 by 500; the nose is the grid's first point.
+    # A person of 200 by 400 fills four fifths of a crop of 375 by 500; the nose is the grid's first
+    # point.
     nose = told[0]["people"][0]["pose_keypoints_2d"][:2]
-    np.testing.assert_allclose(nose, [200 - 187.5 + 10 * 375 / 288, 240 - 250 + 10 * 500 / 384], atol=0.01)
+    np.testing.assert_allclose(
+        nose, [200 - 187.5 + 10 * 375 / 288, 240 - 250 + 10 * 500 / 384], atol=0.01
+    )
     assert seen[0] == (0, 3)
     assert seen[-1] == (3, 3)
     assert seen == sorted(seen)

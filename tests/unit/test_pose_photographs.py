@@ -1,7 +1,8 @@
 """The whole way from a photograph to a skeleton, with real weights.
 
-ViTPose's own weights come from no package registry. So BlazePose stands in for both networks behind our crops and
-decoding, and BlazePose's own way (its own square, turned upright, no heat maps) is the judge.
+ViTPose's own weights come from no package registry. So BlazePose stands in for both networks behind
+our crops and decoding, and BlazePose's own way (its own square, turned upright, no heat maps) is
+the judge.
 """
 
 from __future__ import annotations
@@ -15,22 +16,28 @@ import pytest
 import torch
 from skimage import data
 
-from pack.preprocessors import catalogue, topdown
+from pack.preprocessors import catalogue, detect_topdown
+from pack.preprocessors.build import InMemory
 from pack.preprocessors.keypoints import COCO_WHOLEBODY_TO_OPENPOSE
-from pack.preprocessors.networks import InMemory
 from workbench import blazepose, stand_ins
 
 pytestmark = pytest.mark.skipif(
-    sys.version_info >= (3, 13), reason="mediapipe 0.10.21, whose networks judge, has no wheel for this Python"
+    sys.version_info >= (3, 13),
+    reason="mediapipe 0.10.21, whose networks judge, has no wheel for this Python",
 )
-PHOTOGRAPHS = {"astronaut": data.astronaut(), "cameraman": np.repeat(data.camera()[..., None], 3, axis=2)}
+PHOTOGRAPHS = {
+    "astronaut": data.astronaut(),
+    "cameraman": np.repeat(data.camera()[..., None], 3, axis=2),
+}
 VISIBLE = 0.8
 HEAD_TO_WRISTS = range(11)
 
 
 class Boxes(stand_ins.StandIn):
-    """As RT-DETR: a box around the whole body, also where it leaves the picture, from where BlazePose sees hips and
-    head. The network after it was trained on bodies in the middle of their crops."""
+    """As RT-DETR: a box around the whole body, also where it leaves the picture, from where
+    BlazePose sees hips and head. The network after it was trained on bodies in the middle of their
+    crops.
+    """
 
     def __init__(self, height, width):
         super().__init__()
@@ -41,19 +48,28 @@ class Boxes(stand_ins.StandIn):
         for index, square in enumerate(pixel_values.permute(0, 2, 3, 1).numpy()):
             frame = cv2.resize((square * 255).round().astype(np.uint8), (self.width, self.height))
             person, size = blazepose.find(frame), np.array([self.width, self.height])
-            box = np.array([0.75, 1]) * person.side / topdown.PADDING
-            made.pred_boxes[index, 0] = torch.from_numpy(np.concatenate([person.centre / size, box / size]))
+            box = np.array([0.75, 1]) * person.side / detect_topdown.PADDING
+            made.pred_boxes[index, 0] = torch.from_numpy(
+                np.concatenate([person.centre / size, box / size])
+            )
         return made
 
 
 class Joints(stand_ins.StandIn):
-    """As ViTPose: heat (17,64,48) with a peak where BlazePose's network sees each joint in the crop."""
+    """As ViTPose: heat (17,64,48) with a peak where BlazePose's network sees each joint in the
+    crop.
+    """
 
     def forward(self, pixel_values):
         heat = torch.zeros(len(pixel_values), 17, 64, 48)
         rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(48.0), indexing="ij")
         for index, crop in enumerate(pixel_values.permute(0, 2, 3, 1).numpy()):
-            picture = ((crop * topdown.STD + topdown.MEAN) * 255).round().clip(0, 255).astype(np.uint8)
+            picture = (
+                ((crop * detect_topdown.STD + detect_topdown.MEAN) * 255)
+                .round()
+                .clip(0, 255)
+                .astype(np.uint8)
+            )
             points, visible = blazepose.landmarks(picture, np.array([95.5, 127.5]), 256.0)
             for joint, source in enumerate(blazepose.OF_COCO):
                 x, y = points[source] * (47 / 191, 63 / 255)
@@ -67,7 +83,9 @@ FRAMINGS = [("astronaut", 512, 512), ("astronaut", 700, 1000), ("cameraman", 512
 
 @pytest.mark.parametrize(("name", "height", "width"), FRAMINGS, ids=str)
 def test_joints_agree_with_the_judge_where_both_see_them(name, height, width):
-    """From head to wrists: both photographs end at the hips, where BlazePose guesses, another way in every framing."""
+    """From head to wrists: both photographs end at the hips, where BlazePose guesses, another way
+    in every framing.
+    """
     picture, photo = np.zeros((height, width, 3), np.uint8), PHOTOGRAPHS[name]
     picture[-512:, -512:] = photo
     judge = blazepose.find(photo)

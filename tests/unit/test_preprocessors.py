@@ -1,4 +1,6 @@
-"""Every preprocessor keeps one contract; each equals the reference that its ControlNets were trained on."""
+"""Every preprocessor keeps one contract; each equals the reference that its ControlNets were
+trained on.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,9 @@ from pack.preprocessors import (
     scribble,
     segmentation,
 )
+from pack.preprocessors.build import InMemory
 from pack.preprocessors.nets import depth_anything, dpt_hybrid, normalbae, segmenters
-from pack.preprocessors.networks import InMemory
-from workbench import weights
+from workbench import random_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = {"astronaut": data.astronaut(), "chelsea": data.chelsea(), "coffee": data.coffee()}
@@ -60,7 +62,8 @@ def noise(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.rand(*shape).to(dtype)
 
 
-# The contract, of every engine of every row. Networks have random weights here: what they find is not looked at.
+# The contract, of every engine of every row. Networks have random weights here: what they find is
+# not looked at.
 
 
 _DEPTH = depth_anything.Sizes(48, 3, 4, (0, 1, 2, 3), (8, 16, 24, 32), 16, trained_px=56)
@@ -75,19 +78,34 @@ _NORMAL = normalbae.Sizes(
 SMALL = {
     **{row.file: partial(depth_anything.DepthAnythingV2, _DEPTH) for row in depth.WEIGHTS.values()},
     depth.WEIGHTS["midas"].file: partial(
-        dpt_hybrid.DPTHybrid, dpt_hybrid.Sizes(16, ((2, 32), (2, 64), (2, 128)), 8, 64, 4, 4, (1, 3), fusion=32)
+        dpt_hybrid.DPTHybrid,
+        dpt_hybrid.Sizes(16, ((2, 32), (2, 64), (2, 128)), 8, 64, 4, 4, (1, 3), fusion=32),
     ),
     normals.BAE.file: partial(normalbae.NNET, _NORMAL),
-    segmentation.UPERNET.file: partial(segmenters.upernet, widths=(8, 16, 24, 32), depths=(1, 1, 1, 1)),
+    segmentation.UPERNET.file: partial(
+        segmenters.upernet, widths=(8, 16, 24, 32), depths=(1, 1, 1, 1)
+    ),
     segmentation.ONEFORMER_ADE20K.file: partial(
-        segmenters._oneformer, 150, 20, embed_dim=12, depths=[1, 1, 1, 1], num_heads=[1, 2, 3, 4], window_size=4
+        segmenters._oneformer,
+        150,
+        20,
+        embed_dim=12,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 2, 3, 4],
+        window_size=4,
     ),
 }
-"""Networks that are too large for a hundred small questions: the same classes with fewer channels and layers."""
-NETWORKS = InMemory(weights.Random(CATALOGUE, SMALL))
+"""Networks that are too large for a hundred small questions: the same classes with fewer channels
+and layers.
+"""
+NETWORKS = InMemory(random_weights.Random(CATALOGUE, SMALL))
 CONNECTED = {
-    ("normal", "depth"): {"depth": torch.linspace(0, 1, 32 * 24).reshape(1, 32, 24, 1).expand(-1, -1, -1, 3)},
-    ("pose", "keypoints"): {"pose_keypoint": {"people": [], "canvas_height": 24, "canvas_width": 32}},
+    ("normal", "depth"): {
+        "depth": torch.linspace(0, 1, 32 * 24).reshape(1, 32, 24, 1).expand(-1, -1, -1, 3)
+    },
+    ("pose", "keypoints"): {
+        "pose_keypoint": {"people": [], "canvas_height": 24, "canvas_width": 32}
+    },
 }
 """What is connected to the optional inputs of engines that work from them alone."""
 
@@ -115,7 +133,9 @@ class Case:
         return self.engine in self.row.weights
 
     def same(self, one: torch.Tensor, other: torch.Tensor) -> bool:
-        """Equal; of networks, whose sums differ in the last bit with the batch, all but a pixel in a thousand."""
+        """Equal; of networks, whose sums differ in the last bit with the batch, all but a pixel in
+        a thousand.
+        """
         if not self.is_network:
             return one.equal(other)
         return one.shape == other.shape and ((one - other).abs() > 1e-4).float().mean() < 1e-3
@@ -126,21 +146,38 @@ def engines(row: Preprocessor) -> list[Case]:
     return [Case(row, engine) for engine in choices]
 
 
-KEEPS_TONES = {"scribble", "segmentation", "tile", "shuffle", "color_grid", "recolor", "brightness", "inpaint_hint"}
+KEEPS_TONES = {
+    "scribble",
+    "segmentation",
+    "tile",
+    "shuffle",
+    "color_grid",
+    "recolor",
+    "brightness",
+    "inpaint_hint",
+}
 """Rows whose hints of a plain picture are plain, and not black."""
 CASES = [case for row in CATALOGUE for case in engines(row)]
-_MARKED = [pytest.param(case, marks=pytest.mark.slow) if case.is_network else case for case in CASES]
+_MARKED = [
+    pytest.param(case, marks=pytest.mark.slow) if case.is_network else case for case in CASES
+]
 every_case = pytest.mark.parametrize("case", _MARKED, ids=str)
-every_network = pytest.mark.parametrize("case", [case for case in CASES if case.is_network], ids=str)
+every_network = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.is_network], ids=str
+)
 
 
 def pictures() -> Iterator[Any]:
     """(case, frames, channels, size); of networks, which take longer, not every combination."""
     for case in CASES:
-        sizes, counts = ([(37, 53), (1, 1), (1, 50)], [(1, 4), (5, 3)]) if case.is_network else (SIZES, [])
+        sizes, counts = (
+            ([(37, 53), (1, 1), (1, 50)], [(1, 4), (5, 3)]) if case.is_network else (SIZES, [])
+        )
         for size in sizes:
             for count in counts or product([1, 5], [1, 3, 4]):
-                yield pytest.param(case, *count, size, marks=[pytest.mark.slow] if case.is_network else [])
+                yield pytest.param(
+                    case, *count, size, marks=[pytest.mark.slow] if case.is_network else []
+                )
 
 
 @pytest.mark.parametrize(("case", "frames", "channels", "size"), pictures(), ids=str)
@@ -205,13 +242,23 @@ def test_transparency_is_laid_over_white(case: Case):
 
 @every_case
 def test_not_a_number_is_black_and_the_rest_is_clamped(case: Case):
-    if case.row.key == "depth" and case.engine == "image":  # a depth has no bounds, and unknown depth is far
+    if (
+        case.row.key == "depth" and case.engine == "image"
+    ):  # a depth has no bounds, and unknown depth is far
         assert case(torch.full((1, 8, 8, 3), float("nan"))).equal(torch.zeros(1, 8, 8, 3))
         return
     picture = noise(1, 40, 30, 3)
     wild, tame = picture.clone(), picture.clone()
     for at, (value, means) in enumerate(
-        [(float("nan"), 0), (float("inf"), 1), (-float("inf"), 0), (1.5, 1), (-0.5, 0), (3e38, 1), (-3e38, 0)]
+        [
+            (float("nan"), 0),
+            (float("inf"), 1),
+            (-float("inf"), 0),
+            (1.5, 1),
+            (-0.5, 0),
+            (3e38, 1),
+            (-3e38, 0),
+        ]
     ):
         wild[0, 3 * at : 3 * at + 2, 5:9] = value
         tame[0, 3 * at : 3 * at + 2, 5:9] = means
@@ -267,7 +314,9 @@ def test_what_is_no_picture_is_refused_in_a_sentence(case: Case, picture, words)
 
 @every_case
 def test_an_absurd_size_is_refused_before_any_work(case: Case):
-    with pytest.raises(ValueError, match="would turn this picture of 5000x7 pixels into 5851429x8192"):
+    with pytest.raises(
+        ValueError, match="would turn this picture of 5000x7 pixels into 5851429x8192"
+    ):
         case(noise(1, 7, 5000, 3), resolution=8192)
     with pytest.raises(ValueError, match="resolution is -1"):
         case(noise(1, 8, 8, 3), resolution=-1)
@@ -363,7 +412,10 @@ def test_between_levels_the_nearest_wins():
 
 
 def test_transparent_is_white_and_opaque_is_itself():
-    clear, solid = np.zeros((2, 2, 4), np.float32), np.full((2, 2, 4), [0.2, 0.4, 0.6, 1], np.float32)
+    clear, solid = (
+        np.zeros((2, 2, 4), np.float32),
+        np.full((2, 2, 4), [0.2, 0.4, 0.6, 1], np.float32),
+    )
     assert (images.to_rgb8(clear) == 255).all()
     assert (images.to_rgb8(solid) == [51, 102, 153]).all()
 
@@ -372,7 +424,9 @@ def test_transparent_is_white_and_opaque_is_itself():
 
 
 @photograph
-@pytest.mark.parametrize("thresholds", [(100, 200), (0, 0), (0, 255), (255, 255), (50, 40), (1, 2)], ids=str)
+@pytest.mark.parametrize(
+    "thresholds", [(100, 200), (0, 0), (0, 255), (255, 255), (50, 40), (1, 2)], ids=str
+)
 def test_canny_is_opencvs_byte_for_byte(photo, thresholds):
     low, high = thresholds
     hint = edges.canny(tensor(photo), low_threshold=low, high_threshold=high)
@@ -383,7 +437,11 @@ def test_canny_is_opencvs_byte_for_byte(photo, thresholds):
 def test_canny_finds_the_steepest_channel_as_opencv_does(size):
     """Noise has every order of channels and many ties; soft noise has lines that hang together."""
     levels_of_noise = (noise(1, *size, 3)[0].numpy() * 255).astype(np.uint8)
-    for picture in (levels_of_noise, levels_of_noise // 64 * 64, cv2.GaussianBlur(levels_of_noise, (0, 0), 2)):
+    for picture in (
+        levels_of_noise,
+        levels_of_noise // 64 * 64,
+        cv2.GaussianBlur(levels_of_noise, (0, 0), 2),
+    ):
         for low, high in ((100, 200), (20, 60)):
             hint = edges.canny(tensor(picture), low_threshold=low, high_threshold=high)
             assert (levels(hint) == cv2.Canny(picture, low, high)).all()
@@ -403,20 +461,28 @@ def test_a_frame_in_bands_is_the_frame(photo, cores, monkeypatch):
 
 
 @photograph
-@pytest.mark.parametrize(("resolution", "interpolation"), [(200, cv2.INTER_AREA), (600, cv2.INTER_CUBIC)])
+@pytest.mark.parametrize(
+    ("resolution", "interpolation"), [(200, cv2.INTER_AREA), (600, cv2.INTER_CUBIC)]
+)
 def test_canny_at_another_resolution(photo, resolution, interpolation):
     height, width = images.fitted(*photo.shape[:2], resolution)
     smaller = cv2.resize(photo, (width, height), interpolation=interpolation)
-    assert (levels(edges.canny(tensor(photo), resolution=resolution)) == cv2.Canny(smaller, 100, 200)).all()
+    assert (
+        levels(edges.canny(tensor(photo), resolution=resolution)) == cv2.Canny(smaller, 100, 200)
+    ).all()
 
 
 @photograph
 @pytest.mark.parametrize("threshold", [0, 1, 127, 255])
 def test_scribble_is_controlnets(photo, threshold):
     reference = np.where(photo.min(axis=2) < threshold, 255, 0)
-    assert (levels(scribble.scribble(tensor(photo), threshold=threshold, invert="off")) == reference).all()
+    assert (
+        levels(scribble.scribble(tensor(photo), threshold=threshold, invert="off")) == reference
+    ).all()
     inverted = np.where((255 - photo).min(axis=2) < threshold, 255, 0)
-    assert (levels(scribble.scribble(tensor(photo), threshold=threshold, invert="on")) == inverted).all()
+    assert (
+        levels(scribble.scribble(tensor(photo), threshold=threshold, invert="on")) == inverted
+    ).all()
 
 
 @pytest.mark.parametrize("size", [*SIZES, (7, 5000)], ids=str)
@@ -455,11 +521,16 @@ def reference_xdog(photo: np.ndarray, threshold: float) -> np.ndarray:
 @photograph
 @pytest.mark.parametrize("threshold", [1, 32, 33, 64])
 def test_xdog_is_the_difference_of_gaussians(photo, threshold):
-    assert (levels(scribble.xdog(tensor(photo), threshold=threshold)) == reference_xdog(photo, threshold)).all()
+    assert (
+        levels(scribble.xdog(tensor(photo), threshold=threshold))
+        == reference_xdog(photo, threshold)
+    ).all()
 
 
 def test_xdog_keeps_the_strongest_edges():
-    """A black line on white differs by more than 127 levels, which the references' 8 bits cannot double."""
+    """A black line on white differs by more than 127 levels, which the references' 8 bits cannot
+    double.
+    """
     line = np.full((64, 64, 3), 255, np.uint8)
     line[:, 32] = 0
     assert levels(scribble.xdog(tensor(line)))[:, 32].min() == 255
@@ -467,12 +538,17 @@ def test_xdog_keeps_the_strongest_edges():
 
 @pytest.fixture(scope="module")
 def lineart_reference():
-    """controlnet_aux's LineartStandardDetector, without its package's own imports (they need torchvision)."""
+    """controlnet_aux's LineartStandardDetector, without its package's own imports (they need
+    torchvision).
+    """
     from importlib.util import find_spec
 
     found = find_spec("controlnet_aux")
     if found is None:
-        pytest.fail("controlnet-aux is not installed: it is part of the test environment (workbench/environment.py)")
+        pytest.fail(
+            "controlnet-aux is not installed: it is part of the test environment"
+            " (workbench/environment.py)"
+        )
     before = {name for name in sys.modules if name.startswith("controlnet_aux")}
     hollow = types.ModuleType("controlnet_aux")
     hollow.__path__ = list(found.submodule_search_locations or ())
@@ -480,20 +556,30 @@ def lineart_reference():
     from controlnet_aux.lineart_standard import LineartStandardDetector
 
     yield LineartStandardDetector()
-    for name in [name for name in sys.modules if name.startswith("controlnet_aux") and name not in before]:
+    for name in [
+        name for name in sys.modules if name.startswith("controlnet_aux") and name not in before
+    ]:
         del sys.modules[name]
 
 
 @photograph
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the reference takes the median of nothing at threshold 255
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning"
+)  # the reference takes the median of nothing at threshold 255
 @pytest.mark.parametrize(("sigma", "threshold"), [(6.0, 8), (2.0, 3), (6.0, 255)])
 def test_standard_lineart_is_the_tools_within_a_level(lineart_reference, photo, sigma, threshold):
-    square = cv2.resize(photo, (512, 512), interpolation=cv2.INTER_AREA)  # the reference's own resizing does nothing
-    expected = lineart_reference(square, guassian_sigma=sigma, intensity_threshold=threshold, output_type="np")
+    square = cv2.resize(
+        photo, (512, 512), interpolation=cv2.INTER_AREA
+    )  # the reference's own resizing does nothing
+    expected = lineart_reference(
+        square, guassian_sigma=sigma, intensity_threshold=threshold, output_type="np"
+    )
     hint = lines.lineart(tensor(square), gaussian_sigma=sigma, intensity_threshold=threshold)
     difference = levels(hint) - expected[..., 0].astype(np.float64)
     assert np.abs(difference).max() <= 1
-    assert (np.floor(levels(hint) + 1e-4) == expected[..., 0]).mean() > 0.999  # it truncates, ours is float
+    assert (
+        np.floor(levels(hint) + 1e-4) == expected[..., 0]
+    ).mean() > 0.999  # it truncates, ours is float
 
 
 def test_an_unknown_lineart_engine_is_refused():
@@ -506,7 +592,10 @@ def test_an_unknown_lineart_engine_is_refused():
 
 def in_a_fresh_python(program: str) -> str:
     """What `program` prints, run with the pack loaded as `pack`."""
-    load = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import conftest; sys.path.pop(0)\n"
+    load = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import conftest;"
+        " sys.path.pop(0)\n"
+    )
     done = subprocess.run([sys.executable, "-c", load + program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -535,7 +624,9 @@ def test_without_a_screens_libraries_the_sentence_names_the_headless_wheel(monke
     class Broken:
         def find_spec(self, name, path=None, target=None):
             if name == "cv2":
-                raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+                raise ImportError(
+                    "libGL.so.1: cannot open shared object file: No such file or directory"
+                )
 
     monkeypatch.delitem(sys.modules, "cv2")
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])

@@ -1,4 +1,6 @@
-"""Journals read into a report: sizes by hand, steps in order, and words and a picture for every case."""
+"""Journals read into a report: sizes by hand, steps in order, and words and a picture for every
+case.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import math
 import pytest
 import torch
 
-from pack.control import journal, plot, report
+from pack.control.report import journal, numbers, plot
 
 NET = {"name": "canny.safetensors", "family": "ControlNet for SD1.5", "strength": 0.8}
 
@@ -22,12 +24,14 @@ def call(sigma, norms, blocks=None, computed=(0, 1), began=0.0, took=0.01):
 
 def member(*calls, off=(), idle="", **more):
     kept = journal.Journal(runs=1, calls=list(calls), off=list(off), encoded=min(1, len(calls)))
-    return report.Member(**{**NET, **more}, journal=kept, idle=idle)
+    return numbers.Member(**{**NET, **more}, journal=kept, idle=idle)
 
 
 def test_size_is_the_residuals_norm_over_the_blocks():
     """|(3, 4)| / |(6, 8)| = 5 / 10."""
-    found = report.report([member(call(7.0, {("input", 0): [3.0, 4.0]}, {("input", 0): [6.0, 8.0]}))])
+    found = numbers.report(
+        [member(call(7.0, {("input", 0): [3.0, 4.0]}, {("input", 0): [6.0, 8.0]}))]
+    )
     assert found.nets[0].sizes == ((pytest.approx(0.5),),)
     assert found.nets[0].is_relative
     assert found.sigmas == (7.0,)
@@ -36,14 +40,16 @@ def test_size_is_the_residuals_norm_over_the_blocks():
 def test_only_the_rows_that_were_computed_count():
     """cond_only: the negative prompt's block is as large as it likes."""
     one = call(7.0, {("middle", 0): [0.0, 3.0]}, {("middle", 0): [100.0, 6.0]}, computed=(1,))
-    found = report.report([member(one)]).nets[0]
+    found = numbers.report([member(one)]).nets[0]
     assert found.sizes == ((pytest.approx(0.5),),)
     assert found.rows == 1
 
 
 def test_one_norm_stands_for_all_rows():
     """A T2I-Adapter's features are the same for both prompts: |(2, 2)| / |(4, 4)|."""
-    found = report.report([member(call(7.0, {("feature", 2): [2.0]}, {("input", 2): [4.0, 4.0]}))]).nets[0]
+    found = numbers.report(
+        [member(call(7.0, {("feature", 2): [2.0]}, {("input", 2): [4.0, 4.0]}))]
+    ).nets[0]
     assert found.sizes == ((pytest.approx(0.5),),)
 
 
@@ -51,7 +57,9 @@ def test_fewer_residuals_than_blocks_belong_to_the_last():
     """The UNet takes them from the end of the list."""
     norms = {("input", 0): [1.0, 1.0]}
     blocks = {("input", 0): [9.0, 9.0], ("input", 1): [2.0, 2.0]}
-    assert report.report([member(call(7.0, norms, blocks))]).nets[0].sizes == ((pytest.approx(0.5),),)
+    assert numbers.report([member(call(7.0, norms, blocks))]).nets[0].sizes == (
+        (pytest.approx(0.5),),
+    )
 
 
 def test_calls_of_one_step_are_one_cell_and_steps_fall():
@@ -62,7 +70,7 @@ def test_calls_of_one_step_are_one_cell_and_steps_fall():
         call(7.0, {block: [1.0]}, {block: [2.0]}, (0,)),
         call(7.0, {block: [2.0]}, {block: [4.0]}, (0,)),
     ]
-    found = report.report([member(*calls, off=[1.0])])
+    found = numbers.report([member(*calls, off=[1.0])])
     assert found.sigmas == (7.0, 3.0, 1.0)
     assert found.nets[0].sizes == ((pytest.approx(0.5), pytest.approx(8.0), None),)
     assert found.nets[0].peak == (pytest.approx(8.0), block, 1)
@@ -70,18 +78,21 @@ def test_calls_of_one_step_are_one_cell_and_steps_fall():
 
 
 def test_without_blocks_it_is_the_norm_of_a_row():
-    found = report.report([member(call(1.0, {("double", 0): [3.0, 5.0]}))]).nets[0]
+    found = numbers.report([member(call(1.0, {("double", 0): [3.0, 5.0]}))]).nets[0]
     assert not found.is_relative
     assert found.sizes == ((pytest.approx(math.sqrt((9 + 25) / 2)),),)
 
 
 def test_times_are_of_a_call_and_of_a_step():
     block = ("middle", 0)
-    calls = [call(s, {block: [1.0, 1.0]}, {block: [1.0, 1.0]}, began=i * 0.1) for i, s in enumerate((9.0, 5.0, 1.0))]
-    found = report.report([member(*calls)])
+    calls = [
+        call(s, {block: [1.0, 1.0]}, {block: [1.0, 1.0]}, began=i * 0.1)
+        for i, s in enumerate((9.0, 5.0, 1.0))
+    ]
+    found = numbers.report([member(*calls)])
     assert found.nets[0].ms == pytest.approx(10.0)
     assert found.step_ms == pytest.approx(100.0)
-    assert "10 %" in report.text(found)
+    assert "10 %" in numbers.text(found)
 
 
 def test_norms_have_the_blocks_that_the_host_adds_them_to():
@@ -90,12 +101,16 @@ def test_norms_have_the_blocks_that_the_host_adds_them_to():
     assert set(tokens) == {("double", 0), ("double", 2), ("single", 0)}
     assert tokens["double", 0].tolist() == pytest.approx([math.sqrt(12)] * 2)
     assert tokens["double", 0] is tokens["double", 2]
-    maps = journal.norms_of({"input": [None, torch.ones(1, 1, 2, 2)], "middle": [], "output": [torch.ones(1, 1, 1, 1)]})
+    maps = journal.norms_of(
+        {"input": [None, torch.ones(1, 1, 2, 2)], "middle": [], "output": [torch.ones(1, 1, 1, 1)]}
+    )
     assert set(maps) == {("feature", 0), ("input", 0)}
 
 
 def test_half_floats_do_not_overflow():
-    assert journal.row_norms(torch.full((1, 4, 64, 64), 1000.0, dtype=torch.float16)).isfinite().all()
+    assert (
+        journal.row_norms(torch.full((1, 4, 64, 64), 1000.0, dtype=torch.float16)).isfinite().all()
+    )
 
 
 def test_a_run_starts_once_however_often_the_host_says_so():
@@ -112,18 +127,26 @@ def test_a_run_starts_once_however_often_the_host_says_so():
 def texts():
     block = ("input", 3)
     ran = member(call(7.0, {block: [1.0, 1.0]}, {block: [2.0, 2.0]}))
-    yield "no control", report.Report(), ["carries no control"]
-    yield "not sampled", report.report([member()]), ["nothing has been sampled"]
-    yield "ran", report.report([ran], ["ControlNet"]), ["canny.safetensors", "0.500 at in 3, step 1", "other nodes"]
-    yield "idle", report.report([ran, member(idle="never acts")]), ["never acts", "|residual| / |block|"]
-    yield "all idle", report.report([member(idle="never acts")]), ["never acts"]
+    yield "no control", numbers.Report(), ["carries no control"]
+    yield "not sampled", numbers.report([member()]), ["nothing has been sampled"]
+    yield (
+        "ran",
+        numbers.report([ran], ["ControlNet"]),
+        ["canny.safetensors", "0.500 at in 3, step 1", "other nodes"],
+    )
+    yield (
+        "idle",
+        numbers.report([ran, member(idle="never acts")]),
+        ["never acts", "|residual| / |block|"],
+    )
+    yield "all idle", numbers.report([member(idle="never acts")]), ["never acts"]
     off = member(off=[9.0, 7.0])
-    yield "never in range", report.report([off]), ["never in range"]
+    yield "never in range", numbers.report([off]), ["never in range"]
 
 
 @pytest.mark.parametrize(("found", "said"), [pytest.param(f, s, id=name) for name, f, s in texts()])
 def test_every_case_has_words_and_a_picture(found, said):
-    words = report.text(found)
+    words = numbers.text(found)
     assert all(part in words for part in said), words
     picture = plot.plot(found)
     assert picture.shape[0] == 1
@@ -134,12 +157,14 @@ def test_every_case_has_words_and_a_picture(found, said):
 def test_many_nets_blocks_and_steps_stay_readable():
     blocks = [("double", i) for i in range(57)]
     calls = [call(100.0 - i, {b: [1.0, 1.0] for b in blocks}) for i in range(60)]
-    found = report.report([member(*calls) for _ in range(9)])
+    found = numbers.report([member(*calls) for _ in range(9)])
     assert plot.plot(found).shape[1] < 2000
-    assert max(len(line) for line in report.text(found).splitlines()) < 160
+    assert max(len(line) for line in numbers.text(found).splitlines()) < 160
 
 
-@pytest.mark.parametrize(("highest", "last"), [(0.37, 0.4), (1.0, 1.0), (0.0, 1.0), (67.8, 80.0), (1e-4, 1e-4)])
+@pytest.mark.parametrize(
+    ("highest", "last"), [(0.37, 0.4), (1.0, 1.0), (0.0, 1.0), (67.8, 80.0), (1e-4, 1e-4)]
+)
 def test_ticks_are_round(highest, last):
     ticks = plot.nice_ticks(highest)
     assert ticks[0] == 0.0

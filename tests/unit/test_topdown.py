@@ -1,4 +1,6 @@
-"""People from the top down: boxes, crops and points, against transformers' own processing and hand-made answers."""
+"""People from the top down: boxes, crops and points, against transformers' own processing and
+hand-made answers.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ import pytest
 import torch
 from skimage import data
 
-from pack.preprocessors import keypoints, topdown
+from pack.preprocessors import detect_topdown, keypoints
+from pack.preprocessors.build import InMemory
 from pack.preprocessors.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND
 from pack.preprocessors.nets import dwpose, vitpose
-from pack.preprocessors.networks import InMemory
 from pack.preprocessors.spec import Weights
-from workbench import references
+from workbench import reference_nets
 
 PHOTO = cv2.resize(data.astronaut(), (600, 400), interpolation=cv2.INTER_AREA)
 
@@ -43,15 +45,25 @@ class Answer(torch.nn.Module):
 
 
 class Spread(torch.nn.Module):
-    """A tiny RT-DETR with random weights, whose sixty answers are all but one: they are spread out at random."""
+    """A tiny RT-DETR with random weights, whose sixty answers are all but one: they are spread out
+    at random.
+    """
 
     def __init__(self):
         super().__init__()
         from transformers import RTDetrForObjectDetection
 
         config = vitpose.detector_config()
-        config.update({"d_model": 32, "encoder_hidden_dim": 32, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32})
-        config.update({"decoder_in_channels": [32, 32, 32], "encoder_attention_heads": 4, "decoder_attention_heads": 4})
+        config.update(
+            {"d_model": 32, "encoder_hidden_dim": 32, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+        )
+        config.update(
+            {
+                "decoder_in_channels": [32, 32, 32],
+                "encoder_attention_heads": 4,
+                "decoder_attention_heads": 4,
+            }
+        )
         config.update({"num_queries": 60, "decoder_layers": 1, "num_labels": 4})
         self.net, self.shown = RTDetrForObjectDetection(config).eval(), []
 
@@ -71,9 +83,11 @@ def test_boxes_equal_transformers_own():
     square = cv2.resize(PHOTO, (640, 640), interpolation=cv2.INTER_AREA)
     inputs = processor(square, return_tensors="pt")
     outputs = detector(**inputs)
-    ours = topdown.detr_boxes([square, square], InMemory({"detr": detector}), row("detr"))
+    ours = detect_topdown.detr_boxes([square, square], InMemory({"detr": detector}), row("detr"))
     torch.testing.assert_close(detector.shown[1][:1], inputs["pixel_values"])
-    told = processor.post_process_object_detection(outputs, threshold=topdown.DETR_SCORE, target_sizes=[(640, 640)])[0]
+    told = processor.post_process_object_detection(
+        outputs, threshold=detect_topdown.DETR_SCORE, target_sizes=[(640, 640)]
+    )[0]
     expected = told["boxes"][told["labels"] == 0].numpy()
     assert 3 < len(expected) < 60
     for boxes in ours:
@@ -84,14 +98,18 @@ def test_boxes_equal_transformers_own():
 def tiny_vit():
     from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
 
-    backbone = VitPoseBackboneConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, out_indices=[2])
+    backbone = VitPoseBackboneConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, out_indices=[2]
+    )
     torch.manual_seed(2)
     net = VitPoseForPoseEstimation(VitPoseConfig(backbone_config=backbone, num_labels=17)).eval()
     net.head.conv.weight.data.normal_(0, 0.3)
     return net
 
 
-BOXES = np.array([[200.0, 30, 420, 390], [10, 300, 120, 380], [-20, -10, 90, 60], [300.5, 100.25, 580.5, 200.75]])
+BOXES = np.array(
+    [[200.0, 30, 420, 390], [10, 300, 120, 380], [-20, -10, 90, 60], [300.5, 100.25, 580.5, 200.75]]
+)
 
 
 @torch.inference_mode()
@@ -101,15 +119,16 @@ def test_crops_and_points_equal_transformers_own(tiny_vit):
     processor = VitPoseImageProcessorPil()
     coco = np.concatenate([BOXES[:, :2], BOXES[:, 2:] - BOXES[:, :2]], axis=1)
     inputs = processor(PHOTO, boxes=[coco.tolist()], return_tensors="pt")["pixel_values"]
-    crops = [topdown.Crop.around(box).cut(PHOTO, 256, 192, unbiased=True) for box in BOXES]
-    ours = topdown._normalised(topdown._batch(crops).float())
+    crops = [detect_topdown.Crop.around(box).cut(PHOTO, 256, 192, unbiased=True) for box in BOXES]
+    ours = detect_topdown._normalised(detect_topdown._batch(crops).float())
     one_level = 1 / 255 / 0.225
-    # Theirs is rounded elsewhere, and black already between the last pixel and what would lie next to it.
+    # Theirs is rounded elsewhere, and black already between the last pixel and what would lie next
+    # to it.
     assert ((ours - inputs).abs() < 1.01 * one_level).float().mean() > 0.985
     # From here on with the very same crops, so that a peak is a peak in both.
     outputs = tiny_vit(pixel_values=ours)
     told = processor.post_process_pose_estimation(outputs, boxes=[coco.tolist()])[0]
-    found = topdown.vit_points([PHOTO], [BOXES], InMemory({"vit": tiny_vit}), row("vit"))[0]
+    found = detect_topdown.vit_points([PHOTO], [BOXES], InMemory({"vit": tiny_vit}), row("vit"))[0]
     assert found.shape == (4, 17, 3)
     for person, expected in zip(found, told, strict=True):
         np.testing.assert_allclose(person[:, 2], expected["scores"], rtol=1e-4)
@@ -119,7 +138,9 @@ def test_crops_and_points_equal_transformers_own(tiny_vit):
 
 
 def test_the_hubs_files_fill_the_networks(tmp_path, tiny_vit):
-    """Files are written under the names that the hub's have; the installed transformers may call them otherwise."""
+    """Files are written under the names that the hub's have; the installed transformers may call
+    them otherwise.
+    """
     from safetensors.torch import load_file
 
     for net, config in ((tiny_vit, lambda: tiny_vit.config),):
@@ -129,7 +150,9 @@ def test_the_hubs_files_fill_the_networks(tmp_path, tiny_vit):
         assert renamed.keys() == net.state_dict().keys()
         assert all(torch.equal(renamed[name], tensor) for name, tensor in net.state_dict().items())
         del state[next(iter(state))]
-        with pytest.raises(ValueError, match="does not hold a VitPoseForPoseEstimation of this size: 1 weights"):
+        with pytest.raises(
+            ValueError, match="does not hold a VitPoseForPoseEstimation of this size: 1 weights"
+        ):
             vitpose.renamed_for(lambda net=net: net, config)(state)
 
 
@@ -144,12 +167,14 @@ def test_the_remap_equals_dwposes_own():
     """Its own code, on random points, with the detector and the pose network told what to answer."""
     rng = np.random.default_rng(0)
     points, scores = rng.random((20, 133, 2)) * 500, rng.random((20, 133))
-    with references.controlnet_aux("dwpose.wholebody") as (wholebody,):
+    with reference_nets.controlnet_aux("dwpose.wholebody") as (wholebody,):
         answer = Instances(keypoint_scores=scores)
         answer.keypoints, answer.keypoint_scores = points, scores
         wholebody.inference_topdown = lambda *_: None
         wholebody.merge_data_samples = lambda _: types.SimpleNamespace(pred_instances=answer)
-        people = types.SimpleNamespace(bboxes=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0))
+        people = types.SimpleNamespace(
+            bboxes=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0)
+        )
         people.cpu = lambda: people
         people.numpy = lambda: people
         wholebody.inference_detector = lambda *_: types.SimpleNamespace(pred_instances=people)
@@ -159,22 +184,33 @@ def test_the_remap_equals_dwposes_own():
         expected, sure = theirs(np.zeros((8, 8, 3), np.uint8))
     ours = keypoints.from_coco(np.concatenate([points, scores[..., None]], axis=2))
     seen = sure >= 0.3
-    for part, source in (BODY, slice(0, 18)), (keypoints.FEET, slice(18, 24)), (FACE, slice(24, 92)):
+    for part, source in (
+        (BODY, slice(0, 18)),
+        (keypoints.FEET, slice(18, 24)),
+        (FACE, slice(24, 92)),
+    ):
         count = source.stop - source.start
         assert np.array_equal(ours[:, part][:, :count, 2] > 0, seen[:, source])
-        np.testing.assert_allclose(ours[:, part][:, :count, :2], expected[:, source] * seen[:, source, None])
+        np.testing.assert_allclose(
+            ours[:, part][:, :count, :2], expected[:, source] * seen[:, source, None]
+        )
     for part, source in (LEFT_HAND, slice(92, 113)), (RIGHT_HAND, slice(113, 134)):
         np.testing.assert_allclose(ours[:, part, :2], expected[:, source] * seen[:, source, None])
     assert 0.2 < seen.mean() < 0.9
 
 
 def raw_for(boxes, scores) -> torch.Tensor:
-    """(8400,85): what YOLOX must say for these boxes (left, top, right, bottom in px of the square) to come out."""
+    """(8400,85): what YOLOX must say for these boxes (left, top, right, bottom in px of the square)
+    to come out.
+    """
     raw = torch.full((8400, 85), -4.0)
     raw[:, 4:] = 0.0
-    cells, strides = topdown.yolox_grid()
+    cells, strides = detect_topdown.yolox_grid()
     for (left, top, right, bottom), (score, kind) in zip(boxes, scores, strict=True):
-        centre, size = np.array([left + right, top + bottom]) / 2, np.array([right - left, bottom - top])
+        centre, size = (
+            np.array([left + right, top + bottom]) / 2,
+            np.array([right - left, bottom - top]),
+        )
         free = [index for index in np.flatnonzero(strides[:, 0] == 16) if raw[index, 4] == 0]
         cell = min(free, key=lambda index: np.hypot(*(cells[index] * 16 - centre)))
         raw[cell, :2] = torch.from_numpy(centre / 16 - cells[cell])
@@ -184,12 +220,19 @@ def raw_for(boxes, scores) -> torch.Tensor:
 
 
 def test_yolox_people_come_out_where_they_are():
-    boxes = [(100, 50, 200, 350), (104, 52, 204, 352), (300, 100, 380, 300), (400, 10, 420, 60), (10, 10, 90, 90)]
+    boxes = [
+        (100, 50, 200, 350),
+        (104, 52, 204, 352),
+        (300, 100, 380, 300),
+        (400, 10, 420, 60),
+        (10, 10, 90, 90),
+    ]
     scores = [(0.8, 0), (0.9, 0), (0.5, 0), (0.2, 0), (0.9, 7)]
     raw = raw_for(boxes, scores)
     net = Answer(lambda count: raw.expand(count, -1, -1))
-    found = topdown.yolox_boxes([PHOTO], InMemory({"yolox": net}), row("yolox"))[0]
-    # Second over first, which it overlaps; the third; one too unsure and one no person. Scaled back by 600/640.
+    found = detect_topdown.yolox_boxes([PHOTO], InMemory({"yolox": net}), row("yolox"))[0]
+    # Second over first, which it overlaps; the third; one too unsure and one no person. Scaled back
+    # by 600/640.
     np.testing.assert_allclose(found, np.array([boxes[1], boxes[2]]) * 600 / 640, atol=1e-3)
     shown = net.shown[0][0]
     assert shown[:, 500:].unique().tolist() == [114.0]  # grey below the picture
@@ -204,8 +247,10 @@ def test_boxes_are_kept_as_opencv_keeps_them():
         boxes = np.concatenate([corners, corners + rng.integers(200, 300, (30, 2))], axis=1)
         scores = rng.random(30)
         pixels = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2] + 1], axis=1)
-        expected = cv2.dnn.NMSBoxes(pixels.tolist(), scores.tolist(), 0.0, topdown.YOLOX_OVERLAP)
-        assert topdown.kept_boxes(boxes, scores) == [*map(int, np.reshape(expected, -1))]
+        expected = cv2.dnn.NMSBoxes(
+            pixels.tolist(), scores.tolist(), 0.0, detect_topdown.YOLOX_OVERLAP
+        )
+        assert detect_topdown.kept_boxes(boxes, scores) == [*map(int, np.reshape(expected, -1))]
 
 
 def simcc_for(points: np.ndarray, score: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -222,9 +267,11 @@ def test_simcc_points_lie_where_the_crop_was_cut():
     inside = rng.uniform(1, 280, (133, 2)).round(1)
     across, down = simcc_for(inside, 0.7)
     net = Answer(lambda count: (across.expand(count, -1, -1), down.expand(count, -1, -1)))
-    found = topdown.simcc_points([PHOTO, PHOTO], [BOXES[:1], BOXES[1:2]], InMemory({"pose": net}), row("pose"))
+    found = detect_topdown.simcc_points(
+        [PHOTO, PHOTO], [BOXES[:1], BOXES[1:2]], InMemory({"pose": net}), row("pose")
+    )
     for points, box in zip(found, BOXES, strict=False):
-        crop = topdown.Crop.around(box)
+        crop = detect_topdown.Crop.around(box)
         left_top = crop.centre - crop.size / 2
         expected = left_top + (2 * inside).round() / 2 * crop.size / (288, 384)
         np.testing.assert_allclose(points[0, :, :2], expected, atol=1e-3)
@@ -236,17 +283,19 @@ def test_simcc_points_lie_where_the_crop_was_cut():
     corners = np.float32([centre, centre - (wide / 2, 0), centre - (0, wide / 0.75 / 2)])
     there = cv2.getAffineTransform(corners, np.float32([(144, 192), (0, 192), (144, 0)]))
     cut = cv2.warpAffine(PHOTO, there, (288, 384), flags=cv2.INTER_LINEAR)
-    shown = (net.shown[0][0].permute(1, 2, 0).numpy() * topdown.STD + topdown.MEAN) * 255
+    shown = (
+        net.shown[0][0].permute(1, 2, 0).numpy() * detect_topdown.STD + detect_topdown.MEAN
+    ) * 255
     assert np.abs(shown - cut).max() < 1.01
 
 
 def test_one_person_costs_one_persons_work():
     across, down = simcc_for(np.full((133, 2), 50.0), 0.9)
     net = Answer(lambda count: (across.expand(count, -1, -1), down.expand(count, -1, -1)))
-    topdown.simcc_points([PHOTO], [BOXES[:1]], InMemory({"pose": net}), row("pose"))
+    detect_topdown.simcc_points([PHOTO], [BOXES[:1]], InMemory({"pose": net}), row("pose"))
     assert [len(crops) for crops in net.shown] == [1]
     net.shown.clear()
-    topdown.simcc_points([PHOTO], [BOXES[:0]], InMemory({"pose": net}), row("pose"))
+    detect_topdown.simcc_points([PHOTO], [BOXES[:0]], InMemory({"pose": net}), row("pose"))
     assert net.shown == []
 
 
@@ -259,7 +308,9 @@ def test_a_graph_that_takes_five_at_a_time_gets_five():
         return across.expand(count, -1, -1), down.expand(count, -1, -1)
 
     net = Answer(answer)
-    found = topdown.simcc_points([PHOTO], [BOXES], InMemory({"pose": net}, chunk=7), row("pose"))[0]
+    found = detect_topdown.simcc_points(
+        [PHOTO], [BOXES], InMemory({"pose": net}, chunk=7), row("pose")
+    )[0]
     assert found.shape == (4, 133, 3)
 
 
@@ -296,7 +347,10 @@ def test_onnx_graphs_get_as_many_frames_as_they_take(monkeypatch):
 
     runtime = types.ModuleType("onnxruntime", "")
     runtime.__spec__ = importlib.util.spec_from_loader("onnxruntime", None)
-    runtime.InferenceSession, runtime.get_available_providers = Session, lambda: ["CPUExecutionProvider"]
+    runtime.InferenceSession, runtime.get_available_providers = (
+        Session,
+        lambda: ["CPUExecutionProvider"],
+    )
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
     frames = torch.rand(3, 3, 384, 288)
     across, down = dwpose.onnx("pose.onnx")(frames)

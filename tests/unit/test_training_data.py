@@ -29,7 +29,9 @@ def fill(tmp_path):
             path = folder / kind / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture(i + 10 * (kind == "source"))).save(path)
-        lines.append({"source": f"source/{i}.png", "target": f"target/{i}.png", "prompt": f"prompt {i}"})
+        lines.append(
+            {"source": f"source/{i}.png", "target": f"target/{i}.png", "prompt": f"prompt {i}"}
+        )
     write(folder, lines)
     return folder
 
@@ -67,7 +69,9 @@ def test_digest_is_of_the_content(fill):
 
 
 def test_faults_are_counted_before_training(fill):
-    """Every kind at once, with how many of each and an example; nothing is trained unless they may be left out."""
+    """Every kind at once, with how many of each and an example; nothing is trained unless they may
+    be left out.
+    """
     (fill / "source" / "0.png").unlink()
     (fill / "target" / "1.png").write_bytes(b"no picture")
     whole = (fill / "target" / "2.png").read_bytes()
@@ -78,7 +82,13 @@ def test_faults_are_counted_before_training(fill):
     with pytest.raises(ValueError, match=r"7 of 8 pairs cannot be used") as refused:
         check(fill)
     said = str(refused.value)
-    for words in ("1 missing", "2 unreadable", "1 of another shape than their hint", "3 malformed lines", "leave_out"):
+    for words in (
+        "1 missing",
+        "2 unreadable",
+        "1 of another shape than their hint",
+        "3 malformed lines",
+        "leave_out",
+    ):
         assert words in said
     left = check(fill, leave_out=True)
     assert len(left.pairs) == 1
@@ -99,7 +109,10 @@ def test_nothing_left_is_refused(fill):
 def test_empty_prompts_and_other_sizes_are_told(fill):
     write(
         fill,
-        [{"source": f"source/{i}.png", "target": f"target/{i}.png", "prompt": "" if i else "one"} for i in (0, 1, 2)],
+        [
+            {"source": f"source/{i}.png", "target": f"target/{i}.png", "prompt": "" if i else "one"}
+            for i in (0, 1, 2)
+        ],
     )
     report = check(fill, size=128).report
     assert "2 prompts are empty" in report
@@ -130,7 +143,9 @@ def test_links_out_of_the_folder_are_refused(fill, tmp_path):
         check(fill)
 
 
-@pytest.mark.parametrize("name", ["", " ", "..", "../input/fill", "/etc", "fill/..", ".", "nothing", "link"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "..", "../input/fill", "/etc", "fill/..", ".", "nothing", "link"]
+)
 def test_folders_elsewhere_are_refused(fill, tmp_path, name):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -149,10 +164,14 @@ def bomb(path, side=30000):
     data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
 
     def chunk(kind, body):
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+        return (
+            len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+        )
 
     head = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("side", [30000, 10000], ids=["beyond Pillow's limit", "beyond ours"])
@@ -163,7 +182,9 @@ def test_a_picture_bomb_is_refused(fill, side):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match=r"1 too large") as refused:
         check(fill)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes: it was not decoded
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+    )  # kilobytes: it was not decoded
     assert str(side) in str(refused.value) or "decompression bomb" in str(refused.value)
 
 
@@ -171,11 +192,17 @@ def test_pictures_of_all_modes(tmp_path):
     """Grey, palette, 16 bits, turned by EXIF, transparent over white: values by hand."""
     half = Image.new("RGBA", (64, 64), (0, 0, 0, 128))
     half.save(tmp_path / "clear.png")
-    assert pictures.decoded((tmp_path / "clear.png").read_bytes())[0, 0, 0] == pytest.approx(127 / 255, abs=1 / 255)
+    assert pictures.decoded((tmp_path / "clear.png").read_bytes())[0, 0, 0] == pytest.approx(
+        127 / 255, abs=1 / 255
+    )
     Image.fromarray(np.full((64, 64), 32768, np.uint16)).save(tmp_path / "deep.png")
-    assert pictures.decoded((tmp_path / "deep.png").read_bytes())[5, 5].tolist() == pytest.approx([32768 / 65535] * 3)
+    assert pictures.decoded((tmp_path / "deep.png").read_bytes())[5, 5].tolist() == pytest.approx(
+        [32768 / 65535] * 3
+    )
     Image.new("L", (8, 8), 51).convert("P").save(tmp_path / "palette.png")
-    assert pictures.decoded((tmp_path / "palette.png").read_bytes())[0, 0].tolist() == pytest.approx([0.2] * 3)
+    assert pictures.decoded((tmp_path / "palette.png").read_bytes())[
+        0, 0
+    ].tolist() == pytest.approx([0.2] * 3)
     wide = Image.fromarray(picture(1, (64, 32)))
     exif = wide.getexif()
     exif[0x0112] = 6  # shown turned by a quarter
@@ -206,12 +233,16 @@ def test_pictures_with_a_method(tmp_path):
         seen.append(target.shape)
         return 1 - target
 
-    made = check(folder, with_method=True, method=method, hint_method="negative", hint_params={"a": 1})
+    made = check(
+        folder, with_method=True, method=method, hint_method="negative", hint_params={"a": 1}
+    )
     assert seen == [(64, 64, 3)] * 3
     assert [pair.prompt for pair in made.pairs] == ["", "a caption", ""]
     assert torch.allclose(made.hint(0), 1 - made.target(0), atol=0.5 / 255 + 1e-6)
     assert made.hint_method == "negative"
-    other = check(folder, with_method=True, method=method, hint_method="negative", hint_params={"a": 2})
+    other = check(
+        folder, with_method=True, method=method, hint_method="negative", hint_params={"a": 2}
+    )
     assert other.digest != made.digest
     with pytest.raises(ValueError, match=r"photos/ has no prompt.json"):
         check(folder)
@@ -235,7 +266,9 @@ def test_batches_of_the_graph():
     assert made.hint(1).equal(hints[1])
     lines = dataset.checked(dataset.from_batches(targets, hints, "a\nb\nc"), 64, 64)
     assert [pair.prompt for pair in lines.pairs] == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="expected one line, or one for each of 3 pictures, found 2"):
+    with pytest.raises(
+        ValueError, match="expected one line, or one for each of 3 pictures, found 2"
+    ):
         dataset.from_batches(targets, hints, "a\nb")
     with pytest.raises(ValueError, match="hint: expected as many as targets, 3, found 2"):
         dataset.from_batches(targets, hints[:2], "")

@@ -34,7 +34,9 @@ def test_named_hosts_come_newest_first(make_host, monkeypatch):
 
 
 def test_a_named_host_that_is_none_is_said(make_host, monkeypatch, tmp_path):
-    monkeypatch.setenv("COMFYUI_DIR", f"{make_host('new', '0.33.0')}{os.pathsep}{tmp_path / 'typo'}")
+    monkeypatch.setenv(
+        "COMFYUI_DIR", f"{make_host('new', '0.33.0')}{os.pathsep}{tmp_path / 'typo'}"
+    )
     with pytest.raises(SystemExit, match=r"typo.*is no ComfyUI"):
         hosts.find()
 
@@ -79,8 +81,14 @@ def test_workflow_becomes_the_prompt_of_the_page():
         node(3, "Note", ["read me"]),
         {**node(4, "Use", ["x", 0.5], thing=1), "mode": workflow.MUTED},
     ]
-    assert workflow.to_prompt({"nodes": nodes, "links": [[1, 1, 0, 2, 0, "THING"]]}, OBJECT_INFO) == {
-        "1": {"class_type": "Load", "inputs": {"name": "b", "seed": 7}, "_meta": {"title": "Load it"}},
+    assert workflow.to_prompt(
+        {"nodes": nodes, "links": [[1, 1, 0, 2, 0, "THING"]]}, OBJECT_INFO
+    ) == {
+        "1": {
+            "class_type": "Load",
+            "inputs": {"name": "b", "seed": 7},
+            "_meta": {"title": "Load it"},
+        },
         "2": {
             "class_type": "Use",
             "inputs": {"how": "x", "more": 0.5, "thing": ["1", 0]},
@@ -99,7 +107,12 @@ def test_a_pack_is_linked_under_its_own_name_and_linked_anew(tmp_path):
 
 def test_a_pack_is_copied_where_links_are_not_allowed(tmp_path, monkeypatch):
     pack = tmp_path / "pack"
-    for file in ("nodes/__init__.py", "__init__.py", ".venv/huge", "demo/base/custom_nodes/endless"):
+    for file in (
+        "nodes/__init__.py",
+        "__init__.py",
+        ".venv/huge",
+        "demo/base/custom_nodes/endless",
+    ):
         (pack / file).parent.mkdir(parents=True, exist_ok=True)
         (pack / file).touch()
 
@@ -109,7 +122,9 @@ def test_a_pack_is_copied_where_links_are_not_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "symlink_to", refuse)
     for _ in range(2):
         spot = server.place(pack, tmp_path / "custom_nodes", "controlstack")
-        copied = sorted(file.relative_to(spot).as_posix() for file in spot.rglob("*") if file.is_file())
+        copied = sorted(
+            file.relative_to(spot).as_posix() for file in spot.rglob("*") if file.is_file()
+        )
         assert copied == ["__init__.py", server.COPY_MARK, "nodes/__init__.py"]
 
 
@@ -126,15 +141,25 @@ def test_messages_of_a_run_are_understood():
     result, seen = server.Result("mine"), []
 
     def tell(kind: str, prompt_id: str = "mine", **data) -> bool:
-        return server._note({"type": kind, "data": {"prompt_id": prompt_id, **data}}, result, seen.append)
+        return server._note(
+            {"type": kind, "data": {"prompt_id": prompt_id, **data}}, result, seen.append
+        )
 
     assert not tell("execution_success", prompt_id="another's")
     assert not tell("execution_cached", nodes=["1"])
-    states = {"2": {"state": "running", "value": 3, "max": 20}, "3": {"state": "pending", "value": 0, "max": 1}}
+    states = {
+        "2": {"state": "running", "value": 3, "max": 20},
+        "3": {"state": "pending", "value": 0, "max": 1},
+    }
     assert not tell("progress_state", nodes=states)
     assert tell("execution_interrupted")
     assert (result.cached, result.interrupted, seen) == (["1"], True, [server.Progress("2", 3, 20)])
-    failure = {"node_id": "2", "node_type": "Use", "exception_message": "no such thing\n", "traceback": ["line 1\n"]}
+    failure = {
+        "node_id": "2",
+        "node_type": "Use",
+        "exception_message": "no such thing\n",
+        "traceback": ["line 1\n"],
+    }
     with pytest.raises(server.HostError, match=r"node 2 \(Use\) failed: no such thing"):
         tell("execution_error", **failure)
 
@@ -161,7 +186,9 @@ def test_the_runner_counts_errors_as_failures(runner, tmp_path):
 
 
 def test_the_runner_believes_the_exit_status(runner):
-    assert str(runner._honest(runner.Count(passed=3), returncode=2)) == "3 passed, 1 failed, 0 skipped"
+    assert (
+        str(runner._honest(runner.Count(passed=3), returncode=2)) == "3 passed, 1 failed, 0 skipped"
+    )
     assert str(runner._honest(runner.Count(), returncode=5)) == "0 passed, 1 failed, 0 skipped"
 
 
@@ -177,7 +204,9 @@ def test_the_last_line_is_the_count(runner, capsys):
 def test_the_example_workflows_are_ascii_and_name_their_models():
     for file in (ROOT / "example_workflows").glob("*.json"):
         graph = json.loads(file.read_text(encoding="ascii"))
-        loaders = [n for n in graph["nodes"] if n["type"] in ("CheckpointLoaderSimple", "ControlStackLoad")]
+        loaders = [
+            n for n in graph["nodes"] if n["type"] in ("CheckpointLoaderSimple", "ControlStackLoad")
+        ]
         assert loaders
         for loader in loaders:
             (model,) = loader["properties"]["models"]

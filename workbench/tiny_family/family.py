@@ -1,7 +1,9 @@
-"""A small SD1.5: the true topology (12 input blocks, middle, 12 output blocks) at 32 channels, with random weights.
+"""A small SD1.5: the true topology (12 input blocks, middle, 12 output blocks) at 32 channels, with
+random weights.
 
-The host decides what a checkpoint is by a few numbers of its UNet, so one subclass of its SD15 with smaller ones lets
-CheckpointLoaderSimple, ControlNetLoader, KSampler and VAEDecode run unchanged. CLIP keeps its 77 tokens and vocabulary.
+The host decides what a checkpoint is by a few numbers of its UNet, so one subclass of its SD15 with
+smaller ones lets CheckpointLoaderSimple, ControlNetLoader, KSampler and VAEDecode run unchanged.
+CLIP keeps its 77 tokens and vocabulary.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ import comfy.taesd.taesd
 import torch
 from safetensors.torch import save_file
 
-# The names that the example workflows ask for, so that the very same workflow runs on the tiny family.
+# The names that the example workflows ask for, so that the very same workflow runs on the tiny
+# family.
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CONTROLNETS = {
     "control_v11p_sd15_canny_fp16.safetensors": 10,
     "control_v11p_sd15_scribble_fp16.safetensors": 11,
     "control_v11f1p_sd15_depth_fp16.safetensors": 12,
 }
-PREFIXED = "control_v11p_sd15_canny_fp16.safetensors"  # the original releases prefix their keys; the others are bare
+# the original releases prefix their keys; the others are bare
+PREFIXED = "control_v11p_sd15_canny_fp16.safetensors"
 METADATA = {"controlstack": "tiny family with random weights, written for a demo or a test"}
 
 Shape = Mapping[str, Any]
@@ -49,7 +53,8 @@ FULL: Shape = {
     "use_linear_in_transformer": False,
     "adm_in_channels": None,
 }
-# 32 is the least that GroupNorm(32) allows; no attention at full resolution, which is where the time would go.
+# 32 is the least that GroupNorm(32) allows; no attention at full resolution, which is where the
+# time would go.
 TINY: Shape = {
     **FULL,
     "model_channels": 32,
@@ -102,12 +107,17 @@ def teach_host() -> None:
 
 
 def write_family(models_dir: str | Path) -> None:
-    """Write the checkpoint and the three ControlNets under their workflow names; what is there is left alone."""
+    """Write the checkpoint and the three ControlNets under their workflow names; what is there is
+    left alone.
+    """
     models = Path(models_dir)
     _write(models / "checkpoints" / CHECKPOINT, checkpoint)
     for name, seed in CONTROLNETS.items():
         prefix = "control_model." if name == PREFIXED else ""
-        _write(models / "controlnet" / name, lambda seed=seed, prefix=prefix: _named(prefix, controlnet(seed)))
+        _write(
+            models / "controlnet" / name,
+            lambda seed=seed, prefix=prefix: _named(prefix, controlnet(seed)),
+        )
 
 
 def _write(file: Path, weights) -> None:
@@ -133,7 +143,11 @@ def unet(seed: int, shape: Shape = TINY, heads: Shape = TINY_HEADS) -> torch.nn.
 
 
 def controlnet(seed: int, shape: Shape = TINY, heads: Shape = TINY_HEADS) -> torch.nn.Module:
-    kept = {key: value for key, value in shape.items() if key not in ("out_channels", "transformer_depth_output")}
+    kept = {
+        key: value
+        for key, value in shape.items()
+        if key not in ("out_channels", "transformer_depth_output")
+    }
     return fill(comfy.cldm.cldm.ControlNet(**kept, **heads, hint_channels=3, **_empty()), seed)
 
 
@@ -143,14 +157,20 @@ def _empty() -> dict[str, Any]:
 
 
 def _named(prefix: str, module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {prefix + key: value.contiguous() for key, value in module.state_dict().items() if value.is_floating_point()}
+    return {
+        prefix + key: value.contiguous()
+        for key, value in module.state_dict().items()
+        if value.is_floating_point()
+    }
 
 
 @torch.no_grad()
 def fill(module: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """Random weights by `seed` and key, so that they do not depend on the host's version or the order of its modules.
+    """Random weights by `seed` and key, so that they do not depend on the host's version or the
+    order of its modules.
 
-    Zero convolutions get a deviation of 0.02 instead of 0: control acts, and does not drown the model.
+    Zero convolutions get a deviation of 0.02 instead of 0: control acts, and does not drown the
+    model.
     """
     for key, weight in module.state_dict().items():
         if weight.dim() == 0 or not weight.is_floating_point():
@@ -158,7 +178,13 @@ def fill(module: torch.nn.Module, seed: int) -> torch.nn.Module:
         if weight.dim() == 1:
             weight.fill_(1.0 if key.endswith("weight") else 0.0)
             continue
-        deviation = 0.02 if key.startswith(("zero_convs", "middle_block_out")) else 1 / math.sqrt(weight[0].numel())
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {key}".encode()))  # it reads 32 bits, no more
+        deviation = (
+            0.02
+            if key.startswith(("zero_convs", "middle_block_out"))
+            else 1 / math.sqrt(weight[0].numel())
+        )
+        generator = torch.Generator().manual_seed(
+            zlib.crc32(f"{seed} {key}".encode())
+        )  # it reads 32 bits, no more
         weight.normal_(0.0, deviation, generator=generator)
     return module.eval().requires_grad_(False)

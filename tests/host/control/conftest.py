@@ -1,4 +1,6 @@
-"""A tiny model, three tiny ControlNets and prompts, sampled by the host: through its own nodes and through ours."""
+"""A tiny model, three tiny ControlNets and prompts, sampled by the host: through its own nodes and
+through ours.
+"""
 
 from __future__ import annotations
 
@@ -39,35 +41,58 @@ class World:
         import nodes
 
         latent = {"samples": torch.zeros(batch, 4, *size)}
-        out = nodes.common_ksampler(model or self.model, 7, steps, cfg, sampler, scheduler, positive, negative, latent)
+        out = nodes.common_ksampler(
+            model or self.model, 7, steps, cfg, sampler, scheduler, positive, negative, latent
+        )
         return out[0]["samples"]
 
     def host(self, units, positive=None, negative=None):
-        """The host's chain of ControlNetApplyAdvanced; units: net, image, strength, start_percent, end_percent."""
+        """The host's chain of ControlNetApplyAdvanced; units: net, image, strength, start_percent,
+        end_percent.
+        """
         import nodes
 
-        positive, negative = positive or self.positive, self.negative if negative is None else negative
+        positive, negative = (
+            positive or self.positive,
+            self.negative if negative is None else negative,
+        )
         for u in units:
-            row = (u["net"], u["image"], u.get("strength", 1.0), u.get("start_percent", 0.0), u.get("end_percent", 1.0))
-            positive, negative = nodes.ControlNetApplyAdvanced().apply_controlnet(positive, negative, *row)
+            row = (
+                u["net"],
+                u["image"],
+                u.get("strength", 1.0),
+                u.get("start_percent", 0.0),
+                u.get("end_percent", 1.0),
+            )
+            positive, negative = nodes.ControlNetApplyAdvanced().apply_controlnet(
+                positive, negative, *row
+            )
         return positive, negative
 
     def ours(self, units, positive=None, negative=None, **apply):
         """Our Add and Apply nodes over the same units."""
-        from pack.nodes.stack import Apply
+        from pack.nodes.apply import Apply
 
         negative = self.negative if negative is None else negative
         out = Apply.execute(positive or self.positive, self.stack(units), negative, **apply)
         return out[0], out[1]
 
     def stack(self, units):
-        from pack.nodes.stack import Add
+        from pack.nodes.apply import Add
 
         stack = None
         for u in units:
-            plain = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "mode": "balanced", "fit": "crop"}
+            plain = {
+                "strength": 1.0,
+                "start_percent": 0.0,
+                "end_percent": 1.0,
+                "mode": "balanced",
+                "fit": "crop",
+            }
             given = {key: value for key, value in u.items() if key != "net"}
-            stack = Add.execute(u["net"], stack=stack, **{**plain, "schedule": "", "layers": "", **given})[0]
+            stack = Add.execute(
+                u["net"], stack=stack, **{**plain, "schedule": "", "layers": "", **given}
+            )[0]
         return stack
 
 
@@ -94,12 +119,16 @@ def world(make_world):
 
 @pytest.fixture
 def counted(world, monkeypatch):
-    """Counts of calls while a test runs: UNet forwards, and for each net its hint encodings, forwards and rows."""
+    """Counts of calls while a test runs: UNet forwards, and for each net its hint encodings,
+    forwards and rows.
+    """
     import comfy.cldm.cldm
 
     counts = {"unet": 0, "hint": {}, "net": {}, "rows": {}}
     unet = world.model.model.diffusion_model
-    handles = [unet.register_forward_pre_hook(lambda *_: counts.__setitem__("unet", counts["unet"] + 1))]
+    handles = [
+        unet.register_forward_pre_hook(lambda *_: counts.__setitem__("unet", counts["unet"] + 1))
+    ]
     real = comfy.cldm.cldm.ControlNet.forward
 
     def forward(self, x, *args, **kwargs):
@@ -115,7 +144,11 @@ def counted(world, monkeypatch):
     for net in world.nets:
         module = net.control_model
 
-        handles.append(module.input_hint_block[0].register_forward_pre_hook(partial(encoded, id(module.zero_convs))))
+        handles.append(
+            module.input_hint_block[0].register_forward_pre_hook(
+                partial(encoded, id(module.zero_convs))
+            )
+        )
     yield counts
     for handle in handles:
         handle.remove()

@@ -1,4 +1,6 @@
-"""What is computed, and what is not: hint encodings, UNet calls, rows, models that the host is asked to load."""
+"""What is computed, and what is not: hint encodings, UNet calls, rows, models that the host is
+asked to load.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_each_hint_is_encoded_once_a_run(world, counted, hints, sampler):
     assert min(counted["net"].values()) >= 4
     counted["hint"].clear()
     world.sample(*world.host(units), steps=4, sampler=sampler, batch=3)
-    assert min(counted["hint"].values()) >= 4, "the host encodes at every step; if it no longer does, drop our cache"
+    assert min(counted["hint"].values()) >= 4, (
+        "the host encodes at every step; if it no longer does, drop our cache"
+    )
 
 
 def test_each_size_is_encoded_once_a_run(world, counted):
@@ -47,11 +51,15 @@ def test_a_second_run_starts_afresh(world, counted):
 
 
 def test_cond_only_takes_one_unet_call_a_step_and_half_the_rows(world, counted):
-    """The host can do the same only with control on the positive alone, and then calls the UNet twice a step."""
+    """The host can do the same only with control on the positive alone, and then calls the UNet
+    twice a step.
+    """
     import nodes
 
     hint = world.hint(0, 3)
-    ours = world.sample(*world.ours([{"net": world.nets[0], "image": hint, "mode": "cond_only"}]), steps=4, batch=3)
+    ours = world.sample(
+        *world.ours([{"net": world.nets[0], "image": hint, "mode": "cond_only"}]), steps=4, batch=3
+    )
     assert counted["unet"] == 4
     assert counted["rows"][key(world.nets[0])] == [3, 3, 3, 3]
     counted["unet"] = 0
@@ -63,7 +71,9 @@ def test_cond_only_takes_one_unet_call_a_step_and_half_the_rows(world, counted):
 
 
 def test_cond_only_stacks_and_mixes(world):
-    """A balanced net before and after one on the positive prompt only: the same as the host's two calls."""
+    """A balanced net before and after one on the positive prompt only: the same as the host's two
+    calls.
+    """
     import nodes
 
     units = [{"net": net, "image": world.hint(i)} for i, net in enumerate(world.nets)]
@@ -88,7 +98,10 @@ IDLE = {
 def asked_to_load(chain):
     import comfy.sampler_helpers
 
-    conds = {"positive": [entry[1] for entry in chain[0]], "negative": [entry[1] for entry in chain[1]]}
+    conds = {
+        "positive": [entry[1] for entry in chain[0]],
+        "negative": [entry[1] for entry in chain[1]],
+    }
     models, _ = comfy.sampler_helpers.get_additional_models(conds, None)
     return [model.model for model in models]
 
@@ -107,7 +120,9 @@ def test_what_can_never_act_is_not_loaded_nor_run(world, counted, why):
 
 
 def test_what_can_act_is_loaded(world):
-    assert asked_to_load(world.ours(units_of(world, 3))) == [net.control_model for net in world.nets]
+    assert asked_to_load(world.ours(units_of(world, 3))) == [
+        net.control_model for net in world.nets
+    ]
 
 
 def test_a_range_between_two_steps_is_loaded_but_never_run(world, counted):
@@ -130,7 +145,9 @@ def test_sigma_is_read_once_a_step_for_the_whole_chain(world, monkeypatch):
 
     reads = []
     real = torch.Tensor.__float__
-    monkeypatch.setattr(torch.Tensor, "__float__", lambda self: (reads.append(tuple(self.shape)), real(self))[1])
+    monkeypatch.setattr(
+        torch.Tensor, "__float__", lambda self: (reads.append(tuple(self.shape)), real(self))[1]
+    )
     chain = world.ours(units_of(world, 3))
     control = chain[0][0][1]["control"]
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)

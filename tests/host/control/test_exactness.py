@@ -1,4 +1,6 @@
-"""With plain settings a stack gives the very image that the host's own nodes give: maximum difference 0.0."""
+"""With plain settings a stack gives the very image that the host's own nodes give: maximum
+difference 0.0.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ SAMPLERS = ("euler", "dpmpp_2m", "heun")
 # batch, hint batch, cfg: cycled over the product of the rest, so that each meets each
 REST = list(product((1, 3), (1, 3), (1.0, 7.0)))
 CASES = [
-    pytest.param(*case, *REST[(i * 3 + i // 8) % len(REST)], marks=[pytest.mark.slow] if i % 5 else [])
+    pytest.param(
+        *case, *REST[(i * 3 + i // 8) % len(REST)], marks=[pytest.mark.slow] if i % 5 else []
+    )
     for i, case in enumerate(product((1, 2, 3), STRENGTHS, RANGES, SAMPLERS))
 ]
 """--quick runs every fifth, which is one of each kind."""
@@ -23,7 +27,9 @@ def difference(a, b):
     return (a - b).abs().max().item()
 
 
-@pytest.mark.parametrize(("nets", "strength", "interval", "sampler", "batch", "hints", "cfg"), CASES)
+@pytest.mark.parametrize(
+    ("nets", "strength", "interval", "sampler", "batch", "hints", "cfg"), CASES
+)
 def test_equals_the_hosts_nodes(world, nets, strength, interval, sampler, batch, hints, cfg):
     units = [
         {
@@ -36,7 +42,10 @@ def test_equals_the_hosts_nodes(world, nets, strength, interval, sampler, batch,
         for i in range(nets)
     ]
     how = {"sampler": sampler, "batch": batch, "cfg": cfg}
-    assert difference(world.sample(*world.host(units), **how), world.sample(*world.ours(units), **how)) == 0.0
+    assert (
+        difference(world.sample(*world.host(units), **how), world.sample(*world.ours(units), **how))
+        == 0.0
+    )
 
 
 def test_control_acts_at_all(world):
@@ -65,7 +74,9 @@ def test_area_conditioning(world, nets, hints, cfg):
     from workbench import tiny
 
     positive = (
-        world.positive + with_area(tiny.conditioning(5), 8, 6, 0, 0) + with_area(tiny.conditioning(6), 5, 8, 3, 2)
+        world.positive
+        + with_area(tiny.conditioning(5), 8, 6, 0, 0)
+        + with_area(tiny.conditioning(6), 5, 8, 3, 2)
     )
     units = [{"net": world.nets[i], "image": world.hint(i, hints)} for i in range(nets)]
     how = {"size": (10, 12), "cfg": cfg, "batch": 3}
@@ -73,10 +84,14 @@ def test_area_conditioning(world, nets, hints, cfg):
     assert difference(a, world.sample(*world.ours(units, positive), **how)) == 0.0
 
 
-@pytest.mark.parametrize("order", ["host-ours-host", "ours-host-ours", "host-ours", "ours-host", "ours-ours"])
+@pytest.mark.parametrize(
+    "order", ["host-ours-host", "ours-host-ours", "host-ours", "ours-host", "ours-ours"]
+)
 @pytest.mark.parametrize("cfg", [1.0, 7.0])
 def test_mixed_chains(world, order, cfg):
-    units = [{"net": world.nets[i], "image": world.hint(i), "strength": 0.5 + 0.3 * i} for i in range(3)]
+    units = [
+        {"net": world.nets[i], "image": world.hint(i), "strength": 0.5 + 0.3 * i} for i in range(3)
+    ]
     positive, negative = world.positive, world.negative
     sides = order.split("-")
     for unit, side in zip(units, sides, strict=False):
@@ -86,22 +101,30 @@ def test_mixed_chains(world, order, cfg):
 
 
 def test_an_instant_that_a_step_hits_exactly(world):
-    """(0.5, 0.5) with 3 steps of 'normal': the second step is sigma(0.5) itself, and there the host's control acts."""
-    units = [{"net": world.nets[0], "image": world.hint(), "start_percent": 0.5, "end_percent": 0.5}]
+    """(0.5, 0.5) with 3 steps of 'normal': the second step is sigma(0.5) itself, and there the
+    host's control acts.
+    """
+    units = [
+        {"net": world.nets[0], "image": world.hint(), "start_percent": 0.5, "end_percent": 0.5}
+    ]
     a = world.sample(*world.host(units), steps=3)
     assert difference(a, world.sample(world.positive, world.negative, steps=3)) > 0.0
     assert difference(a, world.sample(*world.ours(units), steps=3)) == 0.0
 
 
 def test_without_a_negative_the_host_lends_it_the_control(world):
-    """As the host's first apply node: the positive's control also reaches a negative that did not pass through us."""
+    """As the host's first apply node: the positive's control also reaches a negative that did not
+    pass through us.
+    """
     import nodes
-    from pack.nodes.stack import Apply
+    from pack.nodes.apply import Apply
 
     hint = world.hint()
     (positive,) = nodes.ControlNetApply().apply_controlnet(world.positive, world.nets[0], hint, 0.8)
     a = world.sample(positive, world.negative)
-    out = Apply.execute(world.positive, world.stack([{"net": world.nets[0], "image": hint, "strength": 0.8}]))
+    out = Apply.execute(
+        world.positive, world.stack([{"net": world.nets[0], "image": hint, "strength": 0.8}])
+    )
     assert out[1] == []
     assert difference(a, world.sample(out[0], world.negative)) == 0.0
 
@@ -112,9 +135,12 @@ def test_the_same_net_twice(world):
 
 
 def test_the_stackers_lists_are_taken(world):
-    from pack.nodes.stack import Apply
+    from pack.nodes.apply import Apply
 
-    units = [{"net": world.nets[i], "image": world.hint(i), "strength": 0.7, "end_percent": 0.8} for i in range(2)]
+    units = [
+        {"net": world.nets[i], "image": world.hint(i), "strength": 0.7, "end_percent": 0.8}
+        for i in range(2)
+    ]
     rows = [(u["net"], u["image"], u["strength"], 0.0, u["end_percent"]) for u in units]
     out = Apply.execute(world.positive, rows, world.negative)
     assert difference(world.sample(*world.host(units)), world.sample(out[0], out[1])) == 0.0
@@ -122,11 +148,14 @@ def test_the_stackers_lists_are_taken(world):
 
 def test_an_empty_stack_changes_nothing(world):
     from pack.control.stack import Stack
-    from pack.nodes.stack import Apply
+    from pack.nodes.apply import Apply
 
     out = Apply.execute(world.positive, Stack(), world.negative)
     assert [entry[1] for entry in out[0]] == [entry[1] for entry in world.positive]
-    assert difference(world.sample(out[0], out[1]), world.sample(world.positive, world.negative)) == 0.0
+    assert (
+        difference(world.sample(out[0], out[1]), world.sample(world.positive, world.negative))
+        == 0.0
+    )
 
 
 @pytest.mark.slow
@@ -135,7 +164,9 @@ def test_full_size_sd15_shapes(make_world):
     full = make_world("full")
     units = [
         {"net": net, "image": full.hint(i), "strength": strength, "end_percent": end}
-        for i, (net, strength, end) in enumerate(zip(full.nets, (0.8, 1.0, 0.5), (1.0, 0.7, 1.0), strict=True))
+        for i, (net, strength, end) in enumerate(
+            zip(full.nets, (0.8, 1.0, 0.5), (1.0, 0.7, 1.0), strict=True)
+        )
     ]
     a, b = (full.sample(*chain(units), steps=2) for chain in (full.host, full.ours))
     plain = full.sample(full.positive, full.negative, steps=2)

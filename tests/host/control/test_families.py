@@ -1,4 +1,6 @@
-"""Every family that the host controls, tiny from its real class: the host's image, and none where control is nil."""
+"""Every family that the host controls, tiny from its real class: the host's image, and none where
+control is nil.
+"""
 
 from __future__ import annotations
 
@@ -68,12 +70,16 @@ def host(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None):
     return apply(*(chain or plain(base)), net, image, strength, start, end, base.vae)
 
 
-def ours(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None, mode="balanced", **more):
-    from pack.nodes.stack import Add, Apply
+def ours(
+    base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None, mode="balanced", **more
+):
+    from pack.nodes.apply import Add, Apply
 
     schedule, layers = more.pop("schedule", ""), more.pop("layers", "")
     image = hint() if image is None else image
-    if getattr(net, "concat_mask", False):  # the host would take an inpainting net without a mask: nothing is painted
+    if getattr(
+        net, "concat_mask", False
+    ):  # the host would take an inpainting net without a mask: nothing is painted
         more.setdefault("inpaint_mask", image.new_zeros(image.shape[1:3]))
     fit = more.pop("fit", "crop")
     stack = Add.execute(net, image, strength, start, end, mode, fit, schedule, layers, **more)[0]
@@ -86,7 +92,9 @@ def ours(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None, mo
 def test_plain_settings_give_the_hosts_image(family):
     base, net = family
     theirs = sample(base, host(base, net))
-    assert not theirs.equal(sample(base, plain(base))), "its control must act, or the comparison says nothing"
+    assert not theirs.equal(sample(base, plain(base))), (
+        "its control must act, or the comparison says nothing"
+    )
     assert theirs.equal(sample(base, ours(base, net)))
 
 
@@ -115,7 +123,9 @@ def test_no_strength_or_no_interval_is_no_control(family):
         assert without.equal(sample(base, ours(base, net, **how)))
 
 
-@every("T2I-Adapter XL", "SD3", "XLabs", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT", "Stable Cascade")
+@every(
+    "T2I-Adapter XL", "SD3", "XLabs", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT", "Stable Cascade"
+)
 def test_range_and_schedule_are_the_hosts_range_and_strength(family):
     base, net = family
     ranged = {"start": 0.2, "end": 0.7}
@@ -149,7 +159,9 @@ def test_chains_of_one_family_mixed_with_the_hosts_nodes(family, order):
     "Stable Cascade",
 )
 def test_cond_only_acts_on_the_positive_prompt_alone(family):
-    """The host's way to it: control on the positive alone, lent to nobody, at twice the model's calls."""
+    """The host's way to it: control on the positive alone, lent to nobody, at twice the model's
+    calls.
+    """
     import nodes
 
     base, net = family
@@ -183,7 +195,9 @@ def with_areas(base):
 
 @every("T2I-Adapter light", "SD3", "InstantX")
 def test_areas_encode_each_size_once(family):
-    """The host encodes anew whenever the size changes, so at every step twice; the picture is the same."""
+    """The host encodes anew whenever the size changes, so at every step twice; the picture is the
+    same.
+    """
     base, net = family
     theirs = sample(base, host(base, net, chain=with_areas(base)))
     base.vae.encodes = 0
@@ -253,7 +267,9 @@ NEVER_HERE = {
 
 @every()
 def test_what_a_family_cannot_do_is_said_before_sampling(family):
-    """By Apply Control Stack, so before a step is made. Nets for UNets take all but a mask that has no use there."""
+    """By Apply Control Stack, so before a step is made. Nets for UNets take all but a mask that has
+    no use there.
+    """
     import torch
 
     from pack.control.adapter import BLOCKS, shape_of
@@ -266,10 +282,16 @@ def test_what_a_family_cannot_do_is_said_before_sampling(family):
         if shape_of(net):
             ours(base, net, **given)
             continue
-        with pytest.raises(ValueError, match=r"built for .* SD2 and SDXL only. Use mode 'balanced' or 'cond_only'"):
+        with pytest.raises(
+            ValueError, match=r"built for .* SD2 and SDXL only. Use mode 'balanced' or 'cond_only'"
+        ):
             ours(base, net, **given)
     for asked, (more, said) in NEVER_HERE.items():
-        if asked == "inpaint_mask" and (shape_of(net) == BLOCKS or getattr(net, "concat_mask", False)):
+        if asked == "inpaint_mask" and (
+            shape_of(net) == BLOCKS or getattr(net, "concat_mask", False)
+        ):
             continue
         with pytest.raises(ValueError, match=said):
-            ours(base, net, **{key: mask if value is True else value for key, value in more.items()})
+            ours(
+                base, net, **{key: mask if value is True else value for key, value in more.items()}
+            )

@@ -1,4 +1,6 @@
-"""Beside other packs: controls of their own classes in one chain with ours and inside it, tilers, hooks, copies."""
+"""Beside other packs: controls of their own classes in one chain with ours and inside it, tilers,
+hooks, copies.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +9,41 @@ import pytest
 
 @pytest.fixture
 def advanced(world):
-    """A control object that behaves as Advanced-ControlNet's do: methods replaced on the object, rows weighed by the
-    prompt that they belong to, steps told by a change of t, residuals changed in place."""
+    """A control object that behaves as Advanced-ControlNet's do: methods replaced on the object,
+    rows weighed by the prompt that they belong to, steps told by a change of t, residuals changed
+    in place.
+    """
     import comfy.controlnet
 
     class Advanced(comfy.controlnet.ControlNet):
         uncond_multiplier = 0.25
 
         def __init__(self, base):
-            super().__init__(None, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype)
+            super().__init__(
+                None, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype
+            )
             self.base, self.seen, self.previous_t = base, [], None
-            self.control_model, self.control_model_wrapped = base.control_model, base.control_model_wrapped
+            self.control_model, self.control_model_wrapped = (
+                base.control_model,
+                base.control_model_wrapped,
+            )
             self.get_control, self.control_merge = self._get_control, self._merge
 
         def _get_control(self, x, t, cond, batched_number, transformer_options):
-            self.batched_number, self.kinds = batched_number, transformer_options.get("cond_or_uncond")
+            self.batched_number, self.kinds = (
+                batched_number,
+                transformer_options.get("cond_or_uncond"),
+            )
             if "ad_params" in transformer_options:
-                self.cond_hint = self.cond_hint_original[transformer_options["ad_params"]["sub_idxs"]]
+                self.cond_hint = self.cond_hint_original[
+                    transformer_options["ad_params"]["sub_idxs"]
+                ]
             if float(t[0]) != self.previous_t:
                 self.previous_t = float(t[0])
                 self.seen.append(self.previous_t)
-            return comfy.controlnet.ControlNet.get_control(self, x, t, cond, batched_number, transformer_options)
+            return comfy.controlnet.ControlNet.get_control(
+                self, x, t, cond, batched_number, transformer_options
+            )
 
         def _merge(self, control, previous, output_dtype):
             for values in control.values():
@@ -35,7 +51,9 @@ def advanced(world):
                     entries = residual.shape[0] // self.batched_number
                     for chunk, kind in enumerate(self.kinds):
                         if kind == 1:
-                            residual[chunk * entries : (chunk + 1) * entries] *= self.uncond_multiplier
+                            residual[chunk * entries : (chunk + 1) * entries] *= (
+                                self.uncond_multiplier
+                            )
             return comfy.controlnet.ControlNet.control_merge(self, control, previous, output_dtype)
 
         def copy(self):
@@ -60,14 +78,20 @@ def test_an_advanced_control_before_after_and_inside(world, advanced, order, cfg
 
 
 def test_cond_only_tells_it_which_rows_it_gets(world, advanced):
-    """Its multiplier for the negative must not fall on the positive's rows, the only ones that it then sees."""
+    """Its multiplier for the negative must not fall on the positive's rows, the only ones that it
+    then sees.
+    """
     unit = {"net": advanced, "image": world.hint(), "mode": "cond_only"}
     plain = {**unit, "net": world.nets[0]}
-    assert world.sample(*world.ours([unit])).allclose(world.sample(*world.ours([plain])), rtol=1e-5, atol=1e-5)
+    assert world.sample(*world.ours([unit])).allclose(
+        world.sample(*world.ours([plain])), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_hint_that_it_cuts_by_itself_is_not_kept(world, advanced):
-    """With sliding windows such objects prepare another part of the hint each call: a kept feature would be stale."""
+    """With sliding windows such objects prepare another part of the hint each call: a kept feature
+    would be stale.
+    """
     import torch
 
     chain = world.ours([{"net": advanced, "image": world.hint(0, 2)}])
@@ -107,7 +131,10 @@ def test_a_tiler_that_crops_copies(world, part):
     def crop(hint):
         return hint[:, :, y : y + 64, x : x + 64]
 
-    units = [{"net": net, "image": world.hint(i, 1, 96, 96), "strength": 0.6} for i, net in enumerate(world.nets[:2])]
+    units = [
+        {"net": net, "image": world.hint(i, 1, 96, 96), "strength": 0.6}
+        for i, net in enumerate(world.nets[:2])
+    ]
     theirs = world.sample(*tiles(world.host(units), crop))
     assert theirs.equal(world.sample(*tiles(world.ours(units), crop)))
 
@@ -115,7 +142,9 @@ def test_a_tiler_that_crops_copies(world, part):
 @pytest.mark.parametrize("family", ["ControlNet", "T2I-Adapter"])
 @pytest.mark.parametrize("attribute", ["cond_hint_original", "cond_hint"])
 def test_a_tiler_that_rewrites_hints_between_calls(world, family, attribute):
-    """As TiledDiffusion does on the objects themselves, many times in one run: each call acts on the current hint."""
+    """As TiledDiffusion does on the objects themselves, many times in one run: each call acts on
+    the current hint.
+    """
     import torch
 
     from workbench import tiny_bases
@@ -124,11 +153,16 @@ def test_a_tiler_that_rewrites_hints_between_calls(world, family, attribute):
     (positive, _) = world.ours([{"net": net, "image": world.hint()}])
     control = positive[0][1]["control"]
     sampling = world.model.model.model_sampling
-    parts = [torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (5, 6, 5)]
+    parts = [
+        torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+        for seed in (5, 6, 5)
+    ]
 
     def call(member):
         x, t = torch.ones(1, 4, 8, 8), torch.tensor([7.0])
-        out = member.get_control(x, t, {"c_crossattn": world.positive[0][0]}, 1, {"cond_or_uncond": [0]})
+        out = member.get_control(
+            x, t, {"c_crossattn": world.positive[0][0]}, 1, {"cond_or_uncond": [0]}
+        )
         return [r.clone() for place in out.values() for r in place if r is not None]
 
     def fresh(part):
@@ -173,7 +207,7 @@ def test_clones_of_every_kind_for_other_devices(family):
 
     if not hasattr(comfy.controlnet.ControlBase, "deepclone_multigpu"):
         pytest.skip("this host has no multi-GPU clones")
-    from pack.nodes.stack import Add, Apply
+    from pack.nodes.apply import Add, Apply
 
     base_name, make = tiny_bases.NETS[family]
     base, net = tiny_bases.BASES[base_name](), make()
@@ -191,6 +225,8 @@ def test_clones_of_every_kind_for_other_devices(family):
         import nodes
 
         sides = [[[c[0], {**c[1], "control": member}] for c in side] for side in (out[0], out[1])]
-        return nodes.common_ksampler(base.patcher, 7, 2, 5.0, "euler", "simple", *sides, latent)[0]["samples"]
+        return nodes.common_ksampler(base.patcher, 7, 2, 5.0, "euler", "simple", *sides, latent)[0][
+            "samples"
+        ]
 
     assert sample(control).equal(sample(clone))

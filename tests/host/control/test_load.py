@@ -1,4 +1,6 @@
-"""ControlStackLoad: the same net that the host's loader gives, and a sentence for every file that is none."""
+"""ControlStackLoad: the same net that the host's loader gives, and a sentence for every file that
+is none.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def put(host, tmp_path):
         if isinstance(content, bytes):
             path.write_bytes(content)
         elif name.endswith(".safetensors"):
-            save_file({k: v.contiguous().clone() for k, v in content.items()}, path, metadata=metadata)
+            save_file(
+                {k: v.contiguous().clone() for k, v in content.items()}, path, metadata=metadata
+            )
         else:
             torch.save(content, path)
         folder_paths.filename_list_cache.clear()
@@ -46,7 +50,9 @@ def weights(world, prefix=""):
     return {prefix + key: value for key, value in world.nets[0].control_model.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", ["bare.safetensors", "prefixed.safetensors", "old.pth", "folder of nets.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["bare.safetensors", "prefixed.safetensors", "old.pth", "folder of nets.safetensors"]
+)
 def test_the_hosts_own_net(world, put, name):
     import nodes
 
@@ -56,11 +62,15 @@ def test_the_hosts_own_net(world, put, name):
     assert type(ours) is type(theirs)
     chains = [world.host([{"net": net, "image": world.hint()}]) for net in (ours, theirs)]
     assert world.sample(*chains[0]).equal(world.sample(*chains[1]))
-    assert world.sample(*world.ours([{"net": ours, "image": world.hint()}])).equal(world.sample(*chains[1]))
+    assert world.sample(*world.ours([{"net": ours, "image": world.hint()}])).equal(
+        world.sample(*chains[1])
+    )
 
 
 def test_what_is_loaded_names_its_file(world, put):
-    """In every sentence, also after the host's nodes copied it? Those make a new object: then its keys tell."""
+    """In every sentence, also after the host's nodes copied it? Those make a new object: then its
+    keys tell.
+    """
     name = put("my canny net.safetensors", weights(world), {"controlstack.hint": "canny"})
     from pack.control.adapter import source_of
 
@@ -71,7 +81,9 @@ def test_what_is_loaded_names_its_file(world, put):
     assert source_of(net.copy()).identity.unet == source_of(net).identity.unet
 
 
-@pytest.mark.parametrize(("name", "pooled"), [("a_shuffle_fp16.safetensors", True), ("reshuffled.safetensors", False)])
+@pytest.mark.parametrize(
+    ("name", "pooled"), [("a_shuffle_fp16.safetensors", True), ("reshuffled.safetensors", False)]
+)
 def test_the_shuffle_net_is_pooled(world, put, name, pooled):
     assert load(put(name, weights(world))).global_average_pooling is pooled
 
@@ -91,13 +103,18 @@ def missing(world):
 
 def reshaped(world):
     """A weight that the host does not size the net by, of the wrong shape."""
-    return {k: torch.ones(3, 3, 1, 1) if k == "middle_block_out.0.weight" else v for k, v in weights(world).items()}
+    return {
+        k: torch.ones(3, 3, 1, 1) if k == "middle_block_out.0.weight" else v
+        for k, v in weights(world).items()
+    }
 
 
 def truncated(world, put):
     import folder_paths
 
-    path = Path(folder_paths.get_full_path_or_raise("controlnet", put("whole.safetensors", weights(world))))
+    path = Path(
+        folder_paths.get_full_path_or_raise("controlnet", put("whole.safetensors", weights(world)))
+    )
     return path.read_bytes()[:-1000]
 
 
@@ -121,7 +138,10 @@ FILES = {
         "It belongs in diffusion_models: use Load Diffusion Model and WanVaceToVideo",
     ),
     "ip.safetensors": (lambda w: {"image_proj.proj.weight": torch.ones(1)}, "is an IP-Adapter"),
-    "odd.safetensors": (lambda w: {"some.key": torch.ones(1)}, "is no ControlNet that is known here.*some.key"),
+    "odd.safetensors": (
+        lambda w: {"some.key": torch.ones(1)},
+        "is no ControlNet that is known here.*some.key",
+    ),
     "empty.pth": (lambda w: {}, "is no ControlNet that is known here.*no keys at all"),
     "list.pth": (lambda w: [torch.ones(1)], "holds no table of weights"),
     "missing.safetensors": (missing, "lacks 1 of its weights, the first is"),
@@ -133,7 +153,10 @@ FILES = {
     "bomb.pth": (lambda w: pickle.dumps({"state_dict": Bomb()}), "could run code"),
     "bomb.ckpt": (lambda w: {"state_dict": Bomb()}, "could run code"),
     "damaged.pth": (lambda w: b"PK\x03\x04" + bytes(64), "is damaged or cut short"),
-    "text.pth": (lambda w: b"<!doctype html><html>", "holds no weights .perhaps a web page|is damaged or cut short"),
+    "text.pth": (
+        lambda w: b"<!doctype html><html>",
+        "holds no weights .perhaps a web page|is damaged or cut short",
+    ),
     "nothing.pth": (lambda w: b"", "is damaged or cut short"),
     "nothing.safetensors": (lambda w: b"", "the file is empty"),
 }
@@ -156,12 +179,25 @@ def test_a_truncated_file(world, put):
 
 
 PATCHES = {
-    "Z-Image Fun patch for Z-Image": ({"control_all_x_embedder.2-1.weight": (1, 1)}, "Apply Z-Image Fun ControlNet"),
-    "Qwen-Image DiffSynth patch": ({"controlnet_blocks.0.y_rms.weight": (1,)}, "Apply Qwen Image DiffSynth ControlNet"),
+    "Z-Image Fun patch for Z-Image": (
+        {"control_all_x_embedder.2-1.weight": (1, 1)},
+        "Apply Z-Image Fun ControlNet",
+    ),
+    "Qwen-Image DiffSynth patch": (
+        {"controlnet_blocks.0.y_rms.weight": (1,)},
+        "Apply Qwen Image DiffSynth ControlNet",
+    ),
     "Anima LLLite": ({"lllite_conditioning1.conv1.weight": (1, 1)}, "Apply Anima LLLite"),
-    "Wan Uni3C patch": ({"controlnet_patch_embedding.weight": (1, 1)}, "Apply Wan Uni3C ControlNet"),
+    "Wan Uni3C patch": (
+        {"controlnet_patch_embedding.weight": (1, 1)},
+        "Apply Wan Uni3C ControlNet",
+    ),
     "ControlNet for SD1.5, no model patch": (
-        {"zero_convs.0.0.weight": (320, 1), "input_hint_block.0.weight": (16, 3), "a.attn2.to_k.weight": (320, 768)},
+        {
+            "zero_convs.0.0.weight": (320, 1),
+            "input_hint_block.0.weight": (16, 3),
+            "a.attn2.to_k.weight": (320, 768),
+        },
         "Move it to models/controlnet",
     ),
     "LoRA, not a ControlNet": ({"lora_unet_x.lora_down.weight": (1, 1)}, "It belongs in loras"),
@@ -173,7 +209,7 @@ PATCHES = {
 def test_a_model_patch_is_listed_and_the_node_that_serves_it_is_named(host, what):
     import folder_paths
 
-    from pack.nodes.load import names
+    from pack.host.control_files import names
 
     shapes, sentence = PATCHES[what]
     folder = Path(folder_paths.get_folder_paths("model_patches")[0])
@@ -182,7 +218,9 @@ def test_a_model_patch_is_listed_and_the_node_that_serves_it_is_named(host, what
     folder_paths.filename_list_cache.clear()
     try:
         assert "model_patches/net.safetensors" in names()
-        with pytest.raises(ValueError, match=f"model_patches/net.safetensors is .*{what}.*{sentence}"):
+        with pytest.raises(
+            ValueError, match=f"model_patches/net.safetensors is .*{what}.*{sentence}"
+        ):
             load("model_patches/net.safetensors")
     finally:
         (folder / "net.safetensors").unlink()

@@ -1,4 +1,6 @@
-"""Other nets than plain ControlNets: T2I-Adapter, Control-LoRA, union nets, control objects of other packs."""
+"""Other nets than plain ControlNets: T2I-Adapter, Control-LoRA, union nets, control objects of
+other packs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ def adapter():
     import torch
 
     torch.manual_seed(4)
-    net = t2i.Adapter(cin=192, channels=[32, 64, 128, 128], nums_rb=2, ksize=1, sk=True, use_conv=False, xl=False)
+    net = t2i.Adapter(
+        cin=192, channels=[32, 64, 128, 128], nums_rb=2, ksize=1, sk=True, use_conv=False, xl=False
+    )
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.normal_(0, 0.05)
@@ -22,11 +26,15 @@ def adapter():
 
 @pytest.fixture
 def union(world):
-    """A union net of six types at the tiny model's widths; its fusion is 320 wide by construction, so 320 channels."""
+    """A union net of six types at the tiny model's widths; its fusion is 320 wide by construction,
+    so 320 channels.
+    """
     import comfy.controlnet
     import comfy.model_management
 
-    net = other(model_channels=320, channel_mult=[1], num_res_blocks=[1], transformer_depth=[1], union=6)
+    net = other(
+        model_channels=320, channel_mult=[1], num_res_blocks=[1], transformer_depth=[1], union=6
+    )
     return comfy.controlnet.ControlNet(net, load_device=comfy.model_management.get_torch_device())
 
 
@@ -36,7 +44,11 @@ def other(union=None, **changes):
 
     from workbench.tiny_family import family
 
-    shape = {k: v for k, v in family.TINY.items() if k not in ("out_channels", "transformer_depth_output")}
+    shape = {
+        k: v
+        for k, v in family.TINY.items()
+        if k not in ("out_channels", "transformer_depth_output")
+    }
     net = comfy.cldm.cldm.ControlNet(
         **{**shape, **family.TINY_HEADS, **changes},
         hint_channels=3,
@@ -57,10 +69,16 @@ def test_a_t2i_adapter_is_the_hosts(world, adapter):
 
 @pytest.mark.parametrize(
     "more",
-    [*({"mode": mode} for mode in ("prompt", "control")), {"layers": "soft 0.8"}, {"effect_mask": 1}],
+    [
+        *({"mode": mode} for mode in ("prompt", "control")),
+        {"layers": "soft 0.8"},
+        {"effect_mask": 1},
+    ],
 )
 def test_what_is_built_for_unets_alone_is_refused(world, more):
-    """For a control object whose residuals may be anything: before a step is made, and with what to do instead."""
+    """For a control object whose residuals may be anything: before a step is made, and with what to
+    do instead.
+    """
     import comfy.controlnet
     import torch
 
@@ -83,12 +101,22 @@ def test_a_schedule_scales_any_net(world, adapter):
 
 @pytest.fixture
 def control_lora(world):
-    """A Control-LoRA of the tiny model: a hint encoder, zero convolutions, and one low-rank change of the base."""
+    """A Control-LoRA of the tiny model: a hint encoder, zero convolutions, and one low-rank change
+    of the base.
+    """
     import comfy.controlnet
     import torch
 
-    weights = {k: v.clone() for k, v in world.nets[0].control_model.state_dict().items() if "hint" in k or "zero" in k}
-    weights |= {k: v.clone() for k, v in world.nets[0].control_model.state_dict().items() if "middle_block_out" in k}
+    weights = {
+        k: v.clone()
+        for k, v in world.nets[0].control_model.state_dict().items()
+        if "hint" in k or "zero" in k
+    }
+    weights |= {
+        k: v.clone()
+        for k, v in world.nets[0].control_model.state_dict().items()
+        if "middle_block_out" in k
+    }
     base = world.model.model.diffusion_model.state_dict()["input_blocks.0.0.weight"]
     weights["input_blocks.0.0.up"] = torch.randn(base.shape[0], 2) * 0.1
     weights["input_blocks.0.0.down"] = torch.randn(2, *base.shape[1:]) * 0.1
@@ -110,7 +138,9 @@ def run(control, batched=2, **cond):
     x = torch.randn(batched, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     context = torch.randn(batched, 77, 64, generator=torch.Generator().manual_seed(2))
     kinds = {"cond_or_uncond": [1, 0]}
-    out = control.get_control(x, torch.full((batched,), 7.0), {"c_crossattn": context, **cond}, batched, kinds)
+    out = control.get_control(
+        x, torch.full((batched,), 7.0), {"c_crossattn": context, **cond}, batched, kinds
+    )
     return out["output"] + out["middle"]
 
 
@@ -140,7 +170,9 @@ def test_a_net_that_takes_pooled_prompts_as_sdxls_do(world):
     import torch
 
     device = comfy.model_management.get_torch_device()
-    net = comfy.controlnet.ControlNet(other(num_classes="sequential", adm_in_channels=16), load_device=device)
+    net = comfy.controlnet.ControlNet(
+        other(num_classes="sequential", adm_in_channels=16), load_device=device
+    )
     unit = {"net": net, "image": world.hint(), "strength": 0.7}
     y = torch.randn(2, 16, generator=torch.Generator().manual_seed(3))
     theirs = run(started_alone(world, net, 0.7), y=y)
@@ -153,26 +185,34 @@ def test_a_net_that_takes_pooled_prompts_as_sdxls_do(world):
 
 @pytest.mark.parametrize("union_type", ["auto", "depth", "hed/pidi/scribble/ted"])
 def test_a_union_net_with_one_type_is_the_hosts(world, union, union_type):
-    """Union nets keep their hint's feature too: their fusion runs each step, their convolutions once."""
+    """Union nets keep their hint's feature too: their fusion runs each step, their convolutions
+    once.
+    """
     from comfy.cldm.control_types import UNION_CONTROLNET_TYPES
 
     net = union.copy()
     if union_type != "auto":
         net.set_extra_arg("control_type", [UNION_CONTROLNET_TYPES[union_type]])
     theirs = started_alone(world, net, 0.7)
-    ours = started(world, {"net": union, "image": world.hint(), "strength": 0.7, "union_type": union_type})
+    ours = started(
+        world, {"net": union, "image": world.hint(), "strength": 0.7, "union_type": union_type}
+    )
     for _ in range(2):
         for a, b in zip(run(theirs), run(ours), strict=True):
             assert a.equal(b)
 
 
 def test_a_union_type_that_the_net_lacks(world, union):
-    with pytest.raises(ValueError, match="has no type 'tile': choose 'auto' or one of openpose, depth"):
+    with pytest.raises(
+        ValueError, match="has no type 'tile': choose 'auto' or one of openpose, depth"
+    ):
         world.ours([{"net": union, "image": world.hint(), "union_type": "tile"}])
 
 
 def test_a_control_object_of_another_pack(world):
-    """A subclass with its own get_control, as other packs bring: run as it is, scaled by strength and range."""
+    """A subclass with its own get_control, as other packs bring: run as it is, scaled by strength
+    and range.
+    """
     import comfy.controlnet
 
     class Foreign(comfy.controlnet.ControlNet):
@@ -181,23 +221,34 @@ def test_a_control_object_of_another_pack(world):
             return out and {place: [r * 2 for r in values] for place, values in out.items()}
 
         def copy(self):
-            twin = Foreign(None, load_device=self.load_device, manual_cast_dtype=self.manual_cast_dtype)
-            twin.control_model, twin.control_model_wrapped = self.control_model, self.control_model_wrapped
+            twin = Foreign(
+                None, load_device=self.load_device, manual_cast_dtype=self.manual_cast_dtype
+            )
+            twin.control_model, twin.control_model_wrapped = (
+                self.control_model,
+                self.control_model_wrapped,
+            )
             self.copy_to(twin)
             return twin
 
     base = world.nets[0]
-    foreign = Foreign(base.control_model, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype)
-    foreign.control_model_wrapped = base.control_model_wrapped  # a patcher of its own would outlive this test half-dead
+    foreign = Foreign(
+        base.control_model, load_device=base.load_device, manual_cast_dtype=base.manual_cast_dtype
+    )
+    foreign.control_model_wrapped = (
+        base.control_model_wrapped
+    )  # a patcher of its own would outlive this test half-dead
     units = [{"net": foreign, "image": world.hint(), "strength": 0.5, "end_percent": 0.7}]
     assert world.sample(*world.ours(units)).equal(world.sample(*world.host(units)))
 
 
-# -- T2I-Adapters: features instead of blocks ---------------------------------------------------------------------
+# -- T2I-Adapters: features instead of blocks ------------------------------------------------------
 
 
 def features(world, net, batch=1, **more):
-    """The features that a chain of one adapter gives for a negative and a positive chunk of `batch` latents each."""
+    """The features that a chain of one adapter gives for a negative and a positive chunk of `batch`
+    latents each.
+    """
     import torch
 
     control = started(world, {"net": net, "image": world.hint(5, more.pop("hints", 1)), **more})
@@ -221,7 +272,9 @@ def test_half_a_mask_leaves_the_other_half_of_every_feature(world, adapter):
 
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1.0
-    for a, b in zip(features(world, adapter), features(world, adapter, effect_mask=mask), strict=True):
+    for a, b in zip(
+        features(world, adapter), features(world, adapter, effect_mask=mask), strict=True
+    ):
         middle = a.shape[-1] // 2
         if middle:
             assert b[..., :middle].equal(a.expand(2, -1, -1, -1)[..., :middle])

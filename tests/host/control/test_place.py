@@ -14,7 +14,9 @@ def unit(world, image=None, **more):
 def resized(image, height, width):
     import comfy.utils
 
-    return comfy.utils.common_upscale(image.movedim(-1, 1), width, height, "nearest-exact", "disabled").movedim(1, -1)
+    return comfy.utils.common_upscale(
+        image.movedim(-1, 1), width, height, "nearest-exact", "disabled"
+    ).movedim(1, -1)
 
 
 @pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
@@ -48,7 +50,10 @@ def test_pad_is_the_hosts_with_a_hint_that_was_padded_before(world):
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
 def test_a_fitted_hint_is_made_once_for_each_size(world, counted, fit):
     area = [[world.positive[0][0], {"area": (5, 8, 3, 2), "strength": 1.0, "pooled_output": None}]]
-    world.sample(*world.ours(unit(world, world.hint(0, 1, 50, 90), fit=fit), world.positive + area), size=(10, 12))
+    world.sample(
+        *world.ours(unit(world, world.hint(0, 1, 50, 90), fit=fit), world.positive + area),
+        size=(10, 12),
+    )
     assert counted["hint"][id(world.nets[0].control_model.zero_convs)] == 2
 
 
@@ -72,7 +77,9 @@ def test_a_region_is_the_hosts_with_a_hint_that_was_cut_before(world, kind, with
     cut = {"percent": hint[:, 20:60, 48:96], "eighths of pixels": hint[:, 24:64, 48:96]}[kind]
     base = world.positive if with_base else []
     area = with_area(world, REGIONS[kind])
-    controlled, _ = nodes.ControlNetApplyAdvanced().apply_controlnet(area, [], world.nets[0], cut, 0.8, 0.0, 1.0)
+    controlled, _ = nodes.ControlNetApplyAdvanced().apply_controlnet(
+        area, [], world.nets[0], cut, 0.8, 0.0, 1.0
+    )
     theirs = world.sample(base + controlled, world.negative, **how)
     ours = world.ours(unit(world, hint, fit="region", strength=0.8), base + area)
     assert world.sample(*ours, **how).equal(theirs)
@@ -97,7 +104,10 @@ def test_a_region_cuts_the_effect_mask_too(world):
 def test_a_region_next_to_a_unit_for_the_whole_picture(world):
     """Both act in the area, the second alone elsewhere, on the negative too."""
     area = with_area(world, REGIONS["percent"])
-    units = [*unit(world, world.hint(0, 1, 80, 96), fit="region"), {"net": world.nets[1], "image": world.hint(1)}]
+    units = [
+        *unit(world, world.hint(0, 1, 80, 96), fit="region"),
+        {"net": world.nets[1], "image": world.hint(1)},
+    ]
     positive, negative = world.ours(units, world.positive + area)
     whole, part = (entry[1]["control"] for entry in positive)
     assert whole.previous_controlnet is None
@@ -107,13 +117,15 @@ def test_a_region_next_to_a_unit_for_the_whole_picture(world):
 
 
 def test_a_region_beyond_the_hint_gets_a_sentence(world):
-    with pytest.raises(ValueError, match="the prompt's area reaches to 96x64 pixels, the hint is 64x64"):
+    with pytest.raises(
+        ValueError, match="the prompt's area reaches to 96x64 pixels, the hint is 64x64"
+    ):
         world.ours(unit(world, fit="region"), with_area(world, (5, 6, 3, 6)))
     with pytest.raises(ValueError, match="the positive prompt carries no area"):
         world.ours(unit(world, fit="region"))
 
 
-# -- masks and modes in a whole run -------------------------------------------------------------------------------
+# -- masks and modes in a whole run ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
@@ -124,14 +136,20 @@ def test_a_mask_of_ones_is_none_bit_for_bit(world, fit, mode):
     units = unit(world, world.hint(0, 1, 50, 90), fit=fit, mode=mode)
     plain = world.sample(*world.ours(units), size=(9, 11))
     for ones in (torch.ones(1, 64, 64), torch.ones(5, 3)):
-        assert world.sample(*world.ours([{**units[0], "effect_mask": ones}]), size=(9, 11)).equal(plain)
+        assert world.sample(*world.ours([{**units[0], "effect_mask": ones}]), size=(9, 11)).equal(
+            plain
+        )
 
 
 def test_the_order_of_nets_does_not_matter(world):
     import torch
 
     mask = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(2))
-    more = ({"mode": "control"}, {"layers": "linear 0..1", "schedule": "0:1, 1:0.3 | smooth"}, {"effect_mask": mask})
+    more = (
+        {"mode": "control"},
+        {"layers": "linear 0..1", "schedule": "0:1, 1:0.3 | smooth"},
+        {"effect_mask": mask},
+    )
     units = [{"net": net, "image": world.hint(i), **more[i]} for i, net in enumerate(world.nets)]
     image = world.sample(*world.ours(units))
     for order in ([2, 0, 1], [1, 2, 0], [2, 1, 0]):
@@ -160,14 +178,18 @@ def residuals(world):
 
 
 def test_what_the_modes_mean(world, residuals):
-    """prompt: soft; control: soft on the positive row only; cond_only: plain on the positive row only."""
+    """prompt: soft; control: soft on the positive row only; cond_only: plain on the positive row
+    only.
+    """
     plain = residuals(world.ours(unit(world)))
     for mode, weights, negative in (
         ("prompt", SOFT, True),
         ("control", SOFT, False),
         ("cond_only", [1.0] * 13, False),
     ):
-        for a, b, weight in zip(plain, residuals(world.ours(unit(world, mode=mode))), weights, strict=True):
+        for a, b, weight in zip(
+            plain, residuals(world.ours(unit(world, mode=mode))), weights, strict=True
+        ):
             assert b[1].allclose(a[1] * weight, rtol=1e-4, atol=1e-5 * weight)
             assert b[0].allclose(a[0] * weight * negative, rtol=1e-5, atol=0)
     assert len(plain) == 13
@@ -175,7 +197,11 @@ def test_what_the_modes_mean(world, residuals):
 
 def test_layers_take_the_place_of_a_modes_own(world, residuals):
     linear = residuals(world.ours(unit(world, layers="linear 0.2..1")))
-    for a, b in zip(linear, residuals(world.ours(unit(world, mode="prompt", layers="linear 0.2..1"))), strict=True):
+    for a, b in zip(
+        linear,
+        residuals(world.ours(unit(world, mode="prompt", layers="linear 0.2..1"))),
+        strict=True,
+    ):
         assert a.equal(b)
 
 
@@ -195,7 +221,18 @@ def test_ten_residuals_get_the_first_ten_soft_weights(world):
     assert numbers == pytest.approx(SOFT[:10])
     assert numbers[-1] == pytest.approx(0.5615, abs=1e-4)
     paper = weigh(ones, parse("resolution").weights)
-    assert [float(r.max()) for r in paper["output"] + paper["middle"]] == [1, 1, 1, 2, 2, 2, 4, 4, 4, 4]
+    assert [float(r.max()) for r in paper["output"] + paper["middle"]] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+        4,
+        4,
+        4,
+        4,
+    ]
 
 
 @pytest.mark.parametrize("mode", ["control", "cond_only"])
@@ -206,7 +243,9 @@ def test_the_negatives_rows_are_not_computed(world, counted, mode):
 
 
 def test_one_reading_of_the_device_a_step_for_everything_that_a_stack_can_ask(world, monkeypatch):
-    """Masks, frames, layers, schedules and modes are made ready at the first step; then only sigma is read, once."""
+    """Masks, frames, layers, schedules and modes are made ready at the first step; then only sigma
+    is read, once.
+    """
     import torch
 
     more = {
@@ -219,13 +258,18 @@ def test_one_reading_of_the_device_a_step_for_everything_that_a_stack_can_ask(wo
     units = [{"net": net, "image": world.hint(i, 2), **more} for i, net in enumerate(world.nets)]
     control = world.ours(units)[0][0][1]["control"]
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
-    x, context = torch.zeros(4, 4, 8, 8), torch.cat([world.negative[0][0]] * 2 + [world.positive[0][0]] * 2)
+    x, context = (
+        torch.zeros(4, 4, 8, 8),
+        torch.cat([world.negative[0][0]] * 2 + [world.positive[0][0]] * 2),
+    )
     options = {"sample_sigmas": torch.tensor([14.0, 7.0, 3.0, 1.0, 0.0])}
     reads = []
     for name in ("__float__", "__bool__", "__int__", "item", "tolist", "cpu", "numpy", "nonzero"):
         real = getattr(torch.Tensor, name)
         monkeypatch.setattr(
-            torch.Tensor, name, lambda self, *a, n=name, r=real, **k: (reads.append(n), r(self, *a, **k))[1]
+            torch.Tensor,
+            name,
+            lambda self, *a, n=name, r=real, **k: (reads.append(n), r(self, *a, **k))[1],
         )
     for sigma in (14.0, 7.0, 3.0):
         reads.clear()

@@ -1,4 +1,6 @@
-"""Control Report on real runs: the sizes that hooks on the model measure, for copies too, and nothing waits."""
+"""Control Report on real runs: the sizes that hooks on the model measure, for copies too, and
+nothing waits.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ import pytest
 
 def shown(positive, latent=None):
     from pack.control.adapter import members_of
-    from pack.control.report import report
+    from pack.control.report.numbers import report
 
     return report(*members_of(positive))
 
 
 @pytest.fixture
 def measured(world):
-    """Norms as forward hooks see them: of each block of the UNet, and of each zero convolution of the first net."""
+    """Norms as forward hooks see them: of each block of the UNet, and of each zero convolution of
+    the first net.
+    """
     import torch
 
     seen = {"block": {}, "residual": {}}
@@ -119,8 +123,12 @@ def test_other_patches_of_the_model_keep_working(world):
     """Ours stand beside them in transformer_options, for one call each."""
     seen = []
     model = world.model.clone()
-    model.set_model_input_block_patch(lambda h, options: (seen.append(options["block"]), h * 1.01)[1])
-    model.set_model_output_block_patch(lambda h, skip, options: (seen.append(options["block"]), (h, skip))[1])
+    model.set_model_input_block_patch(
+        lambda h, options: (seen.append(options["block"]), h * 1.01)[1]
+    )
+    model.set_model_output_block_patch(
+        lambda h, skip, options: (seen.append(options["block"]), (h, skip))[1]
+    )
     units = [{"net": world.nets[0], "image": world.hint()}]
     ours = world.sample(*world.ours(units), model=model)
     count = len(seen)
@@ -145,12 +153,18 @@ def test_noting_reads_nothing_from_the_device(world, monkeypatch):
     options = {"cond_or_uncond": [1, 0]}
     control.get_control(x, t, cond, 2, dict(options))
     for name in ("item", "tolist", "cpu", "numpy", "__bool__"):
-        monkeypatch.setattr(torch.Tensor, name, lambda *_, name=name: pytest.fail(f"{name} waits for the device"))
-    from pack.control import journal
+        monkeypatch.setattr(
+            torch.Tensor, name, lambda *_, name=name: pytest.fail(f"{name} waits for the device")
+        )
+    from pack.control.report import journal
 
     with monkeypatch.context() as patched:
         patched.setattr(control, "evaluate", lambda *_: own)
-        own = {"input": [], "middle": [torch.ones(2, 8, 1, 1)], "output": [torch.ones(2, 8, 8, 8)] * 12}
+        own = {
+            "input": [],
+            "middle": [torch.ones(2, 8, 1, 1)],
+            "output": [torch.ones(2, 8, 8, 8)] * 12,
+        }
         control.previous_controlnet = None
         control.get_control(x, t, cond, 2, given := dict(options))
     given["block"] = ("input", 3)
@@ -161,13 +175,15 @@ def test_noting_reads_nothing_from_the_device(world, monkeypatch):
 
 @pytest.mark.slow
 def test_noting_costs_little(world):
-    """CPU time of one thread: neither other work on the machine nor threads that wait for each other count there.
+    """CPU time of one thread: neither other work on the machine nor threads that wait for each
+    other count there.
 
-    The benchmark's claim is 3 % of a step; the steps here are far smaller, so noting them weighs more.
+    The benchmark's claim is 3 % of a step; the steps here are far smaller, so noting them weighs
+    more.
     """
     import torch
 
-    from pack.control.journal import Journal
+    from pack.control.report.journal import Journal
 
     class Silent(Journal):
         def begin(self, *_):
@@ -178,7 +194,11 @@ def test_noting_costs_little(world):
 
     chain = world.ours([{"net": net, "image": world.hint()} for net in world.nets])
     control = chain[0][0][1]["control"]
-    members = [control, control.previous_controlnet, control.previous_controlnet.previous_controlnet]
+    members = [
+        control,
+        control.previous_controlnet,
+        control.previous_controlnet.previous_controlnet,
+    ]
     journals = [member.journal for member in members]
 
     def took(noting):
@@ -192,7 +212,9 @@ def test_noting_costs_little(world):
     torch.set_num_threads(1)
     try:
         took(True)
-        ratios = [took(True) / took(False) if i % 2 else 1 / (took(False) / took(True)) for i in range(12)]
+        ratios = [
+            took(True) / took(False) if i % 2 else 1 / (took(False) / took(True)) for i in range(12)
+        ]
     finally:
         torch.set_num_threads(threads)
     assert statistics.median(ratios) < 1.08

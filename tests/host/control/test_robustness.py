@@ -1,4 +1,6 @@
-"""After an interruption, an error or a copy the next run is the same as a fresh one; bad input gets a sentence."""
+"""After an interruption, an error or a copy the next run is the same as a fresh one; bad input gets
+a sentence.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def fail_in_call(world, monkeypatch):
 @pytest.mark.parametrize("mode", ["balanced", "control"])
 @pytest.mark.parametrize("call", [1, 4])
 @pytest.mark.parametrize("how", ["interrupted", "out of memory"])
-def test_the_run_after_a_failed_one_is_a_fresh_one(world, fail_in_call, monkeypatch, mode, call, how):
+def test_the_run_after_a_failed_one_is_a_fresh_one(
+    world, fail_in_call, monkeypatch, mode, call, how
+):
     import comfy.model_management
     import torch
 
@@ -116,7 +120,9 @@ def test_clones_for_other_devices_act_alike(world):
 
 
 def test_a_net_whose_hint_encoder_sees_more_is_left_to_the_host(world):
-    """Remembering is safe for convolutions alone; another encoder, or another module, runs as the host runs it."""
+    """Remembering is safe for convolutions alone; another encoder, or another module, runs as the
+    host runs it.
+    """
     import copy
 
     import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
@@ -137,7 +143,9 @@ def test_a_net_whose_hint_encoder_sees_more_is_left_to_the_host(world):
 
 
 def test_a_net_with_a_forward_of_its_own_is_left_to_the_host(world, counted):
-    """As one that was compiled: its forward is bound to the net itself, so a twin would run past what it remembers."""
+    """As one that was compiled: its forward is bound to the net itself, so a twin would run past
+    what it remembers.
+    """
     module = world.nets[0].control_model
     fresh = world.sample(*world.ours(units_of(world, 1)))
     counted["hint"].clear()
@@ -156,17 +164,27 @@ def test_nothing_of_the_host_is_replaced(world):
 
     before = [
         dict(vars(o))
-        for o in (comfy.controlnet, comfy.samplers, comfy.cldm.cldm.ControlNet, comfy.controlnet.ControlNet)
+        for o in (
+            comfy.controlnet,
+            comfy.samplers,
+            comfy.cldm.cldm.ControlNet,
+            comfy.controlnet.ControlNet,
+        )
     ]
     world.sample(*world.ours(units_of(world)))
     after = [
         dict(vars(o))
-        for o in (comfy.controlnet, comfy.samplers, comfy.cldm.cldm.ControlNet, comfy.controlnet.ControlNet)
+        for o in (
+            comfy.controlnet,
+            comfy.samplers,
+            comfy.cldm.cldm.ControlNet,
+            comfy.controlnet.ControlNet,
+        )
     ]
     assert before == after
 
 
-# -- input that people really have ------------------------------------------------------------------------------
+# -- input that people really have -----------------------------------------------------------------
 
 
 def test_grey_alpha_and_half_pictures_act_as_their_colours(world):
@@ -204,25 +222,49 @@ def nan():
 BAD = {
     "no picture": (lambda t: {"image": t.rand(0, 8, 8, 3)}, "at least one picture"),
     "no pixel": (lambda t: {"image": t.rand(1, 0, 8, 3)}, "at least one pixel"),
-    "two channels": (lambda t: {"image": t.rand(1, 8, 8, 2)}, r"expected \(batch, height, width, 3\)"),
-    "one picture without a batch": (lambda t: {"image": t.rand(8, 8, 3)}, r"expected \(batch, height, width, 3\)"),
+    "two channels": (
+        lambda t: {"image": t.rand(1, 8, 8, 2)},
+        r"expected \(batch, height, width, 3\)",
+    ),
+    "one picture without a batch": (
+        lambda t: {"image": t.rand(8, 8, 3)},
+        r"expected \(batch, height, width, 3\)",
+    ),
     "NaN": (lambda t: {"image": nan()}, "finite"),
     "schedule": (lambda t: {"schedule": "0:1, half:0"}, r"schedule: .* at character 6 .*'half:0'"),
-    "schedule steps": (lambda t: {"schedule": "8s:0.5, 4s:1"}, "schedule: .* a position not before 8"),
-    "schedule interpolation": (lambda t: {"schedule": "0:1 | cubic"}, "the interpolation 'linear', 'smooth' or 'step'"),
+    "schedule steps": (
+        lambda t: {"schedule": "8s:0.5, 4s:1"},
+        "schedule: .* a position not before 8",
+    ),
+    "schedule interpolation": (
+        lambda t: {"schedule": "0:1 | cubic"},
+        "the interpolation 'linear', 'smooth' or 'step'",
+    ),
     "schedule curve": (lambda t: {"schedule": [(0.0, 1.0), (2.0, 0.5)]}, "x from 0 to 1"),
-    "schedule of something else": (lambda t: {"schedule": 3}, "expected a text or a curve's points"),
+    "schedule of something else": (
+        lambda t: {"schedule": 3},
+        "expected a text or a curve's points",
+    ),
     "layers": (lambda t: {"layers": "softly 0.8"}, "layers: .* at character 1 .*'softly"),
     "layers value": (lambda t: {"layers": "blocks 1, x"}, "layers: .* at character 11 .*'x'"),
     "layers kind": (lambda t: {"layers": "linear 1"}, r"two weights 'a\.\.b'"),
-    "mode": (lambda t: {"mode": "softly"}, "'softly' is no mode at all: choose 'balanced' or 'prompt'"),
+    "mode": (
+        lambda t: {"mode": "softly"},
+        "'softly' is no mode at all: choose 'balanced' or 'prompt'",
+    ),
     "fit": (lambda t: {"fit": "fill"}, "choose 'crop' or"),
     "region without an area": (lambda t: {"fit": "region"}, "the positive prompt carries no area"),
     "inpaint mask": (lambda t: {"inpaint_mask": t.ones(0, 8, 8)}, "inpaint_mask: expected a mask"),
-    "frame strength": (lambda t: {"frame_strength": "0.5:1"}, "frame_strength: expected a whole number"),
+    "frame strength": (
+        lambda t: {"frame_strength": "0.5:1"},
+        "frame_strength: expected a whole number",
+    ),
     "empty mask": (lambda t: {"effect_mask": t.ones(0, 8, 8)}, "effect_mask: expected a mask"),
     "mask with NaN": (lambda t: {"effect_mask": nan()[..., 0]}, "not finite"),
-    "no net": (lambda t: {"net": "net.safetensors"}, "expected a CONTROL_NET from a loader, found str"),
+    "no net": (
+        lambda t: {"net": "net.safetensors"},
+        "expected a CONTROL_NET from a loader, found str",
+    ),
     "union type": (lambda t: {"union_type": "depth"}, "is no union ControlNet"),
     "strength": (lambda t: {"strength": float("nan")}, "expected numbers for strength"),
 }
@@ -243,7 +285,7 @@ def test_speed_that_is_not_built(world):
 
 
 def test_a_stack_of_something_else(world):
-    from pack.nodes.stack import Apply
+    from pack.nodes.apply import Apply
 
     with pytest.raises(ValueError, match="expected a CONTROL_STACK"):
         Apply.execute(world.positive, [("net", "image")], world.negative)
@@ -258,7 +300,7 @@ def test_a_net_that_needs_a_vae(world):
         world.ours([{"net": net, "image": world.hint()}])
 
 
-# -- nets that do not fit ---------------------------------------------------------------------------------------
+# -- nets that do not fit --------------------------------------------------------------------------
 
 
 def other_net(**changes):
@@ -269,9 +311,15 @@ def other_net(**changes):
 
     from workbench.tiny_family import family
 
-    shape = {k: v for k, v in family.TINY.items() if k not in ("out_channels", "transformer_depth_output")}
+    shape = {
+        k: v
+        for k, v in family.TINY.items()
+        if k not in ("out_channels", "transformer_depth_output")
+    }
     module = comfy.cldm.cldm.ControlNet(
-        **{**shape, **family.TINY_HEADS, **changes}, hint_channels=3, operations=comfy.ops.disable_weight_init
+        **{**shape, **family.TINY_HEADS, **changes},
+        hint_channels=3,
+        operations=comfy.ops.disable_weight_init,
     )
     family.fill(module, 3)
     device = comfy.model_management.get_torch_device()
@@ -282,7 +330,8 @@ def test_a_net_of_another_base_is_refused_at_apply_and_before_the_first_step(wor
     net = other_net(context_dim=2048)
     units = [{"net": net, "image": world.hint()}]
     sentence = (
-        r"ControlNet 'ControlNet' \(ControlNet for SDXL\) does not fit the model, which is a UNet with text width 64"
+        r"ControlNet 'ControlNet' \(ControlNet for SDXL\) does not fit the model, which is a UNet"
+        r" with text width 64"
     )
     with pytest.raises(ValueError, match=sentence):
         world.ours(units, model=world.model)
@@ -300,4 +349,6 @@ def test_a_net_with_other_blocks_is_refused(world):
 
 def test_a_net_that_fits_is_taken_with_the_model_connected(world):
     units = units_of(world, 1)
-    assert world.sample(*world.ours(units, model=world.model)).equal(world.sample(*world.host(units)))
+    assert world.sample(*world.ours(units, model=world.model)).equal(
+        world.sample(*world.host(units))
+    )

@@ -15,7 +15,9 @@ def residuals(world):
         control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
         generator = torch.Generator().manual_seed(3)
         x = torch.randn(entries, 4, *size, generator=generator).repeat(2, 1, 1, 1)
-        context = torch.cat([c[0][0].repeat(entries, 1, 1) for c in (world.negative, world.positive)])
+        context = torch.cat(
+            [c[0][0].repeat(entries, 1, 1) for c in (world.negative, world.positive)]
+        )
         t = torch.full((2 * entries,), sigma)
         out = control.get_control(x, t, {"c_crossattn": context}, 2, {"cond_or_uncond": [1, 0]})
         return out["output"] + out["middle"]
@@ -46,7 +48,9 @@ def test_a_schedule_is_the_strength_of_that_instant(world, residuals):
     sampling = world.model.model.model_sampling
     for percent, factor in ((0.1, 1.0), (0.35, 0.8), (0.475, 0.4), (0.7, 0.0)):
         sigma = sampling.percent_to_sigma(percent)
-        wanted = residuals(world.ours(unit(world, strength=0.9 * factor)), sigma) if factor else None
+        wanted = (
+            residuals(world.ours(unit(world, strength=0.9 * factor)), sigma) if factor else None
+        )
         chain = world.ours(unit(world, strength=0.9, schedule="0.1:1, 0.35:0.8, 0.6:0"))
         if wanted is None:
             control = chain[0][0][1]["control"]
@@ -59,7 +63,9 @@ def test_a_schedule_is_the_strength_of_that_instant(world, residuals):
 
 def test_a_constant_schedule_of_one_is_none(world, residuals):
     for a, b in zip(
-        residuals(world.ours(unit(world))), residuals(world.ours(unit(world, schedule="0:1, 1:1"))), strict=True
+        residuals(world.ours(unit(world))),
+        residuals(world.ours(unit(world, schedule="0:1, 1:1"))),
+        strict=True,
     ):
         assert a.equal(b)
 
@@ -71,7 +77,11 @@ def test_a_wrapper_may_reuse_its_options_from_step_to_step(world):
     sampling = world.model.model.model_sampling
     control = world.ours(unit(world, end_percent=0.5))[0][0][1]["control"]
     control.pre_run(world.model.model, sampling.percent_to_sigma)
-    x, cond, options = torch.zeros(1, 4, 8, 8), {"c_crossattn": world.positive[0][0]}, {"cond_or_uncond": [0]}
+    x, cond, options = (
+        torch.zeros(1, 4, 8, 8),
+        {"c_crossattn": world.positive[0][0]},
+        {"cond_or_uncond": [0]},
+    )
     for percent, acts in ((0.2, True), (0.8, False), (0.3, True)):
         t = torch.tensor([sampling.percent_to_sigma(percent)])
         assert (control.get_control(x, t, cond, 1, options) is not None) is acts
@@ -89,7 +99,10 @@ def test_half_a_mask_leaves_the_other_half_untouched(world, residuals):
 
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1.0
-    plain, half = residuals(world.ours(unit(world))), residuals(world.ours(unit(world, effect_mask=mask)))
+    plain, half = (
+        residuals(world.ours(unit(world))),
+        residuals(world.ours(unit(world, effect_mask=mask))),
+    )
     for a, b in zip(plain, half, strict=True):
         middle = a.shape[-1] // 2
         if a.shape[-1] > 1:
@@ -107,7 +120,9 @@ def test_each_batch_entry_has_its_mask(world, residuals):
     masked = residuals(world.ours(unit(world, effect_mask=masks)), entries=3)
     factors = torch.tensor([1.0, 0.0, 0.25] * 2).reshape(6, 1, 1, 1)
     for a, b in zip(plain, masked, strict=True):
-        assert b.allclose(a * factors, rtol=1e-4, atol=1e-5)  # a black mask's rows are not computed: other sums
+        assert b.allclose(
+            a * factors, rtol=1e-4, atol=1e-5
+        )  # a black mask's rows are not computed: other sums
         assert not b[[1, 4]].any()
 
 
@@ -121,7 +136,9 @@ def test_cond_only_is_zero_on_the_negative_rows(world, residuals):
 
 
 def test_a_hint_longer_than_the_batch_gives_its_first_entries_to_both_prompts(world, residuals):
-    """Two hints, one latent, two prompts: the host would give the negative the first and the positive the second."""
+    """Two hints, one latent, two prompts: the host would give the negative the first and the
+    positive the second.
+    """
     hint = world.hint(0, 2)
     long = residuals(world.ours([{"net": world.nets[0], "image": hint}]))
     first = residuals(world.ours([{"net": world.nets[0], "image": hint[:1]}]))
@@ -130,7 +147,9 @@ def test_a_hint_longer_than_the_batch_gives_its_first_entries_to_both_prompts(wo
 
 
 def test_a_tiler_may_exchange_the_hint_along_the_chain(world, residuals):
-    """Tiled upscalers write their part of the hint into copies: as cond_hint_original, or fitted as cond_hint."""
+    """Tiled upscalers write their part of the hint into copies: as cond_hint_original, or fitted as
+    cond_hint.
+    """
     import torch
 
     other = world.hint(7).movedim(-1, 1)

@@ -1,4 +1,6 @@
-"""Time: what a schedule says at every step of real samplers, against values worked out from the sigmas alone."""
+"""Time: what a schedule says at every step of real samplers, against values worked out from the
+sigmas alone.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ pytestmark = pytest.mark.slow  # --quick leaves this file out
 
 @pytest.fixture
 def strengths(world, monkeypatch):
-    """Sample a chain and give (sigma, strength) of every call of the net, with the sampler's own list of sigmas."""
+    """Sample a chain and give (sigma, strength) of every call of the net, with the sampler's own
+    list of sigmas.
+    """
     import comfy.controlnet
     import comfy.samplers
 
@@ -34,9 +38,15 @@ def strengths(world, monkeypatch):
 
 
 def percent(world, sigma):
-    """Of discrete sampling, by hand: the timestep at log sigma, and the host counts timesteps down from 999."""
+    """Of discrete sampling, by hand: the timestep at log sigma, and the host counts timesteps down
+    from 999.
+    """
     log_sigmas = world.model.model.model_sampling.log_sigmas.double().numpy()
-    return 1.0 - numpy.interp(numpy.log(sigma), log_sigmas, numpy.arange(1000)) / 999 if sigma > 0 else 1.0
+    return (
+        1.0 - numpy.interp(numpy.log(sigma), log_sigmas, numpy.arange(1000)) / 999
+        if sigma > 0
+        else 1.0
+    )
 
 
 def hermite(xs, ys, slopes):
@@ -48,12 +58,17 @@ def hermite(xs, ys, slopes):
 # Slopes of the smooth one by hand: secants -1 and -0.5, their mean inside, themselves at the ends.
 SCHEDULES = {
     "0:1, 0.35:0.8, 0.6:0.1": lambda p: numpy.interp(p, [0, 0.35, 0.6], [1, 0.8, 0.1]),
-    "0:1, 0.5:0.5, 1:0.25 | smooth": lambda p: hermite([0, 0.5, 1], [1, 0.5, 0.25], [-1, -0.75, -0.5])(p),
+    "0:1, 0.5:0.5, 1:0.25 | smooth": lambda p: hermite(
+        [0, 0.5, 1], [1, 0.5, 0.25], [-1, -0.75, -0.5]
+    )(p),
     "0:1, 0.3:0.6, 0.7:0.2 | step": lambda p: 1.0 if p < 0.3 else 0.6 if p < 0.7 else 0.2,
 }
 
 
-SAMPLERS = [*product(("euler", "dpmpp_2m", "heun"), SCHEDULES), ("dpm_adaptive", list(SCHEDULES)[1])]
+SAMPLERS = [
+    *product(("euler", "dpmpp_2m", "heun"), SCHEDULES),
+    ("dpm_adaptive", list(SCHEDULES)[1]),
+]
 
 
 @pytest.mark.parametrize(("sampler", "text"), SAMPLERS)  # the adaptive one takes some hundred steps
@@ -72,7 +87,9 @@ def test_steps_are_the_samplers_own(world, strengths, sampler):
     seen, sigmas = strengths(world.ours([unit]), sampler, scheduler="karras")
     places = [percent(world, sigma) for sigma in (sigmas[0], sigmas[3], sigmas[-1])]
     for sigma, strength in seen:
-        assert strength == pytest.approx(numpy.interp(percent(world, sigma), places, [1, 0.4, 0.2]), abs=2e-5)
+        assert strength == pytest.approx(
+            numpy.interp(percent(world, sigma), places, [1, 0.4, 0.2]), abs=2e-5
+        )
     if sampler == "euler":
         assert seen[0][1] == pytest.approx(1.0, abs=1e-5)
         assert seen[3][1] == pytest.approx(0.4, abs=1e-5)
@@ -81,7 +98,9 @@ def test_steps_are_the_samplers_own(world, strengths, sampler):
 def test_a_sampler_that_does_not_tell_its_steps(world):
     import torch
 
-    control = world.ours([{"net": world.nets[0], "image": world.hint(), "schedule": "3s:0.4"}])[0][0][1]["control"]
+    control = world.ours([{"net": world.nets[0], "image": world.hint(), "schedule": "3s:0.4"}])[0][
+        0
+    ][1]["control"]
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
     with pytest.raises(ValueError, match="write fractions of sampling instead"):
         control.strength_at(torch.tensor([7.0]), {})
@@ -104,20 +123,31 @@ def test_constant_frames_of_one_are_none_bit_for_bit(world, text):
 def test_the_table_of_percents_is_made_once_for_the_whole_chain(world, monkeypatch):
     sampling = type(world.model.model.model_sampling)
     calls, real = [], sampling.percent_to_sigma
-    monkeypatch.setattr(sampling, "percent_to_sigma", lambda self, p: (calls.append(p), real(self, p))[1])
-    units = [{"net": net, "image": world.hint(i), "schedule": "0:1, 1:0.5"} for i, net in enumerate(world.nets)]
+    monkeypatch.setattr(
+        sampling, "percent_to_sigma", lambda self, p: (calls.append(p), real(self, p))[1]
+    )
+    units = [
+        {"net": net, "image": world.hint(i), "schedule": "0:1, 1:0.5"}
+        for i, net in enumerate(world.nets)
+    ]
     world.sample(*world.ours(units), steps=4)
     assert 1000 <= len(calls) < 1100
 
 
 def test_the_hosts_curve_is_a_schedule(host):
     """Its Curve Editor's value, as the node gets it: an object, the raw dict, or plain points."""
-    from pack.nodes.stack import schedule_of
+    from pack.nodes.apply import schedule_of
 
     points = [(0.0, 1.0), (0.5, 0.5), (1.0, 0.25)]
     read = schedule_of("0:1, 0.5:0.5, 1:0.25 | smooth")
-    assert schedule_of(points) == schedule_of({"points": points, "interpolation": "monotone_cubic"}) == read
-    assert schedule_of({"points": points, "interpolation": "linear"}) == schedule_of("0:1, 0.5:0.5, 1:0.25")
+    assert (
+        schedule_of(points)
+        == schedule_of({"points": points, "interpolation": "monotone_cubic"})
+        == read
+    )
+    assert schedule_of({"points": points, "interpolation": "linear"}) == schedule_of(
+        "0:1, 0.5:0.5, 1:0.25"
+    )
     curves = pytest.importorskip("comfy_api.input", reason="this host has no curves")
     if not hasattr(curves, "MonotoneCubicCurve"):
         pytest.skip("this host has no curves")
@@ -132,7 +162,7 @@ def test_a_curve_may_be_wired_into_the_schedule(host):
     from comfy_api.latest import io
     from comfy_execution.validation import validate_node_input
 
-    from pack.nodes.stack import Add
+    from pack.nodes.apply import Add
 
     declared = next(i for i in Add.define_schema().inputs if i.id == "schedule")
     if not hasattr(io, "Curve"):
@@ -145,12 +175,14 @@ def test_a_curve_may_be_wired_into_the_schedule(host):
     assert not validate_node_input("IMAGE", declared.get_io_type())
 
 
-# -- frames: batch entries, each with its own strength, hint and mask ---------------------------------------------
+# -- frames: batch entries, each with its own strength, hint and mask ------------------------------
 
 
 @pytest.fixture
 def own(world):
-    """The residuals of one unit for `entries` latents, or for one of them alone; all layers in one list."""
+    """The residuals of one unit for `entries` latents, or for one of them alone; all layers in one
+    list.
+    """
     import torch
 
     def of(unit, pick=None, entries=4, window=None):
@@ -159,9 +191,13 @@ def own(world):
         latents = torch.randn(entries, 4, 8, 8, generator=torch.Generator().manual_seed(3))
         latents = latents if pick is None else latents[pick : pick + 1]
         x = latents.repeat(2, 1, 1, 1)
-        context = torch.cat([c[0][0].repeat(len(latents), 1, 1) for c in (world.negative, world.positive)])
+        context = torch.cat(
+            [c[0][0].repeat(len(latents), 1, 1) for c in (world.negative, world.positive)]
+        )
         options = {"cond_or_uncond": [1, 0], **({"context_window": window} if window else {})}
-        out = control.get_control(x, torch.full((len(x),), 7.0), {"c_crossattn": context}, 2, options)
+        out = control.get_control(
+            x, torch.full((len(x),), 7.0), {"c_crossattn": context}, 2, options
+        )
         return None if out is None else out["output"] + out["middle"]
 
     return of
@@ -171,7 +207,11 @@ def many(world):
     import torch
 
     masks = torch.rand(4, 16, 16, generator=torch.Generator().manual_seed(6))
-    return {"image": world.hint(1, 4), "effect_mask": masks, "frame_strength": "0:1, 1:0.5, 2:0, 3:0.7"}
+    return {
+        "image": world.hint(1, 4),
+        "effect_mask": masks,
+        "frame_strength": "0:1, 1:0.5, 2:0, 3:0.7",
+    }
 
 
 @pytest.mark.parametrize("mode", ["balanced", "control"])
@@ -219,7 +259,9 @@ def test_frames_without_strength_are_not_computed(world, own, counted):
 
 
 def test_windows_of_a_long_clip_take_their_own_frames(world, own):
-    """The host hands over the window's latents with their numbers; its own control would give each the first hints."""
+    """The host hands over the window's latents with their numbers; its own control would give each
+    the first hints.
+    """
 
     class Window:
         dim = 0
@@ -249,15 +291,27 @@ def test_a_window_over_video_frames_is_not_over_rows(world, own):
 
 
 def test_a_sampler_that_does_not_tell_its_steps_is_refused_at_its_first_call(world):
-    """Also where the range begins later: the sentence comes before the first step, not in the middle of a run."""
+    """Also where the range begins later: the sentence comes before the first step, not in the
+    middle of a run.
+    """
     import torch
 
-    unit = {"net": world.nets[0], "image": world.hint(), "start_percent": 0.5, "schedule": "0s:1, 2s:0"}
+    unit = {
+        "net": world.nets[0],
+        "image": world.hint(),
+        "start_percent": 0.5,
+        "schedule": "0s:1, 2s:0",
+    }
     control = world.ours([unit])[0][0][1]["control"]
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
     first = (torch.zeros(2, 4, 8, 8), torch.tensor([14.0, 14.0]), {}, 2)
-    with pytest.raises(ValueError, match="does not tell its steps; write fractions of sampling instead"):
+    with pytest.raises(
+        ValueError, match="does not tell its steps; write fractions of sampling instead"
+    ):
         control.get_control(*first, {"cond_or_uncond": [1, 0]})
     assert (
-        control.get_control(*first, {"cond_or_uncond": [1, 0], "sample_sigmas": torch.tensor([14.0, 7.0, 0.0])}) is None
+        control.get_control(
+            *first, {"cond_or_uncond": [1, 0], "sample_sigmas": torch.tensor([14.0, 7.0, 0.0])}
+        )
+        is None
     )

@@ -1,4 +1,6 @@
-"""Union nets with several types at once against the reference's formula; inpainting nets against the host's ways."""
+"""Union nets with several types at once against the reference's formula; inpainting nets against
+the host's ways.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,17 @@ def union(world):
 
     from workbench.tiny_family import family
 
-    shape = {k: v for k, v in family.TINY.items() if k not in ("out_channels", "transformer_depth_output")}
-    small = {"model_channels": 320, "channel_mult": [1], "num_res_blocks": [1], "transformer_depth": [1]}
+    shape = {
+        k: v
+        for k, v in family.TINY.items()
+        if k not in ("out_channels", "transformer_depth_output")
+    }
+    small = {
+        "model_channels": 320,
+        "channel_mult": [1],
+        "num_res_blocks": [1],
+        "transformer_depth": [1],
+    }
     module = comfy.cldm.cldm.ControlNet(
         **{**shape, **family.TINY_HEADS, **small},
         hint_channels=3,
@@ -31,7 +42,9 @@ def union(world):
 
 
 def started(world, unit):
-    """The chain member of one unit, ready to be called; a net of 320 channels does not fit the tiny model."""
+    """The chain member of one unit, ready to be called; a net of 320 channels does not fit the tiny
+    model.
+    """
     from dataclasses import replace
 
     from pack.control.adapter import attach
@@ -57,10 +70,12 @@ def run(control, entries=1):
 
 
 def reference(world, net, hints, numbers, weights, entries=1):
-    """The reference's forward, written out: hints (rows,3,H,W) for each type number, and a weight for each.
+    """The reference's forward, written out: hints (rows,3,H,W) for each type number, and a weight
+    for each.
 
-    xinsir's ControlNetPlus: every hint's feature is averaged to a token, told its type, and looked at together with the
-    token of the picture so far; what comes of it shifts the feature. Weights as in diffusers' ControlNetUnionModel.
+    xinsir's ControlNetPlus: every hint's feature is averaged to a token, told its type, and looked
+    at together with the token of the picture so far; what comes of it shifts the feature. Weights
+    as in diffusers' ControlNetUnionModel.
     """
     import torch
     from comfy.ldm.modules.diffusionmodules.util import timestep_embedding
@@ -121,12 +136,15 @@ def test_the_types_weigh_in(world, union):
     both = run(started(world, {"net": union, "image": hint, "union_type": "canny, depth"}))
     for other in ("canny, depth:0.5", "depth, canny", "canny, normal"):
         one = run(started(world, {"net": union, "image": hint, "union_type": other}))
-        assert max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(both, one, strict=True)) > 1e-3
+        assert (
+            max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(both, one, strict=True))
+            > 1e-3
+        )
 
 
 def test_auto_takes_the_type_of_a_hint_of_ours_and_asks_otherwise(world, union):
+    from pack.nodes.apply import Add
     from pack.nodes.preprocess import ControlStackCanny
-    from pack.nodes.stack import Add
 
     hint = ControlStackCanny.execute(world.hint(3), low_threshold=100, high_threshold=200)[0]
     stranger = hint.clone()  # the same picture, from anywhere else
@@ -145,8 +163,12 @@ def test_auto_takes_the_type_of_a_hint_of_ours_and_asks_otherwise(world, union):
 
 def test_each_types_hint_is_encoded_once_a_run(world, union):
     calls = []
-    handle = union.control_model.input_hint_block[0].register_forward_pre_hook(lambda *_: calls.append(1))
-    control = started(world, {"net": union, "image": world.hint(2, 2), "union_type": "canny, depth"})
+    handle = union.control_model.input_hint_block[0].register_forward_pre_hook(
+        lambda *_: calls.append(1)
+    )
+    control = started(
+        world, {"net": union, "image": world.hint(2, 2), "union_type": "canny, depth"}
+    )
     for _ in range(3):
         run(control)
     handle.remove()
@@ -190,7 +212,7 @@ def test_each_part_of_a_types_name_means_it(world, union, name):
     assert control.inner.extra_args["control_type"] == [3]
 
 
-# -- inpainting ---------------------------------------------------------------------------------------------------
+# -- inpainting ------------------------------------------------------------------------------------
 
 
 def painted(height=64, width=64):
@@ -229,7 +251,9 @@ def test_a_unions_repaint_hint_is_black_where_it_is_painted_anew(world, union):
 
 @pytest.fixture
 def concat(world):
-    """A net that takes its mask as a fourth channel, as the host's inpainting nets for Flux and Qwen do."""
+    """A net that takes its mask as a fourth channel, as the host's inpainting nets for Flux and
+    Qwen do.
+    """
     import comfy.cldm.cldm
     import comfy.controlnet
     import comfy.model_management
@@ -237,7 +261,11 @@ def concat(world):
 
     from workbench.tiny_family import family
 
-    shape = {k: v for k, v in family.TINY.items() if k not in ("out_channels", "transformer_depth_output")}
+    shape = {
+        k: v
+        for k, v in family.TINY.items()
+        if k not in ("out_channels", "transformer_depth_output")
+    }
     module = comfy.cldm.cldm.ControlNet(
         **{**shape, **family.TINY_HEADS}, hint_channels=4, operations=comfy.ops.disable_weight_init
     )
@@ -290,13 +318,17 @@ def test_a_concatenated_mask_is_fitted_as_its_hint_is(world, concat):
 
 def test_a_missing_mask_gets_a_sentence(world, concat):
     from pack.control.adapter import TAG, source_of
-    from pack.control.families import Source
+    from pack.files.families import Source
 
     with pytest.raises(ValueError, match="is an inpainting net: connect inpaint_mask"):
         world.ours([{"net": concat, "image": world.hint()}])
     named = world.nets[0].copy()
-    setattr(named, TAG, Source("control_v11p_sd15_inpaint_fp16.safetensors", source_of(named).identity))
-    with pytest.raises(ValueError, match=r"'control_v11p_sd15_inpaint_fp16\.safetensors'.* is an inpainting net"):
+    setattr(
+        named, TAG, Source("control_v11p_sd15_inpaint_fp16.safetensors", source_of(named).identity)
+    )
+    with pytest.raises(
+        ValueError, match=r"'control_v11p_sd15_inpaint_fp16\.safetensors'.* is an inpainting net"
+    ):
         world.ours([{"net": named, "image": world.hint()}])
     hint = world.hint()
     hint[:, :8] = -1.0  # made by an inpainting preprocessor: the mask is in it already

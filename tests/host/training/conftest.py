@@ -1,4 +1,6 @@
-"""The tiny family from the host's own loader, as a graph would have it: under inference mode, with CLIP and VAE."""
+"""The tiny family from the host's own loader, as a graph would have it: under inference mode, with
+CLIP and VAE.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ OLDER = hosts.find()[0].order < (0, 33) if hosts.find() else False
 
 @contextmanager
 def one_thread():
-    """Torch on one thread: threads that wait for each other count as CPU time, and wait for busy cores."""
+    """Torch on one thread: threads that wait for each other count as CPU time, and wait for busy
+    cores.
+    """
     import torch
 
     threads = torch.get_num_threads()
@@ -39,7 +43,7 @@ class Studio:
     def create(self, control_net=None):
         import torch
 
-        from pack.nodes.training import Create
+        from pack.nodes.train import Create
 
         with torch.inference_mode():
             return Create.execute(self.model, control_net)[0]
@@ -47,16 +51,18 @@ class Studio:
     def dataset(self, targets, hints, prompts="a disc", size=64):
         import torch
 
-        from pack.nodes.training import Dataset
+        from pack.nodes.train import Dataset
 
         with torch.inference_mode():
-            return Dataset.execute("", {"method": "given"}, size, size, target=targets, hint=hints, prompts=prompts)[0]
+            return Dataset.execute(
+                "", {"method": "given"}, size, size, target=targets, hint=hints, prompts=prompts
+            )[0]
 
     def train(self, net, dataset, **settings):
         """Outputs of the node: net, model, curves, validation."""
         import torch
 
-        from pack.nodes.training import Train
+        from pack.nodes.train import Train
 
         with torch.inference_mode():
             given = {**PLAIN, **settings}
@@ -68,11 +74,15 @@ class Studio:
 
         from pack.training import loop, nets
 
-        chosen = loop.Settings(**{**{k: v for k, v in PLAIN.items() if k != "validate_every"}, **settings})
+        chosen = loop.Settings(
+            **{**{k: v for k, v in PLAIN.items() if k != "validate_every"}, **settings}
+        )
         cpu = torch.device("cpu")
         base = nets.frozen_base(self.model, cpu, chosen.compute, decoder_too=chosen.train_decoder)
         trained = nets.trainable(nets.weights_of(net, self.model), self.model, cpu)
-        return loop.Trainer(base, trained, self.model.get_model_object("model_sampling"), data, chosen, cpu)
+        return loop.Trainer(
+            base, trained, self.model.get_model_object("model_sampling"), data, chosen, cpu
+        )
 
     def residuals(self, net, seed=0):
         return residuals(net, self.model, 64, seed)
@@ -94,7 +104,10 @@ def residuals(net, model, context_width, seed=0):
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    hint, x = torch.rand(1, 3, 64, 64, generator=generator), torch.randn(1, 4, 8, 8, generator=generator)
+    hint, x = (
+        torch.rand(1, 3, 64, 64, generator=generator),
+        torch.randn(1, 4, 8, 8, generator=generator),
+    )
     context = torch.randn(1, 77, context_width, generator=generator)
     with torch.inference_mode():
         control = net.copy().set_cond_hint(hint)
@@ -129,29 +142,40 @@ def folder(host):
     before = set(path.iterdir())
     yield path
     for made in set(path.iterdir()) - before:
-        made.unlink() if made.is_symlink() or made.is_file() else [*map(Path.unlink, made.iterdir()), made.rmdir()]
+        made.unlink() if made.is_symlink() or made.is_file() else [
+            *map(Path.unlink, made.iterdir()),
+            made.rmdir(),
+        ]
     folder_paths.filename_list_cache.clear()
 
 
 def discs(count, size=64):
-    """Targets and hints (count,size,size,3): a coloured disc on a ground, and the same shape as the hint shows it."""
+    """Targets and hints (count,size,size,3): a coloured disc on a ground, and the same shape as the
+    hint shows it.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(5)
     rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     targets, hints = [], []
     for _ in range(count):
-        x, y, radius = (torch.rand(3, generator=generator) * size * torch.tensor([0.6, 0.6, 0.15])).tolist()
+        x, y, radius = (
+            torch.rand(3, generator=generator) * size * torch.tensor([0.6, 0.6, 0.15])
+        ).tolist()
         distance = ((columns - x - 0.2 * size) ** 2 + (rows - y - 0.2 * size) ** 2).sqrt()
         inside = (distance < radius + 0.12 * size).float()[..., None]
         disc, ground = torch.rand(2, 3, generator=generator)
         targets.append(inside * disc + (1 - inside) * ground)
-        hints.append(targets[-1])  # colours too: eight pairs are then told apart by more than a place
+        hints.append(
+            targets[-1]
+        )  # colours too: eight pairs are then told apart by more than a place
     return torch.stack(targets), torch.stack(hints)
 
 
 def as_diffusers(weights, config):
-    """A net's weights under the keys that diffusers writes, for the UNet that the host describes by `config`."""
+    """A net's weights under the keys that diffusers writes, for the UNet that the host describes by
+    `config`.
+    """
     import comfy.utils
 
     names = comfy.utils.unet_to_diffusers(config)
@@ -159,7 +183,8 @@ def as_diffusers(weights, config):
     zero_convolutions = sum(key.startswith("zero_convs") for key in weights) // 2
     for part in ("weight", "bias"):
         renamed |= {
-            f"controlnet_down_blocks.{i}.{part}": weights[f"zero_convs.{i}.0.{part}"] for i in range(zero_convolutions)
+            f"controlnet_down_blocks.{i}.{part}": weights[f"zero_convs.{i}.0.{part}"]
+            for i in range(zero_convolutions)
         }
         renamed[f"controlnet_mid_block.{part}"] = weights[f"middle_block_out.0.{part}"]
         hint = ["conv_in", *(f"blocks.{i}" for i in range(6)), "conv_out"]
@@ -173,7 +198,9 @@ def as_diffusers(weights, config):
 
 @pytest.fixture(scope="session")
 def eight(studio):
-    """Eight pairs as training reads them. Latents are a linear map of the picture: the VAE's weights are random."""
+    """Eight pairs as training reads them. Latents are a linear map of the picture: the VAE's
+    weights are random.
+    """
     import torch
 
     from pack.training.cache import Encoded, Text

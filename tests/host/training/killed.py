@@ -1,4 +1,6 @@
-"""A training with a checkpoint after every step, which can kill its process: a script for test_training."""
+"""A training with a checkpoint after every step, which can kill its process: a script for
+test_training.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +17,27 @@ def train(file: Path, *, steps: int, kill_at: int = 0) -> int:
     """Train a new tiny net, or what `file` holds of one, to `steps`; gives the steps that it held."""
     import torch
 
-    from pack.training import cache, files, loop, nets
+    from pack.training import cache, checkpoint_files, loop, nets
     from workbench import tiny
 
     model, cpu = tiny.model_patcher(), torch.device("cpu")
     generator = torch.Generator().manual_seed(1)
     text = cache.Text(torch.randn(1, 77, 64, generator=generator))
-    latents, hints = torch.randn(3, 4, 8, 8, generator=generator), torch.rand(3, 64, 64, 3, generator=generator)
+    latents, hints = (
+        torch.randn(3, 4, 8, 8, generator=generator),
+        torch.rand(3, 64, 64, 3, generator=generator),
+    )
     data = cache.Encoded(latents, (text,), (0, 0, 0), text, lambda row: hints[row])
     settings = loop.Settings(steps=steps, batch_size=2, learning_rate=1e-3, precision="fp32")
     net = nets.trainable(nets.created(model), model, cpu)
     base = nets.frozen_base(model, cpu, torch.float32)
     trainer = loop.Trainer(base, net, model.model.model_sampling, data, settings, cpu)
     if file.exists():
-        trainer.restore(files.read(file)[0])
+        trainer.restore(checkpoint_files.read(file)[0])
     held = trainer.step
 
     def after(loss: float) -> None:
-        files.save(trainer.state(), file, {})
+        checkpoint_files.save(trainer.state(), file, {})
         if trainer.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -42,7 +47,9 @@ def train(file: Path, *, steps: int, kill_at: int = 0) -> int:
 
 def package(name: str, folder: Path) -> None:
     init = folder / "__init__.py"
-    spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(folder)])
+    spec = importlib.util.spec_from_file_location(
+        name, init, submodule_search_locations=[str(folder)]
+    )
     sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[name])
 

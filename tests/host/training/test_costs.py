@@ -23,7 +23,10 @@ def large():
     from pack.training.cache import Encoded, Text
 
     generator = torch.Generator().manual_seed(2)
-    latents, hints = torch.randn(1, 4, 32, 32, generator=generator), torch.rand(1, 256, 256, 3, generator=generator)
+    latents, hints = (
+        torch.randn(1, 4, 32, 32, generator=generator),
+        torch.rand(1, 256, 256, 3, generator=generator),
+    )
     text = Text(torch.randn(1, 77, 64, generator=generator))
     return Encoded(latents, (text,), (0,), text, lambda row: hints[row])
 
@@ -44,7 +47,10 @@ def rivals(studio):
         made.append(used.trainer(net, data, **settings))
         return made[-1]
 
-    yield ours, lambda data, batch: plain_loop.PlainLoop(model, nets.created(model), ours(data, batch))
+    yield (
+        ours,
+        lambda data, batch: plain_loop.PlainLoop(model, nets.created(model), ours(data, batch)),
+    )
     for trainer in made:
         trainer.close()
 
@@ -62,7 +68,9 @@ def test_memory_beside_a_plain_loop(rivals, large):
     if not plain_loop.STATUS.exists():
         pytest.skip("memory is told by Linux's /proc")
     ours, plain = rivals
-    _, theirs, mine = (plain_loop.peak_mb(partial(make, large, 1)) for make in (plain, plain, ours))  # one warms up
+    _, theirs, mine = (
+        plain_loop.peak_mb(partial(make, large, 1)) for make in (plain, plain, ours)
+    )  # one warms up
     assert mine < 1.1 * theirs, f"{mine:.0f} MB, a plain loop {theirs:.0f} MB"
 
 
@@ -77,19 +85,28 @@ def remembered_mb(trainer):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = trainer.loss(*trainer.read(0))
     del loss
-    return sum(value.untyped_storage().nbytes() for key, value in kept.items() if key not in weights) / 2**20
+    return (
+        sum(value.untyped_storage().nbytes() for key, value in kept.items() if key not in weights)
+        / 2**20
+    )
 
 
 def test_gradient_checkpointing_remembers_less(rivals, large):
-    mine, saving = (remembered_mb(rivals[0](large, 1, gradient_checkpointing=on)) for on in (False, True))
-    assert saving < 0.3 * mine, f"{saving:.1f} MB with gradient checkpointing, {mine:.1f} MB without"
+    mine, saving = (
+        remembered_mb(rivals[0](large, 1, gradient_checkpointing=on)) for on in (False, True)
+    )
+    assert saving < 0.3 * mine, (
+        f"{saving:.1f} MB with gradient checkpointing, {mine:.1f} MB without"
+    )
 
 
 @pytest.mark.slow
 def test_time_beside_a_plain_loop(rivals, eight):
-    """Guarded against blunders alone, as other work may hold the cores; `python3 benchmarks training` measures it.
+    """Guarded against blunders alone, as other work may hold the cores; `python3 benchmarks
+    training` measures it.
 
-    The best of three rounds on one thread counts: threads that wait for a busy core are nobody's work.
+    The best of three rounds on one thread counts: threads that wait for a busy core are nobody's
+    work.
     """
     inprocess.load_package(ROOT / "benchmarks", "benchmarks")
     from benchmarks.timing import paired

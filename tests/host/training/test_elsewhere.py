@@ -15,16 +15,25 @@ pytestmark = pytest.mark.slow  # --quick leaves this file out
 
 @pytest.fixture
 def tiny_in_diffusers(host, monkeypatch):
-    """The host knows diffusers' nets by a table of shapes; the tiny one stands there too. The mapping is its own."""
+    """The host knows diffusers' nets by a table of shapes; the tiny one stands there too. The
+    mapping is its own.
+    """
     import comfy.model_detection
 
     from workbench.tiny_family import family
 
     real = comfy.model_detection.unet_config_from_diffusers_unet
-    tiny = {**family.TINY, **family.TINY_HEADS, "use_temporal_attention": False, "use_temporal_resblock": False}
+    tiny = {
+        **family.TINY,
+        **family.TINY_HEADS,
+        "use_temporal_attention": False,
+        "use_temporal_resblock": False,
+    }
 
     def known(state_dict, dtype=None):
-        return dict(tiny) if state_dict["conv_in.weight"].shape[0] == 32 else real(state_dict, dtype)
+        return (
+            dict(tiny) if state_dict["conv_in.weight"].shape[0] == 32 else real(state_dict, dtype)
+        )
 
     monkeypatch.setattr(comfy.model_detection, "unet_config_from_diffusers_unet", known)
 
@@ -50,7 +59,7 @@ def loaded_by_the_host(name):
 
 
 def save(net, name):
-    from pack.nodes.training import Save
+    from pack.nodes.train import Save
 
     with torch.inference_mode():
         Save.execute(net, name, "fp32")
@@ -61,7 +70,9 @@ def is_zero_convolution(key):
 
 
 def matrices(weights):
-    """Names of what is more than a vector. A bias before a normalisation may stand still: nothing depends on it."""
+    """Names of what is more than a vector. A bias before a normalisation may stand still: nothing
+    depends on it.
+    """
     return {key for key, value in weights.items() if value.ndim > 1}
 
 
@@ -73,7 +84,9 @@ def put(folder, name, weights, config):
 
 @pytest.mark.usefixtures("tiny_in_diffusers")
 def test_a_net_in_diffusers_layout_goes_on(studio, folder):
-    """Taken up as it is, each of its weights moved by a step's length, saved in the ldm layout, read by the host."""
+    """Taken up as it is, each of its weights moved by a step's length, saved in the ldm layout,
+    read by the host.
+    """
     from pack.control.adapter import source_of
     from workbench.tiny_family import family
 
@@ -85,14 +98,21 @@ def test_a_net_in_diffusers_layout_goes_on(studio, folder):
     start = {key: value.clone() for key, value in net.control_model.state_dict().items()}
     assert start.keys() == published.keys()
     assert all(value.equal(published[key]) for key, value in start.items())
-    base = {key: value.clone() for key, value in studio.model.model.diffusion_model.state_dict().items()}
+    base = {
+        key: value.clone() for key, value in studio.model.model.diffusion_model.state_dict().items()
+    }
 
     trained = studio.train(net, studio.dataset(*discs(2)), steps=2, learning_rate=1e-4)[0]
-    moved = {k: float((v - start[k]).abs().max()) for k, v in trained.control_model.state_dict().items()}
+    moved = {
+        k: float((v - start[k]).abs().max()) for k, v in trained.control_model.state_dict().items()
+    }
     assert {key for key in matrices(start) if moved[key] == 0} == set()
     assert max(moved.values()) < 3e-4  # two of Adam's steps
     assert all(value.equal(start[key]) for key, value in net.control_model.state_dict().items())
-    assert all(value.equal(base[key]) for key, value in studio.model.model.diffusion_model.state_dict().items())
+    assert all(
+        value.equal(base[key])
+        for key, value in studio.model.model.diffusion_model.state_dict().items()
+    )
 
     save(trained, "taught on")
     again = loaded_by_the_host("taught on.safetensors")
@@ -101,9 +121,13 @@ def test_a_net_in_diffusers_layout_goes_on(studio, folder):
     assert not any(a.equal(b) for a, b in zip(before, theirs, strict=True))
 
 
-@pytest.mark.skipif(OLDER, reason="tiny nets and the full-size loader are shown on each host: once is enough")
+@pytest.mark.skipif(
+    OLDER, reason="tiny nets and the full-size loader are shown on each host: once is enough"
+)
 def test_at_full_size_too(host, folder):
-    """SD1.5's own shapes, 1.4 GB a file, through the same stations; a step at 64 pixels moves every matrix."""
+    """SD1.5's own shapes, 1.4 GB a file, through the same stations; a step at 64 pixels moves every
+    matrix.
+    """
     from pack.control.adapter import source_of
     from pack.training import loop, nets
     from pack.training.cache import Encoded, Text
@@ -122,7 +146,9 @@ def test_at_full_size_too(host, folder):
 
     cpu, text = torch.device("cpu"), Text(torch.randn(1, 77, 768))
     data = Encoded(torch.randn(1, 4, 8, 8), (text,), (0,), text, lambda _: torch.rand(64, 64, 3))
-    settings = loop.Settings(steps=1, batch_size=1, precision="fp32", learning_rate=1e-4, weight_decay=0.0)
+    settings = loop.Settings(
+        steps=1, batch_size=1, precision="fp32", learning_rate=1e-4, weight_decay=0.0
+    )
     trainable = nets.trainable(taken, model, cpu)
     base = nets.frozen_base(model, cpu, torch.float32)
     del net, taken
@@ -147,7 +173,9 @@ def test_at_full_size_too(host, folder):
 
 @pytest.mark.usefixtures("tiny_in_diffusers")
 def test_a_new_net_in_diffusers_layout_begins_at_its_zero_convolutions(studio, folder):
-    created = {key: value.clone() for key, value in studio.create().control_model.state_dict().items()}
+    created = {
+        key: value.clone() for key, value in studio.create().control_model.state_dict().items()
+    }
     net = load(put(folder, "new.safetensors", created, studio.model.model.model_config.unet_config))
     assert not any(residual.any() for residual in studio.residuals(net))
     trained = studio.train(net, studio.dataset(*discs(2)), steps=1)[0].control_model.state_dict()
@@ -160,8 +188,16 @@ def test_a_gap_in_diffusers_layout_is_said(studio, folder):
     """The host would fill it with whatever the memory holds, and log a line."""
     from workbench.tiny_family import family
 
-    put(folder, "gap.safetensors", family.controlnet(31).state_dict(), studio.model.model.model_config.unet_config)
+    put(
+        folder,
+        "gap.safetensors",
+        family.controlnet(31).state_dict(),
+        studio.model.model.model_config.unet_config,
+    )
     found = load_file(folder / "gap.safetensors")
-    save_file({k: v for k, v in found.items() if k != "mid_block.resnets.1.conv2.weight"}, folder / "gap.safetensors")
+    save_file(
+        {k: v for k, v in found.items() if k != "mid_block.resnets.1.conv2.weight"},
+        folder / "gap.safetensors",
+    )
     with pytest.raises(ValueError, match=r"gap.safetensors .* lacks 1 of its weights"):
         load("gap.safetensors")

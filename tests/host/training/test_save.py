@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def save(net, name, precision="fp32", **given):
-    from pack.nodes.training import Save
+    from pack.nodes.train import Save
 
     with torch.inference_mode():
         return Save.execute(net, name, precision, **given)
@@ -50,19 +50,21 @@ def test_the_hosts_loader_gives_the_same_net(studio, trained, folder, precision)
     found = net.control_model.state_dict()
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     assert all(
-        found[key].float().equal(value.to(dtype).float()) for key, value in trained.control_model.state_dict().items()
+        found[key].float().equal(value.to(dtype).float())
+        for key, value in trained.control_model.state_dict().items()
     )
     ours, theirs = studio.residuals(trained), studio.residuals(net)
     if precision == "fp32":
         assert all(a.equal(b) for a, b in zip(ours, theirs, strict=True))
     assert all(
-        torch.allclose(a, b.float(), rtol=0.1, atol=0.02 * a.abs().max()) for a, b in zip(ours, theirs, strict=True)
+        torch.allclose(a, b.float(), rtol=0.1, atol=0.02 * a.abs().max())
+        for a, b in zip(ours, theirs, strict=True)
     )
 
 
 def test_our_loader_names_what_it_was_trained_for(studio, trained, folder):
     from pack.control.adapter import source_of
-    from pack.nodes.load import load
+    from pack.host.control_files import load
 
     save(trained, "folder/edges")
     import folder_paths
@@ -96,7 +98,9 @@ def test_an_existing_file_is_left_alone(trained, folder):
     assert (folder / "mine.safetensors").stat().st_size < 0.6 * len(before)
 
 
-@pytest.mark.parametrize("name", ["", "  ", "../x", "a/../../x", "/tmp/x", "..\\x", "C:\\x", "a/..", ".", "a/"])
+@pytest.mark.parametrize(
+    "name", ["", "  ", "../x", "a/../../x", "/tmp/x", "..\\x", "C:\\x", "a/..", ".", "a/"]
+)
 def test_names_that_lead_elsewhere(trained, folder, name):
     before = {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*")}
     if name == "a/":  # a file named a
@@ -134,7 +138,9 @@ def test_weights_that_are_no_numbers(studio, folder):
 
 @pytest.fixture
 def small_disk():
-    """The system refuses to let any file of this process grow beyond a megabyte, as a full disk would."""
+    """The system refuses to let any file of this process grow beyond a megabyte, as a full disk
+    would.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
@@ -146,7 +152,9 @@ def small_disk():
 def test_a_full_disk_is_a_sentence(trained, folder, small_disk, tmp_path):
     """The old file stays as it was, and no half file is left."""
     (folder / "old.safetensors").write_bytes(b"old")
-    with pytest.raises(OSError, match=r"old.safetensors.*(disk is full|could not be written).*untouched"):
+    with pytest.raises(
+        OSError, match=r"old.safetensors.*(disk is full|could not be written).*untouched"
+    ):
         save(trained, "old", overwrite=True)
     assert (folder / "old.safetensors").read_bytes() == b"old"
     with pytest.raises(OSError, match="nothing was left behind"):
@@ -155,17 +163,21 @@ def test_a_full_disk_is_a_sentence(trained, folder, small_disk, tmp_path):
 
 
 def test_the_words_of_a_full_disk(tmp_path):
-    """What the system and safetensors say when no space is left, in a sentence that says what to do."""
+    """What the system and safetensors say when no space is left, in a sentence that says what to
+    do.
+    """
     import errno
 
     from safetensors import SafetensorError
 
-    from pack.training.files import _sentence
+    from pack.training.checkpoint_files import _sentence
 
     weights = {"a": torch.zeros(1_000_000)}
     for error in (
         OSError(errno.ENOSPC, "No space left on device"),
-        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),
     ):
         said = _sentence(error, tmp_path / "net.safetensors", weights)
         assert said.startswith("net.safetensors: the disk is full; 4 MB are needed in")
@@ -183,24 +195,26 @@ from pack.training import files
 weights = {{str(i): torch.full((500_000,), 2.0) for i in range(20)}}
 print("ready", flush=True)
 while True:
-    files.save(weights, Path({file!r}), {{}})
+    checkpoint_files.save(weights, Path({file!r}), {{}})
 """
 
 
 def test_killed_while_saving(tmp_path):
-    """Killed at five moments of writing over a file again and again: it is always whole, the old one or the new."""
-    from pack.training import files
+    """Killed at five moments of writing over a file again and again: it is always whole, the old
+    one or the new.
+    """
+    from pack.training import checkpoint_files
 
     path = tmp_path / "net.safetensors"
     for moment in range(5):
-        files.save({str(i): torch.full((500_000,), 1.0) for i in range(20)}, path, {})
+        checkpoint_files.save({str(i): torch.full((500_000,), 1.0) for i in range(20)}, path, {})
         words = [sys.executable, "-c", SAVES.format(root=str(ROOT), file=str(path))]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline().strip() == "ready"
         time.sleep(0.011 * moment)
         process.kill()
         process.wait()
-        found = files.read(path)[0]
+        found = checkpoint_files.read(path)[0]
         assert len(found) == 20
         assert {float(value.min()) for value in found.values()} in ({1.0}, {2.0})
         assert {float(value.max()) for value in found.values()} in ({1.0}, {2.0})

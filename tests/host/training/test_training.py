@@ -17,7 +17,9 @@ pytestmark = pytest.mark.slow  # --quick leaves this file out
 
 
 def loss_with(trainer, hints):
-    """Mean loss over eight noise levels from the upper half, where the latents say least, with fixed noise."""
+    """Mean loss over eight noise levels from the upper half, where the latents say least, with
+    fixed noise.
+    """
     from pack.training.objective import Draw
 
     losses = []
@@ -30,16 +32,23 @@ def loss_with(trainer, hints):
 
 
 @pytest.mark.skipif(
-    OLDER, reason="the loop is the same on all hosts, and forward is held equal to each: once is enough"
+    OLDER,
+    reason="the loop is the same on all hosts, and forward is held equal to each: once is enough",
 )
 def test_it_learns(studio, eight):
-    """Eight pairs, 200 steps of 8 rows, under three minutes: the loss falls to less than half, and the hint is read."""
-    trainer = studio.trainer(studio.create(), eight, steps=200, batch_size=8, learning_rate=3e-3, prompt_dropping=0.5)
+    """Eight pairs, 200 steps of 8 rows, under three minutes: the loss falls to less than half, and
+    the hint is read.
+    """
+    trainer = studio.trainer(
+        studio.create(), eight, steps=200, batch_size=8, learning_rate=3e-3, prompt_dropping=0.5
+    )
     right = eight.hints(range(8))
     shuffled = right.roll(1, 0)
     first = loss_with(trainer, right)
     assert first == loss_with(trainer, shuffled)  # a new net does not see its hint
-    began = time.process_time()  # what one core does: no less than the time on two idle ones, whatever else they do
+    began = (
+        time.process_time()
+    )  # what one core does: no less than the time on two idle ones, whatever else they do
     with one_thread():
         for _ in range(200):
             trainer.advance()
@@ -47,13 +56,17 @@ def test_it_learns(studio, eight):
     trainer.close()
     learned, misled = loss_with(trainer, right), loss_with(trainer, shuffled)
     assert learned < 0.5 * first
-    assert misled > 1.04 * learned, f"loss {learned:.4f} with the right hints, {misled:.4f} with shuffled ones"
+    assert misled > 1.04 * learned, (
+        f"loss {learned:.4f} with the right hints, {misled:.4f} with shuffled ones"
+    )
     norms = torch.tensor(trainer.history.norms)
     assert bool((norms[-1] > norms[9]).all())  # control grows
 
 
 def test_node_gives_net_model_curves_and_picture(studio):
-    net, model, curves, validation = studio.train(studio.create(), studio.dataset(*discs(3)), steps=2, validate_every=1)
+    net, model, curves, validation = studio.train(
+        studio.create(), studio.dataset(*discs(3)), steps=2, validate_every=1
+    )
     assert len(studio.residuals(net)) == 13
     assert all(residual.abs().max() > 0 for residual in studio.residuals(net))
     assert model is studio.model
@@ -64,11 +77,15 @@ def test_node_gives_net_model_curves_and_picture(studio):
 
 
 def test_training_does_not_depend_on_inference_mode(studio, eight):
-    """The host's nodes run under inference mode, whose tensors autograd refuses: the twins are free of it."""
+    """The host's nodes run under inference mode, whose tensors autograd refuses: the twins are free
+    of it.
+    """
     assert next(studio.model.model.diffusion_model.parameters()).is_inference()
     trainer = studio.trainer(studio.create(), eight)
     shared = {value.data_ptr() for value in studio.model.model.diffusion_model.parameters()}
-    assert all(value.data_ptr() in shared for value in trainer.base.parameters())  # no second base in memory
+    assert all(
+        value.data_ptr() in shared for value in trainer.base.parameters()
+    )  # no second base in memory
     assert not any(value.is_inference() for value in trainer.base.parameters())
     trainer.close()
 
@@ -76,7 +93,11 @@ def test_training_does_not_depend_on_inference_mode(studio, eight):
 def rows_of(batch, rows):
     draw, hints = batch
     part = dataclasses.replace(
-        draw, rows=draw.rows[rows], drops=draw.drops[rows], levels=draw.levels[rows], noise=draw.noise[rows]
+        draw,
+        rows=draw.rows[rows],
+        drops=draw.drops[rows],
+        levels=draw.levels[rows],
+        noise=draw.noise[rows],
     )
     return part, hints[rows]
 
@@ -86,10 +107,13 @@ def test_accumulation_is_a_larger_batch(studio, eight, monkeypatch):
     whole = studio.trainer(studio.create(), eight, batch_size=4)
     parted = studio.trainer(studio.create(), eight, batch_size=2, accumulation=2)
     batch = whole.read(0)
-    monkeypatch.setattr(parted, "batch", lambda index: rows_of(batch, slice(2 * index, 2 * index + 2)))
+    monkeypatch.setattr(
+        parted, "batch", lambda index: rows_of(batch, slice(2 * index, 2 * index + 2))
+    )
     assert parted.advance() == pytest.approx(whole.advance(), rel=1e-5)
     moments = [
-        torch.cat([t.optimizer.state[v]["exp_avg"].flatten() for v in t.named.values()]) for t in (whole, parted)
+        torch.cat([t.optimizer.state[v]["exp_avg"].flatten() for v in t.named.values()])
+        for t in (whole, parted)
     ]
     assert torch.allclose(*moments, rtol=1e-3, atol=1e-7)
     assert moments[0].abs().max() > 1e-4
@@ -125,13 +149,19 @@ def test_bf16_keeps_float32_weights(studio, eight):
     assert losses[0] == pytest.approx(exact.advance(), rel=0.02)
     assert {value.dtype for value in trainer.net.parameters()} == {torch.float32}
     assert trainer.base.output_blocks[0][0].in_layers[2].weight.dtype == torch.bfloat16
-    assert all(value.abs().max() > 0 for key, value in trainer.net.named_parameters() if key.startswith("zero_convs"))
+    assert all(
+        value.abs().max() > 0
+        for key, value in trainer.net.named_parameters()
+        if key.startswith("zero_convs")
+    )
     trainer.close()
     exact.close()
 
 
 def test_decoder_is_trained_where_that_is_chosen(studio):
-    before = {key: value.clone() for key, value in studio.model.model.diffusion_model.state_dict().items()}
+    before = {
+        key: value.clone() for key, value in studio.model.model.diffusion_model.state_dict().items()
+    }
     net, model, *_ = studio.train(studio.create(), studio.dataset(*discs(2)), train_decoder=True)
     assert model is not studio.model
     after = studio.model.model.diffusion_model.state_dict()
@@ -139,7 +169,9 @@ def test_decoder_is_trained_where_that_is_chosen(studio):
     from pack.training.nets import effective_weight
 
     cpu = torch.device("cpu")
-    changed = {key for key, value in before.items() if not effective_weight(model, key, cpu).equal(value)}
+    changed = {
+        key for key, value in before.items() if not effective_weight(model, key, cpu).equal(value)
+    }
     assert changed
     assert all(key.startswith(("output_blocks", "out.")) for key in changed)
     assert len(studio.residuals(net)) == 13
@@ -152,7 +184,7 @@ def same(first, second):
 @pytest.mark.parametrize("decoder", [False, True], ids=["locked", "decoder too"])
 def test_resumed_is_uninterrupted(studio, eight, tmp_path, decoder):
     """Through the file, in a fresh trainer: weights, moments, history; to the bit."""
-    from pack.training import files
+    from pack.training import checkpoint_files
 
     whole = studio.trainer(studio.create(), eight, train_decoder=decoder, weight_decay=0.01)
     for _ in range(4):
@@ -160,9 +192,9 @@ def test_resumed_is_uninterrupted(studio, eight, tmp_path, decoder):
     first = studio.trainer(studio.create(), eight, train_decoder=decoder, weight_decay=0.01)
     for _ in range(2):
         first.advance()
-    files.save(first.state(), tmp_path / "kept.safetensors", {})
+    checkpoint_files.save(first.state(), tmp_path / "kept.safetensors", {})
     second = studio.trainer(studio.create(), eight, train_decoder=decoder, weight_decay=0.01)
-    second.restore(files.read(tmp_path / "kept.safetensors")[0])
+    second.restore(checkpoint_files.read(tmp_path / "kept.safetensors")[0])
     for _ in range(2):
         second.advance()
     assert same(whole.state(), second.state())
@@ -172,7 +204,9 @@ def test_resumed_is_uninterrupted(studio, eight, tmp_path, decoder):
 
 
 def test_a_step_that_breaks_off_leaves_no_mark(studio, eight):
-    """Stopped in the middle of the second pass of a step: the step is done again from the start, to the bit."""
+    """Stopped in the middle of the second pass of a step: the step is done again from the start, to
+    the bit.
+    """
     import comfy.model_management as mm
 
     whole = studio.trainer(studio.create(), eight, accumulation=2)
@@ -221,8 +255,10 @@ def checkpoint(name):
 
 
 def test_stop_keeps_what_was_learned_and_the_next_run_goes_on(studio, monkeypatch):
-    """The node ends early with the net as it is; queued again it goes on to the very net of an unstopped run."""
-    from pack.nodes.training import Train
+    """The node ends early with the net as it is; queued again it goes on to the very net of an
+    unstopped run.
+    """
+    from pack.nodes.train import Train
 
     net, data = studio.create(), studio.dataset(*discs(3))
     whole = studio.train(net, data, steps=4)[0]
@@ -241,12 +277,17 @@ def test_stop_keeps_what_was_learned_and_the_next_run_goes_on(studio, monkeypatc
 
 @pytest.mark.parametrize("fault", ["stop", "memory"])
 def test_the_last_picture_may_fail(studio, monkeypatch, fault):
-    """Stop, or too little memory, while the validation picture of the last step is made: the net is not lost."""
+    """Stop, or too little memory, while the validation picture of the last step is made: the net is
+    not lost.
+    """
     import comfy.model_management as mm
 
     from pack.training import validation
 
-    faults = {"stop": mm.InterruptProcessingException(), "memory": torch.OutOfMemoryError("CUDA out of memory")}
+    faults = {
+        "stop": mm.InterruptProcessingException(),
+        "memory": torch.OutOfMemoryError("CUDA out of memory"),
+    }
 
     def picture(*_):
         raise faults[fault]
@@ -257,12 +298,12 @@ def test_the_last_picture_may_fail(studio, monkeypatch, fault):
 
 
 def test_a_full_disk_does_not_end_the_training(studio, monkeypatch, caplog):
-    from pack.training import files, session
+    from pack.training import checkpoint_files, session
 
     def full(*_):
         raise OSError("x.safetensors: the disk is full")
 
-    monkeypatch.setattr(files, "save", full)
+    monkeypatch.setattr(checkpoint_files, "save", full)
     given = {"steps": 2, "checkpoint": "x", "checkpoint_every": 1}
     net, *_ = studio.train(studio.create(), studio.dataset(*discs(2)), **given)
     assert net.controlstack_training["controlstack.steps"] == "2"
@@ -278,25 +319,32 @@ def test_bases_in_few_bits(studio, eight, dtype, precision):
     from workbench import tiny
 
     model = tiny.model_patcher()
-    whole = {key: value.to(dtype) for key, value in model.model.diffusion_model.state_dict().items()}
+    whole = {
+        key: value.to(dtype) for key, value in model.model.diffusion_model.state_dict().items()
+    }
     for key, value in model.model.diffusion_model.named_parameters():
         value.data = whole[key]
     weights = nets.created(model)
     assert all(weights[key].equal(value.float()) for key, value in whole.items() if key in weights)
     settings = {"precision": precision, "gradient_checkpointing": True}
-    trainer = type(studio)(model, None, None).trainer(nets.as_control(weights, model, "new"), eight, **settings)
+    trainer = type(studio)(model, None, None).trainer(
+        nets.as_control(weights, model, "new"), eight, **settings
+    )
     trainer.advance()
     trainer.close()
     assert min(trainer.history.norms[0]) > 0
     assert all(
-        value.float().equal(whole[key].float()) for key, value in model.model.diffusion_model.state_dict().items()
+        value.float().equal(whole[key].float())
+        for key, value in model.model.diffusion_model.state_dict().items()
     )
 
 
 def test_a_checkpoint_of_another_training_is_refused(studio):
     data = studio.dataset(*discs(2))
     studio.train(studio.create(), data, steps=1, checkpoint="mine")
-    with pytest.raises(ValueError, match=r"mine.safetensors comes from another data set.*Choose another name"):
+    with pytest.raises(
+        ValueError, match=r"mine.safetensors comes from another data set.*Choose another name"
+    ):
         studio.train(studio.create(), studio.dataset(*discs(3)), steps=2, checkpoint="mine")
     from workbench import tiny
 
@@ -316,14 +364,23 @@ def test_out_of_memory_names_the_knobs(studio, monkeypatch, error):
     def advance(self):
         if self.step == 1:
             kinds = {"RuntimeError": RuntimeError, "OutOfMemoryError": torch.OutOfMemoryError}
-            raise kinds[error]("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+            raise kinds[error](
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+            )
         return real(self)
 
     monkeypatch.setattr(Trainer, "advance", advance)
     with pytest.raises(RuntimeError, match="out of memory") as raised:
-        studio.train(studio.create(), studio.dataset(*discs(2)), steps=3, checkpoint=f"full {error}")
+        studio.train(
+            studio.create(), studio.dataset(*discs(2)), steps=3, checkpoint=f"full {error}"
+        )
     said = str(raised.value)
-    for knob in ("batch_size (now 2)", "gradient_checkpointing on", "precision bf16", "smaller (now 64×64)"):
+    for knob in (
+        "batch_size (now 2)",
+        "gradient_checkpointing on",
+        "precision bf16",
+        "smaller (now 64×64)",
+    ):
         assert knob in said
     assert "train_decoder" not in said  # it is off already
     assert "1 steps are kept in the checkpoint" in said
@@ -343,7 +400,9 @@ def test_loss_that_is_no_number_says_so(studio, monkeypatch):
         return real(self, *batch) * (float("nan") if self.step == 1 else 1)
 
     monkeypatch.setattr(Trainer, "loss", loss)
-    with pytest.raises(ValueError, match=r"loss is nan at step 2. Lower learning_rate.*kept in burst.safetensors"):
+    with pytest.raises(
+        ValueError, match=r"loss is nan at step 2. Lower learning_rate.*kept in burst.safetensors"
+    ):
         studio.train(studio.create(), studio.dataset(*discs(2)), steps=3, checkpoint="burst")
     assert steps_in(checkpoint("burst")) == 1
 
@@ -372,7 +431,9 @@ def test_nets_that_do_not_fit_are_refused(studio):
 
     from pack.training import nets
 
-    with pytest.raises(ValueError, match=r"expected a ControlNet of SD1.5, SD2 or SDXL, found SimpleNamespace"):
+    with pytest.raises(
+        ValueError, match=r"expected a ControlNet of SD1.5, SD2 or SDXL, found SimpleNamespace"
+    ):
         nets.weights_of(SimpleNamespace(control_model=torch.nn.Linear(1, 1)), studio.model)
     other = studio.create()
     other.control_model.zero_convs[0] = torch.nn.Sequential(torch.nn.Conv2d(16, 16, 1))
@@ -381,7 +442,8 @@ def test_nets_that_do_not_fit_are_refused(studio):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [({"in_channels": 9}, "inpainting"), ({"context_dim": None}, "no UNet with text")]
+    ("change", "said"),
+    [({"in_channels": 9}, "inpainting"), ({"context_dim": None}, "no UNet with text")],
 )
 def test_bases_that_cannot_be_trained_are_refused(studio, change, said):
     from types import SimpleNamespace
@@ -394,7 +456,9 @@ def test_bases_that_cannot_be_trained_are_refused(studio, change, said):
 
 
 def test_sdxl_bases(host):
-    """SDXL's topology at 32 channels, with its pooled prompt and size: created doing nothing, then trained."""
+    """SDXL's topology at 32 channels, with its pooled prompt and size: created doing nothing, then
+    trained.
+    """
     import comfy.model_base
     import comfy.model_patcher
     import comfy.supported_models
@@ -415,7 +479,9 @@ def test_sdxl_bases(host):
         "num_heads": -1,
         "num_head_channels": 32,
     }
-    config = comfy.supported_models.SDXL({**shape, "use_temporal_resblock": False, "use_temporal_attention": False})
+    config = comfy.supported_models.SDXL(
+        {**shape, "use_temporal_resblock": False, "use_temporal_attention": False}
+    )
     config.unet_config |= {"dtype": torch.float32, "num_heads": -1, "num_head_channels": 32}
     base = comfy.model_base.SDXL(config, device=torch.device("cpu"))
     family.fill(base.diffusion_model, 1)
@@ -428,14 +494,19 @@ def test_sdxl_bases(host):
     data = cache.Encoded(latents, (rows[1],), (0, 0), rows[0], lambda _: hint)
     settings = loop.Settings(steps=2, batch_size=2, precision="fp32", learning_rate=1e-3)
     net = nets.trainable(nets.created(model), model, cpu)
-    trainer = loop.Trainer(nets.frozen_base(model, cpu, torch.float32), net, base.model_sampling, data, settings, cpu)
+    trainer = loop.Trainer(
+        nets.frozen_base(model, cpu, torch.float32), net, base.model_sampling, data, settings, cpu
+    )
     draw, hints = trainer.read(0)
     text = data.prompts(draw.rows, draw.drops)
     x = objective.noised(base.model_sampling, latents, draw.noise, trainer.sigmas[draw.levels])
     sigmas = trainer.sigmas[draw.levels]
     with torch.no_grad():
         said = trainer.says(x, sigmas, hints, text.context, text.y)
-        seen, timesteps = base.model_sampling.calculate_input(sigmas, x), base.model_sampling.timestep(sigmas).float()
+        seen, timesteps = (
+            base.model_sampling.calculate_input(sigmas, x),
+            base.model_sampling.timestep(sigmas).float(),
+        )
         assert said.equal(base.diffusion_model(seen, timesteps, context=text.context, y=text.y))
     for _ in range(2):
         trainer.advance()
@@ -449,7 +520,9 @@ class Size:
 
 
 class Words:
-    """A CLIP of random features, as SDXL's gives them: one for the tokens, one for the whole prompt."""
+    """A CLIP of random features, as SDXL's gives them: one for the tokens, one for the whole
+    prompt.
+    """
 
     def tokenize(self, prompt):
         return prompt
@@ -457,7 +530,10 @@ class Words:
     def encode_from_tokens_scheduled(self, tokens):
         generator = torch.Generator().manual_seed(len(tokens))
         return [
-            [torch.randn(1, 77, 64, generator=generator), {"pooled_output": torch.randn(1, 64, generator=generator)}]
+            [
+                torch.randn(1, 77, 64, generator=generator),
+                {"pooled_output": torch.randn(1, 64, generator=generator)},
+            ]
         ]
 
 
@@ -472,18 +548,23 @@ def test_prompts_of_several_lengths(eight):
 
 
 def test_killed_in_the_middle(host, tmp_path):
-    """A process that dies by SIGKILL after its third checkpoint; the next takes it up to the very same weights."""
+    """A process that dies by SIGKILL after its third checkpoint; the next takes it up to the very
+    same weights.
+    """
     from . import killed
 
     script = str(Path(killed.__file__))
     ended = subprocess.run(
-        [sys.executable, script, str(tmp_path / "run.safetensors"), "3"], capture_output=True, text=True, timeout=180
+        [sys.executable, script, str(tmp_path / "run.safetensors"), "3"],
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     assert ended.returncode == -9, ended.stderr
     for name, steps in (("run", 3), ("whole", 0)):
         resumed = killed.train(tmp_path / f"{name}.safetensors", steps=5)
         assert resumed == steps
-    from pack.training.files import read
+    from pack.training.checkpoint_files import read
 
     first, second = (read(tmp_path / f"{name}.safetensors")[0] for name in ("whole", "run"))
     assert first.keys() == second.keys()

@@ -1,4 +1,6 @@
-"""The idea itself: a new net does nothing; gradients reach the zero convolutions first, then what lies behind them."""
+"""The idea itself: a new net does nothing; gradients reach the zero convolutions first, then what
+lies behind them.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,20 @@ def hashed(module):
 def images(model, net, conditionings, size=(8, 8), steps=3):
     """Sampled without control, through the host's own Apply, and through ours."""
     import nodes
-    from pack.nodes.stack import Add, Apply
+    from pack.nodes.apply import Add, Apply
 
     positive, negative = conditionings
     hint = torch.rand(1, size[0] * 8, size[1] * 8, 3, generator=torch.Generator().manual_seed(1))
     stack = Add.execute(net, hint, 1.0, 0.0, 1.0, "balanced", "crop", "", "")[0]
     ours = Apply.execute(positive, stack, negative)
-    theirs = nodes.ControlNetApplyAdvanced().apply_controlnet(positive, negative, net, hint, 1.0, 0.0, 1.0)
+    theirs = nodes.ControlNetApplyAdvanced().apply_controlnet(
+        positive, negative, net, hint, 1.0, 0.0, 1.0
+    )
     latent = {"samples": torch.zeros(1, 4, *size)}
     for pair in ((positive, negative), theirs, (ours[0], ours[1])):
-        yield nodes.common_ksampler(model, 7, steps, 5.0, "euler", "normal", *pair, latent)[0]["samples"]
+        yield nodes.common_ksampler(model, 7, steps, 5.0, "euler", "normal", *pair, latent)[0][
+            "samples"
+        ]
 
 
 def test_a_new_net_does_nothing(studio):
@@ -67,7 +73,9 @@ PUBLISHED = (  # keys of diffusers' nets for SD1.5, one of each kind
 
 @pytest.mark.slow
 def test_a_new_net_does_nothing_at_full_size(host):
-    """SD1.5's own shapes; and the same net in diffusers' layout comes through the host's loader into training."""
+    """SD1.5's own shapes; and the same net in diffusers' layout comes through the host's loader
+    into training.
+    """
     import comfy.controlnet
 
     from pack.training import nets
@@ -92,14 +100,18 @@ def test_a_new_net_does_nothing_at_full_size(host):
 
 
 def goes_on_from(model, weights):
-    """A step at 64 pixels moves the zero convolutions of a new net and nothing else. Empties `weights`: memory."""
+    """A step at 64 pixels moves the zero convolutions of a new net and nothing else. Empties
+    `weights`: memory.
+    """
     from pack.training import loop, nets
     from pack.training.cache import Encoded, Text
 
     text = Text(torch.randn(1, 77, 768))
     data = Encoded(torch.randn(1, 4, 8, 8), (text,), (0,), text, lambda _: torch.rand(64, 64, 3))
     cpu = torch.device("cpu")
-    settings = loop.Settings(steps=1, batch_size=1, precision="fp32", learning_rate=1e-4, weight_decay=0.0)
+    settings = loop.Settings(
+        steps=1, batch_size=1, precision="fp32", learning_rate=1e-4, weight_decay=0.0
+    )
     before = {key: zlib.crc32(value.numpy()) for key, value in weights.items()}
     net = nets.trainable(weights, model, cpu)
     weights.clear()
@@ -112,7 +124,9 @@ def goes_on_from(model, weights):
 
 
 def test_the_copy_is_the_base(studio):
-    """Encoder and middle block equal the base's; the hint block is fresh, its last convolution zero."""
+    """Encoder and middle block equal the base's; the hint block is fresh, its last convolution
+    zero.
+    """
     weights = studio.create().control_model.state_dict()
     base = studio.model.model.diffusion_model.state_dict()
     own = {key for key in weights if zero(key) or key.startswith("input_hint_block")}
@@ -182,12 +196,16 @@ def test_checkpointing_changes_nothing(studio, eight):
 
 
 def test_first_and_second_step(studio, eight):
-    """∂y/∂w = x ≠ 0 moves the zero convolutions at once; ∂y/∂x = w = 0 keeps what lies behind them for a step."""
+    """∂y/∂w = x ≠ 0 moves the zero convolutions at once; ∂y/∂x = w = 0 keeps what lies behind them
+    for a step.
+    """
     trainer = studio.trainer(studio.create(), eight)
     states = [{key: value.detach().clone() for key, value in trainer.net.named_parameters()}]
     for _ in range(2):
         trainer.advance()
-        states.append({key: value.detach().clone() for key, value in trainer.net.named_parameters()})
+        states.append(
+            {key: value.detach().clone() for key, value in trainer.net.named_parameters()}
+        )
     trainer.close()
     outputs = {key for key in states[0] if zero(key)}
     assert len(outputs) == 26
@@ -195,11 +213,13 @@ def test_first_and_second_step(studio, eight):
     behind = states[0].keys() - outputs
     assert all(states[1][key].equal(states[0][key]) for key in behind)
     moved = {key for key in behind if not states[2][key].equal(states[1][key])}
-    # The hint block's own zero convolution is behind the others: it moves now, and lets the rest move next.
+    # The hint block's own zero convolution is behind the others: it moves now, and lets the rest
+    # move next.
     hint = {key for key in behind if key.startswith("input_hint_block")}
     last = {"input_hint_block.14.weight", "input_hint_block.14.bias"}
     assert moved & hint == last
-    # With one head and tokens alike, the key's and query's part of attention may rest; nothing else does.
+    # With one head and tokens alike, the key's and query's part of attention may rest; nothing else
+    # does.
     assert behind - moved - hint <= {key for key in behind if ".to_q." in key or ".to_k." in key}
     assert any(value > 0 for value in trainer.history.norms[0])
 
@@ -211,7 +231,9 @@ def test_the_base_stays_locked(studio, eight):
     trainer = studio.trainer(studio.create(), eight)
     twin = hashed(trainer.base)
     trainer.loss(*trainer.read(0)).backward()
-    assert all(value.grad is None and not value.requires_grad for value in trainer.base.parameters())
+    assert all(
+        value.grad is None and not value.requires_grad for value in trainer.base.parameters()
+    )
     for _ in range(3):
         trainer.advance()
     trainer.close()
@@ -246,14 +268,17 @@ class Sampled:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "atol"), [("eps", "EPS", 2e-4), ("v", "V_PREDICTION", 2e-4), ("flow", "FLOW", 2e-3)]
+    ("kind", "name", "atol"),
+    [("eps", "EPS", 2e-4), ("v", "V_PREDICTION", 2e-4), ("flow", "FLOW", 2e-3)],
 )
 def test_target_is_the_models_own(studio, kind, name, atol):
     import comfy.model_base
 
     from pack.training import objective
 
-    sampling = comfy.model_base.model_sampling(studio.model.model.model_config, comfy.model_base.ModelType[name])
+    sampling = comfy.model_base.model_sampling(
+        studio.model.model.model_config, comfy.model_base.ModelType[name]
+    )
     latents, noise = torch.randn(5, 4, 8, 8), torch.randn(5, 4, 8, 8)
     sigmas = sampling.sigmas[torch.tensor([5, 100, 400, 800, 999])].float()
     x = objective.noised(sampling, latents, noise, sigmas)

@@ -1,0 +1,481 @@
+"""What a model file is, from its keys and shapes, as a table; and which base models a ControlNet
+fits.
+
+Rules are read from top to bottom, specific before general; a rule names every key it relies on.
+`Shapes` maps key → shape, as a safetensors header has them, so that nothing needs to be loaded to
+tell files apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Unet:
+    """The numbers by which a ControlNet copies a UNet: both sides must agree on all of them."""
+
+    context: int
+    skips: tuple[int, ...]  # channels of each skip connection, input to middle
+
+    @property
+    def base(self) -> str:
+        return CONTEXT_BASES.get(self.context, f"a UNet with text width {self.context}")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file is. `folder`: where the host looks for it; `base`: the base model it was made
+    for.
+
+    `width`: the width of the tokens that a net for a transformer adds to; `needs`: what the net
+    takes beside its hint ("vae": to make latents of it, "mask": what is painted anew); `served_by`:
+    the node that uses such a file, where it is none of ours.
+    """
+
+    family: str
+    folder: str
+    base: str = ""
+    unet: Unet | None = None
+    union_types: int = 0
+    hint: str = ""
+    needs: tuple[str, ...] = ()
+    width: int = 0
+    served_by: str = ""
+
+    @property
+    def is_control(self) -> bool:
+        """The host's loader makes a control object of it."""
+        return self.folder == CONTROL and not self.served_by
+
+    def __str__(self) -> str:
+        return f"{self.family} for {self.base}" if self.base else self.family
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a control object came from: the file's name (or the object's class), and what it is."""
+
+    name: str
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A family and what tells it: all keys of `has`, some key that matches `like`, and a shape or
+    metadata (`when`).
+
+    `base` is a name or is read from the shapes; `width` and `types` name the tensor whose first
+    axis tells them.
+    """
+
+    family: str
+    folder: str
+    has: tuple[str, ...] = ()
+    like: str = ""
+    base: str | Callable[[Shapes], str] = ""
+    needs: tuple[str, ...] = ()
+    when: Callable[[Shapes, Mapping[str, str]], bool] | None = None
+    width: str = ""
+    types: str = ""
+    served_by: str = ""
+
+    def matches(self, shapes: Shapes, metadata: Mapping[str, str]) -> bool:
+        if not all(key in shapes for key in self.has):
+            return False
+        if self.like and not any(re.search(self.like, key) for key in shapes):
+            return False
+        return self.when is None or self.when(shapes, metadata)
+
+
+CONTROL = "controlnet"
+PATCH = "model_patches"
+ACN = "ComfyUI-Advanced-ControlNet"
+NOWHERE = "diffusers (no ComfyUI node is known here)"
+VAE = ("vae",)
+
+CONTEXT_BASES = {768: "SD1.5", 1024: "SD2", 2048: "SDXL", 1280: "SDXL refiner"}
+
+
+def _control_lora_base(shapes: Shapes) -> str:
+    widths = {
+        shape[1]
+        for key, shape in shapes.items()
+        if key.endswith("attn2.to_k.down") and len(shape) > 1
+    }
+    return CONTEXT_BASES.get(next(iter(widths)), "") if len(widths) == 1 else ""
+
+
+def _t2i_base(shapes: Shapes) -> str:
+    """SDXL's adapters fold 16 x 16 pixels into channels, SD1.5's 8 x 8: 3 or 1 channels of picture
+    either way.
+    """
+    key = next(
+        (
+            k
+            for k in ("conv_in.weight", "adapter.conv_in.weight", "body.0.in_conv.weight")
+            if k in shapes
+        ),
+        "",
+    )
+    folded = axis(shapes, key, 1)
+    return {3 * 64: "SD1.5", 64: "SD1.5", 3 * 256: "SDXL", 256: "SDXL"}.get(folded, "")
+
+
+def axis(shapes: Shapes, key: str, number: int) -> int:
+    """Length of one axis of a tensor, 0 where the file has no such tensor or axis."""
+    shape = shapes.get(key, ())
+    return shape[number] if len(shape) > number else 0
+
+
+def reads(key: str, *counts: int) -> Callable[[Shapes, Mapping[str, str]], bool]:
+    """A condition: the layer `key` reads one of `counts` channels."""
+    return lambda shapes, _: axis(shapes, key, 1) in counts
+
+
+def noted(key: str) -> Callable[[Shapes, Mapping[str, str]], bool]:
+    """A condition: the file's metadata has an entry that ends in `key`."""
+    return lambda _, metadata: any(name.endswith(key) for name in metadata)
+
+
+BLOCK = "controlnet_blocks.0.weight"
+
+
+def _instantx(embedder: str) -> tuple[Rule, ...]:
+    """Flux nets that read latents: 16 channels in 2 x 2 patches, 17 where a mask comes with them."""
+    mode = "controlnet_mode_embedder.weight"
+    plain = Rule(
+        "InstantX ControlNet", CONTROL, (BLOCK, embedder), base="Flux", needs=VAE, width=BLOCK
+    )
+    masked = replace(
+        plain, family="Flux inpainting ControlNet", when=reads(embedder, 68), needs=("vae", "mask")
+    )
+    return (
+        masked,
+        replace(plain, family="Flux union ControlNet", has=(*plain.has, mode), types=mode),
+        plain,
+    )
+
+
+# Order is meaning: a wrapped or special form stands above the plain one that its keys also match.
+RULES: tuple[Rule, ...] = (
+    # Model patches, which other nodes of the host serve.
+    Rule(
+        "Anima LLLite",
+        PATCH,
+        ("lllite_conditioning1.conv1.weight",),
+        base="Anima",
+        served_by="Apply Anima LLLite (after Load Model Patch)",
+    ),
+    Rule(
+        "Qwen-Image DiffSynth patch",
+        PATCH,
+        ("controlnet_blocks.0.y_rms.weight",),
+        base="Qwen-Image",
+        needs=VAE,
+        served_by="Apply Qwen Image DiffSynth ControlNet (after Load Model Patch)",
+    ),
+    Rule(
+        "Z-Image Fun patch",
+        PATCH,
+        ("control_all_x_embedder.2-1.weight",),
+        base="Z-Image",
+        needs=VAE,
+        served_by="Apply Z-Image Fun ControlNet (after Load Model Patch)",
+    ),
+    Rule(
+        "Wan Uni3C patch",
+        PATCH,
+        ("controlnet_patch_embedding.weight",),
+        base="Wan",
+        needs=VAE,
+        served_by="Apply Wan Uni3C ControlNet (after Load Model Patch)",
+    ),
+    Rule(
+        "MiniMax-H3 Fun patch",
+        PATCH,
+        ("control_proj_in.weight", "control_blocks.0.adaln_proj.linear.weight"),
+        base="MiniMax-H3",
+        needs=VAE,
+        served_by="MiniMax H3 Fun ControlNet Apply (after Load Model Patch, newest ComfyUI)",
+    ),
+    Rule(
+        "SUPIR patch",
+        PATCH,
+        like=r"^(model\.control_model|control_model)\.input_hint_block\.0\.weight$",
+        when=lambda shapes, _: any("project_modules." in key for key in shapes),
+        base="SDXL",
+        needs=VAE,
+        served_by="Apply SUPIR Patch (after Load Model Patch)",
+    ),
+    # ControlNets that the host cannot load; other packs serve them.
+    Rule(
+        "ControlNet-LLLite",
+        CONTROL,
+        like=r"^lllite_(unet|mid)",
+        base="SD1.5 or SDXL",
+        served_by=ACN,
+    ),
+    Rule(
+        "AnimateDiff SparseCtrl",
+        CONTROL,
+        like=r"motion_modules\.",
+        when=lambda shapes, _: any("controlnet" in key for key in shapes),
+        base="SD1.5",
+        served_by=ACN,
+    ),
+    Rule(
+        "SVD ControlNet",
+        CONTROL,
+        like=r"temporal_res_block\.",
+        when=lambda shapes, _: any("controlnet" in key for key in shapes),
+        base="SVD",
+        served_by=ACN,
+    ),
+    Rule("CtrLoRA", CONTROL, like=r"lora_layer\.", base="SD1.5", served_by=ACN),
+    Rule(
+        "Flux 2 Fun ControlNet",
+        CONTROL,
+        ("control_img_in.weight", "control_transformer_blocks.0.after_proj.weight"),
+        base="Flux 2",
+        needs=VAE,
+        width="control_img_in.weight",
+        served_by="comfyui-flux2fun-controlnet",
+    ),
+    Rule(
+        "ControlNet-XS",
+        CONTROL,
+        ("control_to_base_for_conv_in.weight", "controlnet_cond_embedding.conv_in.weight"),
+        base="SD2 or SDXL",
+        served_by=NOWHERE,
+    ),
+    Rule("Sana ControlNet", CONTROL, (BLOCK, "input_block.weight"), base="Sana", served_by=NOWHERE),
+    Rule(
+        "CogVideoX ControlNet",
+        CONTROL,
+        like=r"^controlnet_encode_first\.",
+        base="CogVideoX",
+        served_by=NOWHERE,
+    ),
+    # What the host's loader builds.
+    Rule("Control-LoRA", CONTROL, ("lora_controlnet",), base=_control_lora_base),
+    Rule(
+        "HunyuanDiT ControlNet",
+        CONTROL,
+        ("after_proj_list.18.bias",),
+        base="HunyuanDiT",
+        needs=VAE,
+        width="after_proj_list.18.bias",
+    ),
+    Rule(
+        "union ControlNet",
+        CONTROL,
+        ("control_add_embedding.linear_1.bias", "task_embedding"),
+        types="task_embedding",
+    ),
+    Rule("ControlNet (diffusers)", CONTROL, ("controlnet_cond_embedding.conv_in.weight",)),
+    Rule("ControlNet (difference)", CONTROL, ("control_model.zero_convs.0.0.weight", "difference")),
+    Rule("ControlNet", CONTROL, ("control_model.zero_convs.0.0.weight",)),
+    Rule("ControlNet", CONTROL, ("zero_convs.0.0.weight", "input_hint_block.0.weight")),
+    Rule(
+        "XLabs ControlNet",
+        CONTROL,
+        (BLOCK, "input_hint_block.0.weight"),
+        like=r"^double_blocks\.",
+        base="Flux",
+        width=BLOCK,
+    ),
+    Rule(
+        "MistoLine ControlNet",
+        CONTROL,
+        ("controlnet_blocks.0.linear.weight",),
+        base="Flux",
+        width="controlnet_blocks.0.linear.weight",
+    ),
+    Rule(
+        "SD3.5 ControlNet",
+        CONTROL,
+        (BLOCK, "pos_embed_input.proj.weight", "transformer_blocks.0.adaLN_modulation.1.bias"),
+        base="SD3",
+        needs=VAE,
+        width=BLOCK,
+    ),
+    Rule(
+        "SD3 inpainting ControlNet",
+        CONTROL,
+        (BLOCK, "pos_embed_input.proj.weight"),
+        when=reads("pos_embed_input.proj.weight", 17),
+        base="SD3",
+        needs=("vae", "mask"),
+        width=BLOCK,
+    ),
+    Rule(
+        "SD3 ControlNet",
+        CONTROL,
+        (BLOCK, "pos_embed_input.proj.weight"),
+        base="SD3",
+        needs=VAE,
+        width=BLOCK,
+    ),
+    Rule(
+        "Qwen-Image inpainting ControlNet",
+        CONTROL,
+        (BLOCK, "transformer_blocks.0.img_mlp.net.0.proj.weight"),
+        when=reads("controlnet_x_embedder.weight", 68),
+        base="Qwen-Image",
+        needs=("vae", "mask"),
+        width=BLOCK,
+    ),
+    Rule(
+        "Qwen-Image ControlNet",
+        CONTROL,
+        (BLOCK, "transformer_blocks.0.img_mlp.net.0.proj.weight"),
+        base="Qwen-Image",
+        needs=VAE,
+        width=BLOCK,
+    ),
+    # InstantX's layout for Flux: a file says x_embedder where the host's module says
+    # pos_embed_input.
+    *_instantx("controlnet_x_embedder.weight"),
+    *_instantx("pos_embed_input.weight"),
+    Rule(
+        "Qwen-Image Fun ControlNet",
+        CONTROL,
+        ("control_blocks.0.after_proj.weight", "control_img_in.weight"),
+        base="Qwen-Image",
+        needs=VAE,
+        width="control_img_in.weight",
+    ),
+    Rule("T2I-Adapter", CONTROL, ("adapter.body.0.resnets.0.block1.weight",), base=_t2i_base),
+    Rule("T2I-Adapter", CONTROL, ("body.0.in_conv.weight",), base=_t2i_base),
+    Rule("T2I-Adapter", CONTROL, ("conv_in.weight", "body.0.block1.weight"), base=_t2i_base),
+    Rule("T2I-Adapter", CONTROL, like=r"^adapter$"),
+    Rule(
+        "Cascade ControlNet",
+        CONTROL,
+        like=r"^backbone\.(0\.0\.weight|10\.blocks\.0\.weight)$",
+        base="Stable Cascade",
+    ),
+    # Control that is a whole base model or a LoRA: no net beside the model, so nothing to stack.
+    Rule(
+        "Wan VACE model",
+        "diffusion_models",
+        like=r"(^|\.)vace_patch_embedding\.weight$",
+        base="Wan",
+        served_by="Load Diffusion Model and WanVaceToVideo",
+    ),
+    Rule(
+        "Wan Fun Camera model",
+        "diffusion_models",
+        like=r"(^|\.)control_adapter\.conv\.weight$",
+        base="Wan",
+        served_by="Load Diffusion Model and WanCameraImageToVideo",
+    ),
+    Rule(
+        "Flux Canny or Depth model",
+        "diffusion_models",
+        ("img_in.weight", "double_blocks.0.img_attn.proj.weight"),
+        when=reads("img_in.weight", 128),
+        base="Flux",
+        served_by="Load Diffusion Model and InstructPixToPixConditioning",
+    ),
+    Rule(
+        "Flux Canny or Depth LoRA",
+        "loras",
+        like=r"(^|\.)(img_in|x_embedder)\.lora_A\.weight$",
+        when=lambda shapes, _: any(
+            s[-1:] == (128,) for k, s in shapes.items() if "img_in.lora_A" in k
+        ),
+        base="Flux",
+        served_by="Load LoRA and InstructPixToPixConditioning",
+    ),
+    Rule(
+        "LTX IC-LoRA",
+        "loras",
+        like=r"\.lora_(A|B|up|down)\.",
+        when=noted("reference_downscale_factor"),
+        base="LTX",
+        served_by="Load LoRA and LTXVAddGuide",
+    ),
+    # What people put into the wrong folder.
+    Rule("IP-Adapter", "ipadapter", like=r"^(ip_adapter\.|image_proj\.)"),
+    Rule(
+        "LoRA",
+        "loras",
+        like=r"(^lora_(unet|te|te1|te2)_)|\.lora_(A|B|up|down)\.|\.lora_(A|B)$|\.hada_w1_a$|\.lokr_w1",
+    ),
+    Rule("embedding", "embeddings", like=r"^(emb_params|string_to_param|clip_l|clip_g|t5xxl|\*)$"),
+    Rule(
+        "whole checkpoint",
+        "checkpoints",
+        like=r"^(model\.diffusion_model|cond_stage_model|conditioner)\.",
+    ),
+    Rule(
+        "VAE",
+        "vae",
+        like=r"^(first_stage_model\.)?(decoder\.(conv_in|middle|up_blocks|mid)|decoder\.0\.)",
+    ),
+    Rule("CLIP vision model", "clip_vision", like=r"^(vision_model|visual)\."),
+    Rule(
+        "text encoder",
+        "text_encoders",
+        like=r"^(text_model|transformer\.text_model|encoder\.block|model\.embed_tokens)",
+    ),
+    Rule(
+        "upscaling model",
+        "upscale_models",
+        like=r"^(RRDB_trunk\.|body\.\d+\.rdb|model\.1\.sub\.|conv_first\.)",
+    ),
+    Rule(
+        "diffusion model",
+        "diffusion_models",
+        like=r"^(model\.)?(diffusion_model\.)?(output_blocks|up_blocks|double_blocks|joint_blocks|transformer_blocks)\.",
+    ),
+)
+
+
+def identify(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Identity | None:
+    """What a file with these keys is; None where no rule knows it."""
+    metadata = metadata or {}
+    rule = next((rule for rule in RULES if rule.matches(shapes, metadata)), None)
+    if rule is None:
+        return None
+    unet = unet_of(shapes) if rule.folder == CONTROL else None
+    base = rule.base(shapes) if callable(rule.base) else rule.base
+    return Identity(
+        rule.family,
+        rule.folder,
+        base or (unet.base if unet else ""),
+        unet,
+        axis(shapes, rule.types, 0),
+        metadata.get("controlstack.hint", ""),
+        rule.needs,
+        axis(shapes, rule.width, 0),
+        rule.served_by,
+    )
+
+
+_ZERO_CONVOLUTION = re.compile(r"(?:zero_convs|controlnet_down_blocks)\.(\d+)(?:\.0)?\.weight$")
+
+
+def unet_of(shapes: Shapes) -> Unet | None:
+    """The UNet that a ControlNet copies: text width from its cross-attention, skips from its zero
+    convolutions.
+    """
+    context = {
+        shape[1]
+        for key, shape in shapes.items()
+        if key.endswith("attn2.to_k.weight") and len(shape) > 1
+    }
+    zero = {
+        int(found[1]): shape[0]
+        for key, shape in shapes.items()
+        if (found := _ZERO_CONVOLUTION.search(key))
+    }
+    if len(context) != 1 or not zero:
+        return None
+    return Unet(context.pop(), tuple(channels for _, channels in sorted(zero.items())))

@@ -1,0 +1,112 @@
+"""A model file's keys, shapes and metadata, read from its header; and what is said of a pickle that
+is of no use.
+
+Standard library only; no tensor is read here.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+HEADER_LIMIT = 100_000_000  # bytes; the safetensors format's own limit
+PICKLES = (b"PK", b"\x80")  # torch's archives, and bare pickles from protocol 2
+
+
+class FileError(ValueError):
+    """A model file that cannot be used: names the file, what was expected, what was found, and what
+    to do.
+    """
+
+
+@dataclass(frozen=True)
+class Header:
+    shapes: dict[str, tuple[int, ...]]
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def is_safetensors(path: Path) -> bool:
+    """By its name, as the host decides."""
+    return path.suffix.lower() in (".safetensors", ".sft")
+
+
+def read_header(path: Path) -> Header:
+    """Keys → shapes and the metadata of a safetensors file. Raises FileError where it is none or is
+    cut short.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else HEADER_LIMIT + 1
+        if length > min(HEADER_LIMIT, size):
+            raise FileError(f"{path.name}: {_not_safetensors(start, size)}")
+        text = file.read(length)
+    entries = _entries(path, text)
+    metadata = cast("dict[str, str]", entries.pop("__metadata__", None) or {})
+    expected = (
+        8 + length + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+    )
+    if size < expected:
+        raise FileError(
+            f"{path.name} is cut short: its header promises {expected:,} bytes, the file has"
+            f" {size:,}. The download or copy broke off; fetch it again."
+        )
+    return Header({key: tuple(entry["shape"]) for key, entry in entries.items()}, metadata)
+
+
+def _entries(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        entries: Any = json.loads(text)
+        well_formed = all(
+            key == "__metadata__" or ("shape" in e and "data_offsets" in e)
+            for key, e in entries.items()
+        )
+    except (ValueError, AttributeError, TypeError):
+        well_formed = False
+        entries = {}
+    if not well_formed:
+        raise FileError(
+            f"{path.name} is no safetensors file: its header does not read. Fetch it again."
+        )
+    return entries
+
+
+def _not_safetensors(start: bytes, size: int) -> str:
+    if size == 0:
+        return "the file is empty. Fetch it again."
+    if start.startswith((b"PK", b"\x80\x02", b"\x80\x04")):
+        return (
+            "a pickle with the name of a safetensors file. Rename it to .pth, or fetch the"
+            " safetensors version."
+        )
+    if start.lstrip().startswith((b"<", b"version ", b"{")):
+        return (
+            "a text file (a web page or a pointer to the real file) instead of weights. Fetch it"
+            " again."
+        )
+    return "no safetensors file, or one that is cut short in its header. Fetch it again."
+
+
+@contextmanager
+def tensors_alone(path: Path) -> Generator[None]:
+    """Around the reading of a pickle with weights_only: raises FileError for code, damage, or a
+    file that is none.
+    """
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            is_pickle = file.read(2).startswith(PICKLES)
+        said = "is a pickle that holds more than weights (it could run code), so it was not opened"
+        raise FileError(
+            f"{path.name} {said if is_pickle else 'holds no weights (perhaps a web page)'}."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AssertionError, OSError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise FileError(f"{path.name} is damaged or cut short ({why}).") from error

@@ -1,0 +1,150 @@
+"""What kind of map a hint can be, judged by its pixels alone: only what is obvious, in shares and
+sentences.
+
+A judgement is a suspicion. It never changes a hint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SEEN_SIDE_PX = 256  # more pixels would not change a suspicion
+COUNTED_PX = 10_000  # a share of so many is known to a hundredth
+LIGHT = 0.5
+NEAR_PALETTE = 6 / 255  # rounding and compression move a flat colour by less than this
+NEAR_GREY = 4 / 255
+STROKE_PX = 15  # of some 256: the strokes of a fake scribble are no broader
+SIDEWAYS = 0.45  # a unit vector's part below this in [0,1] points away
+
+
+def light_ground(hint: Tensor) -> str:
+    """A map of lines is bright on black: says so where light makes up its areas and black only
+    lines.
+
+    How much is light does not tell: broad strokes around small things cover more than half of a
+    picture.
+    """
+    light = hint.max(-1).values > LIGHT
+    if _areas(light) <= 0.1 or _areas(light) <= 3 * _areas(~light):
+        return ""
+    return (
+        f"{float(light.float().mean()):.0%} of this hint is light, but the net reads bright lines"
+        " on black: invert the picture, or let a preprocessor draw the lines"
+    )
+
+
+def _areas(mask: Tensor) -> float:
+    """Share of (B,H,W) that lies in no line: the mask is true all around, as far as a stroke is
+    wide.
+    """
+    side = min(STROKE_PX, *mask.shape[1:])
+    return 1.0 - float(F.max_pool2d((~mask).float()[:, None], side, 1).mean())
+
+
+def off_palette(hint: Tensor, palette: Tensor) -> str:
+    """A segmentation map has only the palette's colours, (N,3) in [0,1]: says so where half has
+    others.
+
+    A map that was saved as JPEG or enlarged smoothly has others along every edge: two fifths, where
+    it is cluttered.
+    """
+    colours = hint.reshape(-1, 3)
+    colours = colours[:: max(1, len(colours) // COUNTED_PX)]  # each is compared with hundreds
+    off = torch.cdist(colours, palette, p=float("inf")).min(1).values > NEAR_PALETTE
+    share = float(off.float().mean())
+    if share <= 0.5:
+        return ""
+    return (
+        f"{share:.0%} of this hint has colours that are no class of ADE20K or COCO, but the net"
+        " reads segmentation colours: use Semantic Segmentation, and resize such maps only with"
+        " 'nearest-exact'"
+    )
+
+
+def inverted_depth(hint: Tensor) -> str:
+    """Near is white: says so where the whole top is light and the foot far darker, as only an
+    inverted sky is.
+
+    A ceiling or a tree overhead is near too, but slants away or leaves a gap. A map in colour is no
+    depth at all.
+    """
+    if float((hint.max(-1).values - hint.min(-1).values).mean()) > NEAR_GREY:
+        return "this hint has colours, but the net reads grey depth, near being white"
+    depth = hint.mean((0, 3))
+    third = max(1, len(depth) // 3)
+    top, foot = depth[:third], depth[-third:]
+    if float(torch.quantile(top, 0.1)) <= 0.6 or float(top.mean() - foot.mean()) <= 0.25:
+        return ""
+    return (
+        f"the top of this hint is nearer ({float(top.mean()):.2f}) than its foot"
+        f" ({float(foot.mean()):.2f}): if the scene is not so, its depth is inverted; the net reads"
+        " near as white, so invert the map"
+    )
+
+
+def not_blue_ahead(hint: Tensor) -> str:
+    """BAE, OpenGL and DirectX normals are blue where a surface faces the camera."""
+    if not _ahead(hint[..., 0], hint[..., 2]):
+        return ""
+    return (
+        "this hint is red where surfaces face the camera (the convention of CN 1.0), but the net"
+        " reads blue there: choose convention 'bae' in Normal Map"
+    )
+
+
+def not_red_ahead(hint: Tensor) -> str:
+    """The first ControlNet's normals reach the net with their channels reversed: red where a
+    surface faces it.
+    """
+    if not _ahead(hint[..., 2], hint[..., 0]):
+        return ""
+    return (
+        "this hint is blue where surfaces face the camera, but this net reads red there (the"
+        " convention of CN 1.0): choose convention 'cn1.0' in Normal Map"
+    )
+
+
+def _ahead(channel: Tensor, other: Tensor) -> bool:
+    """Whether `channel` is what faces the camera and `other` what faces a side.
+
+    All that is seen faces the camera, so the one is never dark and mostly light. A wall at an angle
+    lights both, and darkens neither: then only a far lighter channel counts.
+    """
+    lighter = float(channel.mean() - other.mean())
+    darker = float((other < SIDEWAYS).float().mean() - (channel < SIDEWAYS).float().mean())
+    return lighter > 0.3 or (lighter > 0.1 and darker > 0)
+
+
+_LINES = ("any_line", "canny", "mlsd", "lineart", "lineart_anime", "scribble", "softedge", "pose")
+JUDGES: Mapping[str, Callable[[Tensor], str]] = {
+    **dict.fromkeys(_LINES, light_ground),
+    "depth": inverted_depth,
+    "normal_bae": not_blue_ahead,
+    "normal": not_blue_ahead,
+    "normal_cn10": not_red_ahead,
+}
+
+
+def disagreement(hint: Tensor, condition: str, palette: Tensor | None = None) -> str:
+    """The sentence for a hint (B,H,W,3) in [0,1] that obviously is no map of `condition`; '' where
+    nothing is obvious.
+
+    `palette`, (N,3) in [0,1], is what segmentation maps are judged by.
+    """
+    seen = _thinned(hint)
+    if condition == "segmentation":
+        return off_palette(seen, palette) if palette is not None else ""
+    judge = JUDGES.get(condition)
+    return judge(seen) if judge else ""
+
+
+def _thinned(hint: Tensor) -> Tensor:
+    """The first frame, by every n-th pixel: taken, not averaged, so that colours stay what they
+    are.
+    """
+    step = max(1, min(hint.shape[1:3]) // SEEN_SIDE_PX)
+    return hint[:1, ::step, ::step, :3].float().clamp(0, 1)
