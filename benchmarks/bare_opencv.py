@@ -62,8 +62,9 @@ def photographs(count: int) -> list[np.ndarray]:
 def whole_node(method: str) -> Callable[..., torch.Tensor]:
     """The node of that method: tensor in, tensor out, its preview written on the way."""
     from pack.nodes import preprocess
+    from pack.preprocessors import catalogue
 
-    node = next(node for node in preprocess.NODES if getattr(node, "key", "") == method)
+    node = preprocess.node_of(catalogue(method))
     return lambda image, **settings: node.execute(image=image, **settings).result[0]
 
 

@@ -21,7 +21,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..files import base_models, families
 from ..files.header import FileError, Header, is_safetensors, read_header
-from ..nodes.preprocess import NODES
 from ..preprocessors import CATALOGUE, Preprocessor
 from ..preprocessors.images import fitted
 from .control_files import PATCHES, names
@@ -73,11 +72,11 @@ def hint(question: dict[str, Any]) -> bytes:
 
 
 def _row(method: Any) -> Preprocessor:
-    key = next((getattr(node, "key", method) for node in NODES if node.__name__ == method), method)
-    found = next((row for row in CATALOGUE if row.key == key), None)
-    if found is None:
-        raise Refused(400, f"method: expected one of {', '.join(row.key for row in CATALOGUE)}")
-    return found
+    """Look a method up by its key or its node's id."""
+    for row in CATALOGUE:
+        if method in (row.key, row.node_id):
+            return row
+    raise Refused(400, f"method: expected one of {', '.join(row.key for row in CATALOGUE)}")
 
 
 def _params(row: Preprocessor, params: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Which map a net expects (`files/conditions.py`) and what a hint is
-(`preprocessors/hint_check.py`), brought together.
+"""Compare the condition that a ControlNet was trained on with what a hint is.
 
-Nothing here changes a hint or a choice: it answers in sentences.
+`files/conditions.py` knows the nets, the catalogue's rows the hints, and
+`preprocessors/hint_check.py` looks at pixels. Nothing here changes a hint or a choice: it answers
+in sentences.
 """
 
 from __future__ import annotations
@@ -15,129 +16,111 @@ import torch
 from ..control.adapter import source_of, types_offered
 from ..control.unions import AUTO
 from ..files import conditions
-from ..preprocessors import catalogue, hint_check
+from ..preprocessors import CATALOGUE, Preprocessor, hint_check
 from ..preprocessors.palettes import PALETTES
 from ..preprocessors.spec import Value
 from .runtime import say
 
-MAPS: Mapping[str, tuple[str, ...]] = {
-    "canny": ("canny",),
-    "mlsd": ("mlsd",),
-    "softedge": ("softedge", "hed"),
-    "scribble": ("fake_scribble", "scribble", "xdog"),
-    "lineart": ("lineart",),
-    "lineart_anime": ("lineart_anime",),
-    "any_line": ("lineart",),
-    "depth": ("depth",),
-    "normal_bae": ("normal",),
-    "normal_cn10": ("normal",),
-    "normal": ("normal",),
-    "pose": ("pose",),
-    "segmentation": ("segmentation",),
-    "inpaint": ("inpaint_hint",),
-    "tile": ("tile",),
-    "shuffle": ("shuffle",),
-    "recolor": ("recolor",),
-    "colorgrid": ("color_grid",),
-    "brightness": ("brightness",),
-}
-"""The methods that make the maps of a condition, the usual one first."""
 TAG = "controlstack_condition"
-"""Attribute of a hint that a node of ours made: the key of its condition. It is lost where another
-node works on it.
-"""
-CONVENTIONS = {"bae": "normal_bae", "cn1.0": "normal_cn10"}
-"""Conditions of normal maps; the other conventions are no ControlNet's."""
+"""Attribute of a hint that a node of ours made: the key of its condition. It is lost when another
+node changes the hint."""
 
 
-def made_by(method: str, params: Mapping[str, Value]) -> conditions.Condition | None:
-    """The condition whose maps a method makes; None where no net is known to read them."""
-    if method == "normal":
-        return conditions.condition(CONVENTIONS.get(str(params.get("convention", "bae")), ""))
-    return next(
-        (conditions.condition(key) for key, methods in MAPS.items() if method in methods), None
-    )
+def methods_for(condition: str) -> tuple[Preprocessor, ...]:
+    """List the rows whose hints the ControlNets of a condition read, the usual one first."""
+    rows = (row for row in CATALOGUE if condition in row.conditions)
+    return tuple(sorted(rows, key=lambda row: not row.is_usual))
 
 
-def refuse_other_map(control_net: Any, method: str, params: Mapping[str, Value]) -> None:
-    """Raise ValueError where the net is known to read another map than the method makes, naming the
-    method that does.
+MAPS: Mapping[str, tuple[Preprocessor, ...]] = {
+    row.key: methods_for(row.key) for row in conditions.CONDITIONS
+}
+"""The methods of every condition, the usual one first."""
 
-    Silent where a net's file tells nothing, and for union nets, which read several.
+
+def refuse_other_map(control_net: Any, row: Preprocessor, params: Mapping[str, Value]) -> None:
+    """Raise ValueError, naming the right method, if the net reads other hints than the row makes.
+
+    Silent if the net's file does not say, and for union nets, which read several.
     """
-    source = source_of(control_net)
-    expected, made = conditions.expected(source), made_by(method, params)
-    if source is None or expected is None or made is None or conditions.accepts(expected, made):
+    source, offered = source_of(control_net), conditions.condition(row.condition(params))
+    expected = conditions.expected(source)
+    if source is None or expected is None or offered is None:
         return
-    known = MAPS.get(expected.key, ())
-    convention = next((name for name, key in CONVENTIONS.items() if key == expected.key), "")
-    choose = f"choose method {known[0]!r}" if known else "no method here makes them"
-    choose += f" with convention {convention!r}" if convention else ""
+    if conditions.accepts(expected, offered):
+        return
     raise ValueError(
-        f"ControlNet {source.name!r} was trained on {expected.title}, and {catalogue(method).title}"
-        f" makes {made.title}: {choose}, or disconnect control_net if you mean it"
+        f"ControlNet {source.name!r} was trained on {expected.title}, and {row.title} makes"
+        f" {offered.title}: {_advice(expected.key)}, or disconnect control_net if you mean it"
     )
 
 
-def tag(hint: torch.Tensor, method: str, params: Mapping[str, Value]) -> None:
-    """Have a hint carry what it is."""
-    if made := made_by(method, params):
-        setattr(hint, TAG, made.key)
+def _advice(condition: str) -> str:
+    """Name the method for a condition, and the setting where one decides."""
+    rows = MAPS.get(condition, ())
+    if not rows:
+        return "this pack has no method that makes them"
+    by = rows[0].condition_by
+    settings = {key: value for value, key in by.conditions.items()} if by else {}
+    advice = f"choose method {rows[0].key!r}"
+    if by is not None and condition in settings:
+        advice += f" with {by.param} {settings[condition]!r}"
+    return advice
 
 
-def carried(image: torch.Tensor) -> conditions.Condition | None:
-    """What a hint that came straight from a node of ours is; None for every other picture."""
+def tag(hint: torch.Tensor, row: Preprocessor, params: Mapping[str, Value]) -> None:
+    """Mark a hint with the condition that it belongs to."""
+    if condition := row.condition(params):
+        setattr(hint, TAG, condition)
+
+
+def hint_condition(image: torch.Tensor) -> conditions.Condition | None:
+    """Return the condition of a hint straight from a node of ours; None for every other picture."""
     return conditions.condition(getattr(image, TAG, ""))
 
 
 def union_type(control_net: Any, image: torch.Tensor, asked: str) -> tuple[str, str]:
-    """The union type to use, and a remark or ''.
+    """Return the union type to use, and a remark or ''.
 
-    'auto' is the type of what the hint carries; where it carries nothing, or what the net was not
-    taught, it stays 'auto' (the net is told no type) and the remark asks for one.
+    'auto' is the type of the hint's condition. If the hint has none, or the net was not trained on
+    it, it stays 'auto' (the net runs without a type) and the remark asks for one.
     """
     offered = types_offered(control_net)
     if asked != AUTO or not offered:
         return asked, ""
-    is_a = carried(image)
-    if is_a is not None and is_a.union_type in offered:
-        return is_a.union_type, ""
-    found = (
-        f"this hint ({is_a.title}) is none of its types"
-        if is_a
-        else "this hint does not tell what it is"
+    condition = hint_condition(image)
+    if condition is not None and condition.union_type in offered:
+        return condition.union_type, ""
+    if condition is None:
+        reason = "this hint does not come straight from a preprocessor, which would say its type"
+    else:
+        reason = f"this net has no type for this hint ({condition.title})"
+    remark = (
+        f"union_type is 'auto', but {reason}: choose one of {', '.join(offered)}, or the net runs"
+        " without a type"
     )
-    return (
-        AUTO,
-        (
-            f"union_type is 'auto', but {found}: name one of {', '.join(offered)}, or the net is"
-            " told none"
-        ),
-    )
+    return AUTO, remark
 
 
-def suspicion(control_net: Any, image: torch.Tensor) -> str:
-    """The sentence for a hint (B,H,W,C) that is obviously no map of the kind its net reads; ''
-    where nothing is.
-    """
-    source, is_a = source_of(control_net), carried(image)
+def mismatch_warning(control_net: Any, image: torch.Tensor) -> str:
+    """Warn of a hint (B,H,W,C) of a kind that its net obviously does not read; '' otherwise."""
+    source, condition = source_of(control_net), hint_condition(image)
     expected = conditions.expected(source)
     if source is None or expected is None:
         return ""
-    if is_a is not None:  # of what we made we know what it is; its pixels need no judge
-        other = (
-            f"{source.name} was trained on {expected.title}, but this hint is a map of another"
-            f" kind: {is_a.title}"
-        )
-        return "" if conditions.accepts(expected, is_a) else other
-    colours = image.expand(-1, -1, -1, 3) if image.shape[3] == 1 else image[..., :3]
-    return hint_check.disagreement(colours.cpu(), expected.key, _palette())
+    if condition is None:
+        colours = image.expand(-1, -1, -1, 3) if image.shape[3] == 1 else image[..., :3]
+        return hint_check.disagreement(colours.cpu(), expected.key, _palette())
+    if conditions.accepts(expected, condition):
+        return ""
+    return (
+        f"{source.name} was trained on {expected.title}, but this hint is of another kind:"
+        f" {condition.title}"
+    )
 
 
-def said(sentence: str) -> dict[str, tuple[str]] | None:
-    """The node's ui for a sentence, which is also put on the node at once and into the log; None
-    for ''.
-    """
+def as_remark(sentence: str) -> dict[str, tuple[str]] | None:
+    """Return a node's ui that shows the sentence, and write it to the log; None for ''."""
     if not sentence:
         return None
     say(sentence)
@@ -146,5 +129,5 @@ def said(sentence: str) -> dict[str, tuple[str]] | None:
 
 @cache
 def _palette() -> torch.Tensor:
-    """(N,3) in [0,1]: the colours of every palette, and black, which is no class."""
+    """Return the colours (N,3) in [0,1] of every palette, and black, which is no class."""
     return torch.cat([palette.paint.unique(dim=0) for palette in PALETTES.values()])

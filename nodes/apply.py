@@ -16,7 +16,7 @@ from ..control.masks import mask_values
 from ..control.schedule import Schedule, parse_frames, through
 from ..control.schedule import parse as parse_schedule
 from ..control.stack import FITS, MODES, SPEEDS, Stack, Unit, refuse_not_built
-from ..host.matching import said, suspicion
+from ..host.matching import as_remark, mismatch_warning
 from ..host.matching import union_type as union_type_of
 from .schema import ControlStack, schema
 
@@ -144,7 +144,8 @@ class Add(io.ComfyNode):
             union_type=hint_type,
         )
         return io.NodeOutput(
-            (stack or Stack()).with_unit(unit), ui=said(suspicion(control_net, image) or asks)
+            (stack or Stack()).with_unit(unit),
+            ui=as_remark(mismatch_warning(control_net, image) or asks),
         )
 
 

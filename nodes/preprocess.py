@@ -1,4 +1,4 @@
-"""The preprocessing nodes: one for each row of the catalogue, and one that offers them all."""
+"""Make the preprocessing nodes: one for each row of the catalogue, and one for all of them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
 from ..preprocessors.spec import Port
 from .schema import schema
 
-_IMAGE_TIP = "One picture or a batch of frames, any size. Transparency is laid over white."
-_HINT_TIP = "The map to give to a ControlNet. Of a batch, the node shows the first frame."
+_IMAGE_TIP = "One picture or a batch of frames, any size. Transparent parts become white."
+_HINT_TIP = "The hint for a ControlNet. The node shows the first frame of a batch."
 _RESOLUTION_TIP = (
-    "Short side of the hint in pixels; 0 keeps the picture's size. The shape is kept either way."
+    "Short side of the hint in pixels; 0 keeps the picture's size. Its proportions never change."
 )
 
 
-def _input(param: Param, *, optional: bool = False) -> io.Input:
-    """The host's widget for a parameter."""
+_WIDGETS = {bool: io.Boolean, int: io.Int, float: io.Float, str: io.String}
+
+
+def widget(param: Param) -> io.Input:
+    """Declare ComfyUI's widget for a parameter."""
     declared = {"default": param.default, "tooltip": param.tooltip, "optional": param.is_appended}
     if param.choices:
         return io.Combo.Input(param.name, options=list(param.choices), **declared)
-    kind = {bool: io.Boolean, int: io.Int, float: io.Float, str: io.String}[type(param.default)]
-    bounded = (
-        {"min": param.minimum, "max": param.maximum, "step": param.step}
-        if kind in (io.Int, io.Float)
-        else {}
-    )
-    return kind.Input(param.name, **declared, **bounded)
+    kind = _WIDGETS[type(param.default)]
+    if kind in (io.Int, io.Float):
+        declared |= {"min": param.minimum, "max": param.maximum, "step": param.step}
+    return kind.Input(param.name, **declared)
+
+
+def method_options() -> list[io.DynamicCombo.Option]:
+    """Declare a choice for every method, each with the method's own parameters."""
+    return [io.DynamicCombo.Option(row.key, [*map(widget, row.params)]) for row in CATALOGUE]
 
 
 def _inputs(row: Preprocessor) -> list[io.Input]:
-    """Picture, settings, resolution, then what is optional: in this order for good."""
-    first = [_input(param) for param in row.params if not param.is_appended]
-    appended = [_input(param) for param in row.params if param.is_appended]
+    """Declare picture, settings, resolution, then optional inputs: this order never changes."""
+    first = [widget(param) for param in row.params if not param.is_appended]
+    appended = [widget(param) for param in row.params if param.is_appended]
     return [_image(), *first, _resolution(), *map(_port, row.inputs), *appended]
 
 
 def _port(port: Port) -> io.Input:
-    """The host's socket for an extra input."""
+    """Declare ComfyUI's socket for an extra input."""
     return io.Custom(port.kind).Input(
         port.name, optional=not port.is_required, tooltip=port.tooltip
     )
@@ -72,117 +77,49 @@ def _run(
     *,
     outputs: bool = False,
 ) -> io.NodeOutput:
-    """The row's hint, and with `outputs` what else it gives."""
-    made = row.full(image, resolution=resolution, progress=progress(), networks=networks, **params)
-    tag(made[0], row.key, params)
-    return io.NodeOutput(*(made if outputs else made[:1]), ui=preview(made[0], cls, grey=row.grey))
+    """Make the row's hint, and with `outputs` its other outputs too."""
+    hint, *others = row.full(
+        image, resolution=resolution, progress=progress(), networks=networks, **params
+    )
+    tag(hint, row, params)
+    more = others if outputs else []
+    return io.NodeOutput(hint, *more, ui=preview(hint, cls, grey=row.grey))
 
 
-class _OfCatalogue(io.ComfyNode):
-    """A node for the row named `key`; its id is the class's name."""
+class _OfRow(io.ComfyNode):
+    """The node of a row. `node_of` makes a subclass for each, named by the node's id."""
 
-    key: str
+    row: Preprocessor
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        row = catalogue(cls.key)
+        row = cls.row
         return schema(
-            cls.__name__,
+            row.node_id,
             category="Preprocess",
             display_name=row.title,
             description=row.summary,
             search_aliases=[*row.aliases, "preprocessor", "hint"],
             inputs=_inputs(row),
             outputs=[_hint(), *map(_output, row.outputs)],
-            # the host then shows the hint again when the node itself was cached
+            # ComfyUI then shows the hint again when the node itself was cached
             has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, image, resolution: int = 0, **params) -> io.NodeOutput:
-        return _run(cls, catalogue(cls.key), image, resolution, params, outputs=True)
+        return _run(cls, cls.row, image, resolution, params, outputs=True)
 
 
-class ControlStackCanny(_OfCatalogue):
-    key = "canny"
-
-
-class ControlStackScribble(_OfCatalogue):
-    key = "scribble"
-
-
-class ControlStackXDoG(_OfCatalogue):
-    key = "xdog"
-
-
-class ControlStackLineart(_OfCatalogue):
-    key = "lineart"
-
-
-class ControlStackHED(_OfCatalogue):
-    key = "hed"
-
-
-class ControlStackSoftEdge(_OfCatalogue):
-    key = "softedge"
-
-
-class ControlStackFakeScribble(_OfCatalogue):
-    key = "fake_scribble"
-
-
-class ControlStackMLSD(_OfCatalogue):
-    key = "mlsd"
-
-
-class ControlStackLineartAnime(_OfCatalogue):
-    key = "lineart_anime"
-
-
-class ControlStackSegmentation(_OfCatalogue):
-    key = "segmentation"
-
-
-class ControlStackTile(_OfCatalogue):
-    key = "tile"
-
-
-class ControlStackShuffle(_OfCatalogue):
-    key = "shuffle"
-
-
-class ControlStackColorGrid(_OfCatalogue):
-    key = "color_grid"
-
-
-class ControlStackRecolor(_OfCatalogue):
-    key = "recolor"
-
-
-class ControlStackBrightness(_OfCatalogue):
-    key = "brightness"
-
-
-class ControlStackInpaintHint(_OfCatalogue):
-    key = "inpaint_hint"
-
-
-class ControlStackDepth(_OfCatalogue):
-    key = "depth"
-
-
-class ControlStackNormal(_OfCatalogue):
-    key = "normal"
-
-
-class ControlStackPose(_OfCatalogue):
-    key = "pose"
+def node_of(row: Preprocessor) -> type[io.ComfyNode]:
+    """Make the node class of a row; its name is the node's id, by which it can be pickled."""
+    names = {"row": row, "__module__": __name__, "__doc__": row.summary}
+    return type(row.node_id, (_OfRow,), names)
 
 
 class ControlStackPreprocess(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        options = [io.DynamicCombo.Option(row.key, [*map(_input, row.params)]) for row in CATALOGUE]
         aliases = (alias for row in CATALOGUE for alias in row.aliases)
         return schema(
             cls.__name__,
@@ -196,14 +133,14 @@ class ControlStackPreprocess(io.ComfyNode):
                 _image(),
                 _resolution(),
                 io.DynamicCombo.Input(
-                    "method", options=options, tooltip="How the picture becomes a hint."
+                    "method", options=method_options(), tooltip="How the hint is made."
                 ),
                 io.ControlNet.Input(
                     "control_net",
                     optional=True,
                     tooltip=(
-                        "Checks that this net was trained on the method's maps, and names the right"
-                        " one if not."
+                        "Checks that this ControlNet was trained on the method's hints; otherwise"
+                        " an error names the method to choose."
                     ),
                 ),
             ],
@@ -213,31 +150,12 @@ class ControlStackPreprocess(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, resolution: int, method: dict, control_net=None) -> io.NodeOutput:
+        row = catalogue(method["method"])
         params = {name: value for name, value in method.items() if name != "method"}
         if control_net is not None:
-            refuse_other_map(control_net, method["method"], params)
-        return _run(cls, catalogue(method["method"]), image, resolution, params)
+            refuse_other_map(control_net, row, params)
+        return _run(cls, row, image, resolution, params)
 
 
-NODES = [
-    ControlStackCanny,
-    ControlStackScribble,
-    ControlStackXDoG,
-    ControlStackLineart,
-    ControlStackHED,
-    ControlStackSoftEdge,
-    ControlStackFakeScribble,
-    ControlStackMLSD,
-    ControlStackLineartAnime,
-    ControlStackSegmentation,
-    ControlStackTile,
-    ControlStackShuffle,
-    ControlStackColorGrid,
-    ControlStackRecolor,
-    ControlStackBrightness,
-    ControlStackInpaintHint,
-    ControlStackDepth,
-    ControlStackNormal,
-    ControlStackPose,
-    ControlStackPreprocess,
-]
+NODES = [*map(node_of, CATALOGUE), ControlStackPreprocess]
+globals().update({node.__name__: node for node in NODES})  # found by name: pickle, importers

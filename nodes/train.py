@@ -17,11 +17,11 @@ from comfy_api.latest import io, ui
 from ..control.adapter import TAG, source_of
 from ..files.families import Source
 from ..host.runtime import networks, progress, say
-from ..preprocessors import CATALOGUE, catalogue
+from ..preprocessors import catalogue
 from ..training import checkpoint_files, history, nets, session
 from ..training import dataset as data
 from ..training.loop import PRECISIONS, Settings
-from .preprocess import _input
+from .preprocess import method_options
 from .schema import schema
 
 ControlDataset = io.Custom("CONTROL_DATASET")
@@ -74,10 +74,7 @@ class Create(io.ComfyNode):
 class Dataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        options = [io.DynamicCombo.Option(GIVEN, [])]
-        options += [
-            io.DynamicCombo.Option(row.key, [*map(_input, row.params)]) for row in CATALOGUE
-        ]
+        options = [io.DynamicCombo.Option(GIVEN, []), *method_options()]
         size: dict[str, Any] = {
             "default": 512,
             "min": data.MULTIPLE,

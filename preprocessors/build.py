@@ -1,6 +1,6 @@
-"""Networks at work: filling one with a file's weights, and running one without a host.
+"""Fill a network with the weights of a file, and run networks without ComfyUI.
 
-The host's side is `host/runtime.py`; `InMemory` does the same for modules that are there already.
+ComfyUI's side is `host/runtime.py`; `InMemory` does the same for modules that are loaded already.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .spec import Forward, Outputs, Progress, StateDict, Weights
 
 @dataclass
 class InMemory:
-    """Networks whose modules are there already, by the file that their weights would come from."""
+    """Run networks whose modules are loaded already, by the name of their weights' file."""
 
     modules: dict[str, Module]
     chunk: int = 4
@@ -28,9 +28,10 @@ class InMemory:
         frames: Tensor,
         forward: Forward,
         *,
-        px_per_frame: int = 0,
+        px_per_frame: int = 0,  # noqa: ARG002 - part of the protocol `Networks`
         progress: Progress | None = None,
     ) -> Outputs:
+        """Run as `Networks.run` does, in chunks of `chunk` frames."""
         net, parts = self.modules[weights.file], list[Outputs]()
         for first in range(0, len(frames), self.chunk):
             if progress:
@@ -45,7 +46,7 @@ class InMemory:
 
 
 def joined(parts: list[Outputs]) -> Outputs:
-    """The outputs of all chunks as one: (b,...) each → (B,...) float32 on the CPU."""
+    """Join the outputs of all chunks: (b,...) each → (B,...) float32 on the CPU."""
     several = [part if isinstance(part, tuple) else (part,) for part in parts]
     whole = tuple(
         torch.cat([tensor.cpu().float() for tensor in column])
@@ -55,10 +56,10 @@ def joined(parts: list[Outputs]) -> Outputs:
 
 
 def filled(weights: Weights, state: StateDict) -> Module:
-    """The network of `weights` with the tensors of its file, in eval mode and without gradients.
+    """Load a file's tensors into the network of `weights`, in eval mode and without gradients.
 
-    The counters of batch norms, which only training reads, may be absent. Raises ValueError that
-    names the file and the first key that lacks, exceeds or has another shape.
+    The counters of batch norms, which only training reads, may be missing. Raises ValueError that
+    names the file and the first key that is missing, unknown or of another shape.
     """
     state = weights.renamed(state) if weights.renamed else state
     net = weights.module()
@@ -69,13 +70,13 @@ def filled(weights: Weights, state: StateDict) -> Module:
     unknown = sorted(state.keys() - own.keys())
     wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
     if missing or unknown or wrong:
-        found = (
+        faults = (
             f"{len(missing)} weights missing, {len(unknown)} unknown, {len(wrong)} of another shape"
         )
         first = [*missing, *unknown, *wrong][0]
         raise ValueError(
-            f"{weights.file} does not hold the network that this engine needs: {found} (first:"
-            f" {first})"
+            f"{weights.file} does not hold the network that this engine needs: {faults} (first:"
+            f" {first}). Delete the file to download it again"
         )
     net.load_state_dict(dict(state), strict=False)
     return net.eval().requires_grad_(False)

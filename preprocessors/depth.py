@@ -1,5 +1,6 @@
-"""Depth: how near each pixel is. White is near, and everything is float from the network to the
-hint.
+"""Estimate depth: how near each pixel is. White is near.
+
+Everything is float from the network to the hint.
 """
 
 from __future__ import annotations
@@ -14,43 +15,36 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
-from .images import size_of, through, to_hint
-from .nets import depth_anything, dpt_hybrid
-from .spec import Networks, Progress, Weights
+from .images import only, run_network, size_of, to_hint
+from .nets import depth_anything, dpt_hybrid, imagenet
+from .spec import Networks, Param, Port, Preprocessor, Progress, Weights, refuse_unknown
 
 NORMALIZATIONS = ("frame", "clip", "percentile")
 PERCENTILES = (2.0, 98.0)
 """Of a whole clip: what becomes black and what becomes white."""
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """A network that tells depth: what it wants to see, and how large."""
+    """Describe a network that estimates depth: its input and its size."""
 
     weights: Weights
     multiple: int
     most_px: int
-    """The short side beyond which it sees less than the picture: it was trained near this size."""
-    seen: Callable[[Tensor], Tensor]
+    """The longest short side that it reads: it was trained near this size."""
+    prepared: Callable[[Tensor], Tensor]
     """From RGB in [0,1]."""
 
 
-def imagenet(frames: Tensor) -> Tensor:
-    """(b,3,h,w) RGB in [0,1] → mean 0 and deviation 1, as over ImageNet."""
-    mean, deviation = (
-        frames.new_tensor(three).view(3, 1, 1) for three in (IMAGENET_MEAN, IMAGENET_DEVIATION)
-    )
-    return (frames - mean) / deviation
-
-
 def _to_both_sides_of_zero(frames: Tensor) -> Tensor:
+    """Scale [0,1] to [-1,1]."""
     return frames * 2 - 1
 
 
 def _depth_anything(
     size: str, sizes: depth_anything.Sizes, sha256: str = "", size_bytes: int = 0
 ) -> Estimator:
+    """Describe Depth Anything V2 in one of its sizes."""
     small = size == "Small"
     letter = size[0].lower()
     weights = Weights(
@@ -66,7 +60,7 @@ def _depth_anything(
         half=False,  # half precision has 11 bits, bfloat16 8: a depth map of 16 bits needs more
         renamed=depth_anything.renamed,
     )
-    return Estimator(weights, depth_anything.MULTIPLE, 518, imagenet)
+    return Estimator(weights, depth_anything.MULTIPLE, 518, imagenet.standardized)
 
 
 ESTIMATORS = {
@@ -89,7 +83,7 @@ ESTIMATORS = {
             renamed=dpt_hybrid.renamed,
         ),
         dpt_hybrid.MULTIPLE,
-        512,  # trained at 384; beyond 512 it loses the whole for the details
+        512,  # trained at 384; beyond 512 it follows details and misses the scene
         _to_both_sides_of_zero,
     ),
 }
@@ -106,41 +100,45 @@ def depth(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(B,H,W,C) in [0,1] → hints (B,h,w,3) in [0,1], near is white, and the depth (B,h,w,3) that
-    they were made of.
+    """Estimate depth of (B,H,W,C) in [0,1]: hints (B,h,w,3) in [0,1] and the depth (B,h,w,3).
 
-    That depth is relative and inverse: larger is nearer, its unit and origin are the engine's own.
-    Engine "image" takes the picture for such a depth (its first channel). `normalization` is as
-    `normalized` says. Raises ValueError as `through`, and for an engine or normalization that does
-    not exist.
+    In hints near is white. The depth is relative and inverse: larger is nearer, its unit and origin
+    are the engine's own. Engine "image" takes the picture itself as such a depth (its first
+    channel). `normalization` is that of `normalized`. Raises ValueError as `run_network` does, and
+    for an engine or normalization that does not exist.
     """
     size = size_of(image, resolution)
+    refuse_unknown("depth engine", engine, ENGINES)
     if engine == "image":
-        found = frame_by_frame(image, lambda frame: given(frame, size), progress)
-    elif engine in ESTIMATORS:
-        found = resampled(
-            estimated(ESTIMATORS[engine], image, networks, resolution, progress), size
-        )
+        inverse = frame_by_frame(image, lambda frame: given(frame, size), progress=progress)
     else:
-        raise ValueError(f"there is no depth engine {engine!r}: choose one of {', '.join(ENGINES)}")
-    return to_hint(normalized(found, normalization)), to_hint(found)
+        inverse = estimated(
+            ESTIMATORS[engine],
+            image,
+            resolution=resolution,
+            progress=progress,
+            networks=networks,
+        )
+        inverse = resampled(inverse, size)
+    return to_hint(normalized(inverse, normalization)), to_hint(inverse)
 
 
 def estimated(
     estimator: Estimator,
     image: Tensor,
-    networks: Networks | None,
+    *,
     resolution: int,
     progress: Progress | None,
+    networks: Networks | None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → inverse depth (B,1,h,w), unbounded, in the size that the network saw."""
+    """Estimate inverse depth (B,1,h,w), unbounded, at the size that the network reads."""
 
     def forward(net: Module, frames: Tensor) -> Tensor:
-        return net(estimator.seen(frames))
+        return net(estimator.prepared(frames))
 
     if min(size_of(image, resolution)) > estimator.most_px:
         resolution = estimator.most_px
-    made = through(
+    inverse = run_network(
         image,
         networks,
         estimator.weights,
@@ -149,58 +147,55 @@ def estimated(
         resolution=resolution,
         progress=progress,
     )
-    assert isinstance(made, Tensor)
-    return made
+    return only(inverse)
 
 
-def normalized(found: Tensor, normalization: str) -> Tensor:
-    """(B,1,h,w), near is large → [0,1], near is 1. What has one depth throughout becomes 0.
+def normalized(inverse: Tensor, normalization: str) -> Tensor:
+    """Scale a depth (B,1,h,w), near is large, to [0,1], near is 1; a constant depth becomes 0.
 
     "frame" spreads each frame from its farthest to its nearest pixel, as the references do; "clip"
-    does so for all frames alike, so that what stays still keeps its brightness; "percentile" as
-    "clip", from the 2nd to the 98th percentile, so that a few stray pixels do not take the range.
+    does so for all frames together, so that what stays still keeps its brightness; "percentile"
+    does as "clip", from the 2nd to the 98th percentile, so that a few outliers do not take the
+    range.
     """
+    refuse_unknown("normalization", normalization, NORMALIZATIONS)
     if normalization == "frame":
-        low, high = found.amin((1, 2, 3), keepdim=True), found.amax((1, 2, 3), keepdim=True)
+        low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
     elif normalization == "clip":
-        low, high = found.amin(), found.amax()
-    elif normalization == "percentile":
-        low, high = (
-            found.new_tensor(float(edge))
-            for edge in np.percentile(found.cpu().numpy(), PERCENTILES)
-        )
+        low, high = inverse.amin(), inverse.amax()
     else:
-        raise ValueError(
-            f"there is no normalization {normalization!r}: choose one of"
-            f" {', '.join(NORMALIZATIONS)}"
+        low, high = (
+            inverse.new_tensor(float(edge))
+            for edge in np.percentile(inverse.cpu().numpy(), PERCENTILES)
         )
     span = high - low
-    return ((found - low) / span.where(span > 0, 1)).clamp(0, 1) * (span > 0)
+    return ((inverse - low) / span.where(span > 0, 1)).clamp(0, 1) * (span > 0)
 
 
 def given(depth: Tensor, size: tuple[int, int]) -> Tensor:
-    """A depth that came as picture, (B,H,W,C) in any range → (B,1,h,w) on the CPU.
+    """Read a depth that came as a picture: (B,H,W,C) in any range → (B,1,h,w) on the CPU.
 
-    Its first channel counts; what is not finite becomes the farthest, what is transparent 1. Raises
-    ValueError where it is no picture.
+    Its first channel counts. Values that are not finite become the farthest, transparent ones 1.
+    Raises ValueError for a tensor that is not a picture.
     """
     size_of(depth, 0)
     depth = depth.detach().to("cpu", torch.float32).movedim(3, 1)
-    found = depth[:, :1]
-    known = found.isfinite()
-    if not known.all():
-        least = found.where(known, float("inf")).amin((1, 2, 3), keepdim=True)
-        found = found.where(known, least.where(least.isfinite(), 0))
+    inverse = depth[:, :1]
+    finite = inverse.isfinite()
+    if not finite.all():
+        least = inverse.where(finite, float("inf")).amin((1, 2, 3), keepdim=True)
+        inverse = inverse.where(finite, least.where(least.isfinite(), 0))
     if depth.shape[1] == 4:
-        found = found * depth[:, 3:] + (1 - depth[:, 3:])
-    return resampled(found, size)
+        inverse = inverse * depth[:, 3:] + (1 - depth[:, 3:])
+    return resampled(inverse, size)
 
 
 def frame_by_frame(
-    frames: Tensor, work: Callable[[Tensor], Tensor], progress: Progress | None
+    frames: Tensor, work: Callable[[Tensor], Tensor], *, progress: Progress | None
 ) -> Tensor:
-    """`work` on one frame (1,...) after the other, put together; `progress` is told of each and may
-    end it.
+    """Call `work` on one frame (1,...) after the other and join the results.
+
+    `progress` is called before each and may end it.
     """
     done: list[Tensor] = []
     for index in range(len(frames)):
@@ -213,8 +208,9 @@ def frame_by_frame(
 
 
 def resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B,C,H,W) → (B,C,h,w): cubic when it grows, but within each frame's range; area when it
-    shrinks.
+    """Resize (B,C,H,W) to (B,C,h,w): area to shrink, cubic to enlarge.
+
+    Cubic values are clamped to each frame's range.
     """
     if maps.shape[-2:] == size:
         return maps
@@ -222,3 +218,47 @@ def resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
         return F.interpolate(maps, size, mode="area")
     low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
     return F.interpolate(maps, size, mode="bicubic").clamp(low, high)
+
+
+ROWS = (
+    Preprocessor(
+        key="depth",
+        node_id="ControlStackDepth",
+        title="Depth",
+        summary=(
+            "How near each pixel is, near is white, for depth ControlNets. Float throughout:"
+            " precise enough for 16 bits."
+        ),
+        run=depth,
+        params=(
+            Param(
+                "engine",
+                "depth_anything_v2_small",
+                "depth_anything_v2: sharp and steady; small is free, base and large are not for"
+                " commercial use. midas: what the depth ControlNets of 1.0 and 1.1 were trained"
+                " with. image: the picture is a depth map already, near is white.",
+                choices=ENGINES,
+            ),
+            Param(
+                "normalization",
+                "frame",
+                "frame: each frame from its farthest to its nearest pixel. clip: all frames"
+                " together, so that a video does not flicker. percentile: as clip, from the 2nd to"
+                " the 98th percentile.",
+                choices=NORMALIZATIONS,
+            ),
+        ),
+        conditions=("depth",),
+        aliases=("depth", "midas", "depth anything", "dpt", "depth map"),
+        weights=WEIGHTS,
+        outputs=(
+            Port(
+                "depth",
+                "IMAGE",
+                "The depth before it was normalised: larger is nearer, in the engine's own unit, in"
+                " all three channels. For Normal Map and for further work; as a picture it may"
+                " look all white.",
+            ),
+        ),
+    ),
+)

@@ -1,4 +1,4 @@
-"""Edges: where a picture changes sharply."""
+"""Find edges: the lines along which a picture changes sharply."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .images import Frame8, Map, each_frame, opencv
-from .spec import Progress
+from .spec import Param, Preprocessor, Progress
 
 Slope = NDArray[np.int16]
 """(H,W): Sobel's derivative of 8-bit levels, -1020 to 1020."""
@@ -21,7 +21,7 @@ def canny(
     resolution: int = 0,
     progress: Progress | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: white lines one pixel wide on black.
+    """Draw Canny edges: (B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}, white lines one pixel wide.
 
     Equals `cv2.Canny` on the three channels of the 8-bit picture (J. Canny, 1986; aperture 3, L1
     gradient), which is what the canny ControlNets were trained on. Thresholds are gradient
@@ -36,11 +36,10 @@ def canny(
 
 
 def steepest(frame: Frame8) -> tuple[Slope, Slope]:
-    """(H,W,3) → the slopes (H,W) across and down of each pixel's steepest channel, of equal ones
-    the first.
+    """Return the slopes across and down, (H,W) each, of each pixel's steepest channel in (H,W,3).
 
-    What `cv2.Canny` begins with, which looks for that channel pixel by pixel and takes three times
-    as long.
+    The first channel wins ties. `cv2.Canny` begins with the same, but looks for that channel pixel
+    by pixel, which takes three times as long.
     """
     cv2 = opencv()
     first, *others = cv2.split(frame)
@@ -57,3 +56,27 @@ def steepest(frame: Frame8) -> tuple[Slope, Slope]:
         cv2.copyTo(dy, steeper, down)
         cv2.max(slope, most, dst=most)
     return across, down
+
+
+ROWS = (
+    Preprocessor(
+        key="canny",
+        node_id="ControlStackCanny",
+        title="Canny Edge",
+        summary=(
+            "Thin white edges on black, for canny ControlNets. Equals OpenCV's Canny on the 8-bit"
+            " RGB picture."
+        ),
+        run=canny,
+        params=(
+            Param("low_threshold", 100, "Edges weaker than this gradient (0-255) are dropped."),
+            Param(
+                "high_threshold",
+                200,
+                "Edges at least this strong (0-255) start a line; weaker ones continue it.",
+            ),
+        ),
+        conditions=("canny",),
+        aliases=("canny", "edge", "edges"),
+    ),
+)

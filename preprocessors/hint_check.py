@@ -1,7 +1,6 @@
-"""What kind of map a hint can be, judged by its pixels alone: only what is obvious, in shares and
-sentences.
+"""Check by pixels alone whether a hint can be a map of a condition: only obvious mismatches.
 
-A judgement is a suspicion. It never changes a hint.
+A mismatch is a warning. It never changes a hint.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SEEN_SIDE_PX = 256  # more pixels would not change a suspicion
-COUNTED_PX = 10_000  # a share of so many is known to a hundredth
+CHECKED_SIDE_PX = 256  # more pixels would not change a warning
+COUNTED_PX = 10_000  # enough for a share to a hundredth
 LIGHT = 0.5
 NEAR_PALETTE = 6 / 255  # rounding and compression move a flat colour by less than this
 NEAR_GREY = 4 / 255
@@ -22,11 +21,10 @@ SIDEWAYS = 0.45  # a unit vector's part below this in [0,1] points away
 
 
 def light_ground(hint: Tensor) -> str:
-    """A map of lines is bright on black: says so where light makes up its areas and black only
-    lines.
+    """Warn if a map of lines is light: it should be bright lines on black.
 
-    How much is light does not tell: broad strokes around small things cover more than half of a
-    picture.
+    Compares areas, not the share of light pixels: broad strokes around small things cover more than
+    half of a picture.
     """
     light = hint.max(-1).values > LIGHT
     if _areas(light) <= 0.1 or _areas(light) <= 3 * _areas(~light):
@@ -38,19 +36,19 @@ def light_ground(hint: Tensor) -> str:
 
 
 def _areas(mask: Tensor) -> float:
-    """Share of (B,H,W) that lies in no line: the mask is true all around, as far as a stroke is
-    wide.
+    """Return the share of (B,H,W) that lies in an area rather than a line.
+
+    There the mask is true all around, as far as a stroke is wide.
     """
     side = min(STROKE_PX, *mask.shape[1:])
     return 1.0 - float(F.max_pool2d((~mask).float()[:, None], side, 1).mean())
 
 
 def off_palette(hint: Tensor, palette: Tensor) -> str:
-    """A segmentation map has only the palette's colours, (N,3) in [0,1]: says so where half has
-    others.
+    """Warn if half of a segmentation map has colours that the palette (N,3) in [0,1] lacks.
 
-    A map that was saved as JPEG or enlarged smoothly has others along every edge: two fifths, where
-    it is cluttered.
+    A map that was saved as JPEG or enlarged smoothly has such colours along every edge: two fifths,
+    if it is cluttered.
     """
     colours = hint.reshape(-1, 3)
     colours = colours[:: max(1, len(colours) // COUNTED_PX)]  # each is compared with hundreds
@@ -59,21 +57,20 @@ def off_palette(hint: Tensor, palette: Tensor) -> str:
     if share <= 0.5:
         return ""
     return (
-        f"{share:.0%} of this hint has colours that are no class of ADE20K or COCO, but the net"
+        f"{share:.0%} of this hint has colours that no class of ADE20K or COCO has, but the net"
         " reads segmentation colours: use Semantic Segmentation, and resize such maps only with"
         " 'nearest-exact'"
     )
 
 
 def inverted_depth(hint: Tensor) -> str:
-    """Near is white: says so where the whole top is light and the foot far darker, as only an
-    inverted sky is.
+    """Warn if a depth map is coloured, or if its whole top is light and its foot far darker.
 
-    A ceiling or a tree overhead is near too, but slants away or leaves a gap. A map in colour is no
-    depth at all.
+    Only an inverted sky looks like that: a ceiling or a tree overhead is near too, but slants away
+    or leaves a gap.
     """
     if float((hint.max(-1).values - hint.min(-1).values).mean()) > NEAR_GREY:
-        return "this hint has colours, but the net reads grey depth, near being white"
+        return "this hint is coloured, but the net reads grey depth maps, near is white: use Depth"
     depth = hint.mean((0, 3))
     third = max(1, len(depth) // 3)
     top, foot = depth[:third], depth[-third:]
@@ -81,13 +78,13 @@ def inverted_depth(hint: Tensor) -> str:
         return ""
     return (
         f"the top of this hint is nearer ({float(top.mean()):.2f}) than its foot"
-        f" ({float(foot.mean()):.2f}): if the scene is not so, its depth is inverted; the net reads"
-        " near as white, so invert the map"
+        f" ({float(foot.mean()):.2f}): if the scene is not like that, its depth is inverted. The"
+        " net reads near as white: invert the map"
     )
 
 
 def not_blue_ahead(hint: Tensor) -> str:
-    """BAE, OpenGL and DirectX normals are blue where a surface faces the camera."""
+    """Warn unless surfaces that face the camera are blue, as in BAE, OpenGL and DirectX."""
     if not _ahead(hint[..., 0], hint[..., 2]):
         return ""
     return (
@@ -97,8 +94,9 @@ def not_blue_ahead(hint: Tensor) -> str:
 
 
 def not_red_ahead(hint: Tensor) -> str:
-    """The first ControlNet's normals reach the net with their channels reversed: red where a
-    surface faces it.
+    """Warn unless surfaces that face the camera are red, as the first ControlNet reads them.
+
+    Its normals reach the net with their channels reversed.
     """
     if not _ahead(hint[..., 2], hint[..., 0]):
         return ""
@@ -109,10 +107,10 @@ def not_red_ahead(hint: Tensor) -> str:
 
 
 def _ahead(channel: Tensor, other: Tensor) -> bool:
-    """Whether `channel` is what faces the camera and `other` what faces a side.
+    """Tell whether `channel` is what faces the camera and `other` what faces a side.
 
-    All that is seen faces the camera, so the one is never dark and mostly light. A wall at an angle
-    lights both, and darkens neither: then only a far lighter channel counts.
+    Every visible surface faces the camera, so the one is never dark and mostly light. A wall at an
+    angle lights both, and darkens neither: then only a far lighter channel counts.
     """
     lighter = float(channel.mean() - other.mean())
     darker = float((other < SIDEWAYS).float().mean() - (channel < SIDEWAYS).float().mean())
@@ -120,7 +118,7 @@ def _ahead(channel: Tensor, other: Tensor) -> bool:
 
 
 _LINES = ("any_line", "canny", "mlsd", "lineart", "lineart_anime", "scribble", "softedge", "pose")
-JUDGES: Mapping[str, Callable[[Tensor], str]] = {
+CHECKS: Mapping[str, Callable[[Tensor], str]] = {
     **dict.fromkeys(_LINES, light_ground),
     "depth": inverted_depth,
     "normal_bae": not_blue_ahead,
@@ -130,21 +128,21 @@ JUDGES: Mapping[str, Callable[[Tensor], str]] = {
 
 
 def disagreement(hint: Tensor, condition: str, palette: Tensor | None = None) -> str:
-    """The sentence for a hint (B,H,W,3) in [0,1] that obviously is no map of `condition`; '' where
-    nothing is obvious.
+    """Say why a hint (B,H,W,3) in [0,1] is obviously not a map of `condition`; '' if it may be one.
 
-    `palette`, (N,3) in [0,1], is what segmentation maps are judged by.
+    `palette`, (N,3) in [0,1], is what segmentation maps are compared with.
     """
-    seen = _thinned(hint)
+    sample = _thinned(hint)
     if condition == "segmentation":
-        return off_palette(seen, palette) if palette is not None else ""
-    judge = JUDGES.get(condition)
-    return judge(seen) if judge else ""
+        return off_palette(sample, palette) if palette is not None else ""
+    check = CHECKS.get(condition)
+    return check(sample) if check else ""
 
 
 def _thinned(hint: Tensor) -> Tensor:
-    """The first frame, by every n-th pixel: taken, not averaged, so that colours stay what they
-    are.
+    """Return the first frame, every n-th pixel of it.
+
+    Pixels are picked, not averaged, so that colours stay unchanged.
     """
-    step = max(1, min(hint.shape[1:3]) // SEEN_SIDE_PX)
+    step = max(1, min(hint.shape[1:3]) // CHECKED_SIDE_PX)
     return hint[:1, ::step, ::step, :3].float().clamp(0, 1)

@@ -1,8 +1,7 @@
-"""The doors: float pictures in, 8-bit frames for the algorithms, float hints out, many frames at
-once.
+"""Convert pictures: floats in, 8-bit frames for the algorithms, float hints out, in parallel.
 
-The references work on 8-bit RGB, so that is what an algorithm gets here; what it gives back may be
-8-bit or float.
+The reference implementations work on 8-bit RGB, so an algorithm gets that here. It may return 8-bit
+or float maps.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .spec import Forward, Networks, Outputs, Progress, Weights
+from .spec import Forward, Networks, Outputs, Progress, Weights, required
 
 Frame8 = NDArray[np.uint8]
 """(H,W,3) RGB in 0..255, C-contiguous."""
@@ -37,15 +36,15 @@ _BITS_OF_ONE = 0x3F800000
 
 
 def opencv() -> ModuleType:
-    """OpenCV, imported on first use; raises RuntimeError that says which package to install."""
+    """Import OpenCV on first use; raise RuntimeError naming the package to install."""
     try:
         import cv2
     except ModuleNotFoundError as error:
         if error.name != "cv2":
             raise
         raise RuntimeError(
-            "this preprocessor needs OpenCV, and the Python that runs ComfyUI has none: "
-            "run `pip install opencv-python` with that Python and restart ComfyUI"
+            "this preprocessor needs OpenCV, and the Python that runs ComfyUI has none:"
+            " run `pip install opencv-python` with that Python and restart ComfyUI"
         ) from error
     except ImportError as error:
         raise RuntimeError(
@@ -63,19 +62,18 @@ def each_frame(
     resolution: int = 0,
     progress: Progress | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1], C of 1, 3 or 4 → (B,h,w,3) float32 in [0,1], contiguous, on the same
-    device.
+    """Draw the hint of every frame: (B,H,W,C) in [0,1] → (B,h,w,3) float32 in [0,1].
 
-    `draw` turns one 8-bit RGB frame into its map; frames run side by side on as many threads as
-    there are cores. `resolution` is the short side of what `draw` sees and gives, in px; 0 keeps
-    the picture's size. Raises ValueError where `image` is no picture or `resolution` asks for one
-    too large.
+    `draw` turns one 8-bit RGB frame into its map; frames run in parallel on as many threads as
+    there are cores. `resolution` is the short side, in px, of the frames that `draw` gets; 0 keeps
+    the picture's size. C is 1, 3 or 4. The result is contiguous and on the picture's device. Raises
+    ValueError if `image` is not a batch of pictures or `resolution` asks for one too large.
     """
     frames = _frames(image)
     count, height_px, width_px, _ = frames.shape
     size = fitted(height_px, width_px, resolution)
-    # numpy asks the system for large pages, torch does not: for a fresh batch that is several times
-    # fewer page faults.
+    # numpy asks the system for large pages, torch does not: several times fewer page faults for a
+    # fresh batch.
     hints = np.empty((count, *size, 3), np.float32)
 
     def work(index: int) -> None:
@@ -86,11 +84,10 @@ def each_frame(
 
 
 def banded(image: Tensor, draw: Callable[[Frame8], Map], halo_px: int) -> Callable[[Frame8], Map]:
-    """`draw` for `each_frame`: bands of a frame side by side where the batch has fewer frames than
-    there are cores.
+    """Split frames into bands drawn in parallel if a batch has fewer frames than there are cores.
 
-    For maps of which no value depends on a row farther away than `halo_px`: they stay equal, bit by
-    bit, because every band is drawn with that many rows of its neighbours around it.
+    For a `draw` whose values depend on no row farther away than `halo_px`: results stay bit-equal,
+    because every band is drawn with that many rows of its neighbours around it.
     """
 
     def drawn(frame: Frame8) -> Map:
@@ -99,15 +96,16 @@ def banded(image: Tensor, draw: Callable[[Frame8], Map], halo_px: int) -> Callab
         if bands < 2:
             return draw(frame)
         edges = [height_px * index // bands for index in range(bands + 1)]
-        made: dict[int, NDArray[Any]] = {}
+        drawn_bands: dict[int, NDArray[Any]] = {}
 
         def work(index: int) -> None:
             top, bottom = edges[index : index + 2]
             above = max(0, top - halo_px)
-            made[index] = draw(frame[above : bottom + halo_px])[top - above : bottom - above]
+            band = draw(frame[above : bottom + halo_px])
+            drawn_bands[index] = band[top - above : bottom - above]
 
         side_by_side(work, bands, None)
-        return np.concatenate([made[index] for index in range(bands)])
+        return np.concatenate([drawn_bands[index] for index in range(bands)])
 
     return drawn
 
@@ -115,11 +113,10 @@ def banded(image: Tensor, draw: Callable[[Frame8], Map], halo_px: int) -> Callab
 def each_map(
     maps: Tensor, draw: Callable[[FloatFrame], Map], *, progress: Progress | None = None
 ) -> Tensor:
-    """(B,1,H,W) in [0,1] on the CPU → (B,H,W,3) float32 in [0,1], contiguous: what `draw` makes of
-    each (H,W).
+    """Draw a hint from every map: (B,1,H,W) in [0,1] on the CPU → (B,H,W,3) float32 in [0,1].
 
-    For what follows a network: `progress` is told that all is done at every frame, so that it can
-    still stop the work.
+    For work that follows a network: `progress` is already full then, and is called at every frame
+    with that, so that it can still stop the work. The result is contiguous.
     """
     count, _, height_px, width_px = maps.shape
     hints = np.empty((count, height_px, width_px, 3), np.float32)
@@ -132,7 +129,7 @@ def each_map(
     return torch.from_numpy(hints)  # pyright: ignore[reportUnknownMemberType]
 
 
-def through(
+def run_network(
     image: Tensor,
     networks: Networks | None,
     weights: Weights,
@@ -142,28 +139,21 @@ def through(
     resolution: int = 0,
     progress: Progress | None = None,
 ) -> Outputs:
-    """(B,H,W,C) in [0,1] → what `forward(net, frames)` gives, frames being (b,3,h,w) RGB in [0,1]
-    in the net's dtype.
+    """Run a network on pictures (B,H,W,C) in [0,1] and return what `forward(net, frames)` returns.
 
-    Frames are fitted to `resolution` and padded at the right and the bottom, by their last row and
-    column, to sides divisible by `multiple`; outputs (b,c,h,w) of the padded size are cropped back,
-    others stay as they are. All of it runs on the net's device, chunk by chunk. Raises ValueError
-    as `each_frame`, and where there are no `networks`.
+    Frames are (b,3,h,w) RGB in [0,1] in the net's dtype, fitted to `resolution` and padded at the
+    right and the bottom, by their last row and column, to sides divisible by `multiple`. Outputs
+    (b,c,h,w) of the padded size are cropped back, others stay as they are. All of it runs on the
+    net's device, chunk by chunk. Raises ValueError as `each_frame` does, and if there are no
+    `networks`.
     """
-    if networks is None:
-        raise ValueError(
-            f"this engine needs the weights {weights.file}, and nothing here can load them"
-        )
-    frames = _checked(image)
+    networks, frames = required(networks, weights), _checked(image)
     height, width = fitted(frames.shape[1], frames.shape[2], resolution)
     padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
 
     def cropped(output: Tensor) -> Tensor:
-        return (
-            output[..., :height, :width]
-            if output.ndim == 4 and output.shape[-2:] == padded
-            else output
-        )
+        is_map = output.ndim == 4 and output.shape[-2:] == padded
+        return output[..., :height, :width] if is_map else output
 
     def work(net: torch.nn.Module, chunk: Tensor) -> Outputs:
         fit = F.pad(
@@ -174,8 +164,10 @@ def through(
         # One layout in memory, whatever the picture's: the same sums, and the layout that
         # convolutions are fastest in.
         fit = fit.to(next(net.parameters()).dtype).contiguous(memory_format=torch.channels_last)
-        made = forward(net, fit)
-        return tuple(map(cropped, made)) if isinstance(made, tuple) else cropped(made)
+        outputs = forward(net, fit)
+        if isinstance(outputs, tuple):
+            return tuple(map(cropped, outputs))
+        return cropped(outputs)
 
     return networks.run(
         weights, frames, work, px_per_frame=padded[0] * padded[1], progress=progress
@@ -183,12 +175,12 @@ def through(
 
 
 def tensor_of(array: NDArray[Any]) -> Tensor:
-    """The array as a tensor that shares its memory."""
+    """Wrap the array as a tensor that shares its memory."""
     return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
 
 
 def as_masks(mask: Tensor, name: str) -> Tensor:
-    """A MASK (H,W) or (B,H,W) → (B,H,W) float on the CPU; raises ValueError for anything else."""
+    """Reshape a MASK (H,W) or (B,H,W) to (B,H,W) float on the CPU; raise ValueError otherwise."""
     if mask.ndim not in (2, 3) or 0 in mask.shape:
         raise ValueError(
             f"{name}: expected a MASK of (batch, height, width), found {tuple(mask.shape)}"
@@ -197,14 +189,16 @@ def as_masks(mask: Tensor, name: str) -> Tensor:
 
 
 def only(outputs: Outputs) -> Tensor:
-    """The one output of a network that gives one."""
-    assert isinstance(outputs, Tensor)
+    """Return the output of a network that has one; raise TypeError for several."""
+    if isinstance(outputs, tuple):
+        raise TypeError(f"expected one output of the network, got {len(outputs)}")
     return outputs
 
 
 def rgb8(image: Tensor, resolution: int = 0) -> list[Frame8]:
-    """(B,H,W,C) in [0,1] → what `each_frame` shows to `draw`: each frame in 8 bits, fitted. Raises
-    as that does.
+    """Convert (B,H,W,C) in [0,1] to the frames that `each_frame` passes to `draw`: 8 bits, fitted.
+
+    Raises ValueError as `each_frame` does.
     """
     frames = _frames(image)
     size = fitted(frames.shape[1], frames.shape[2], resolution)
@@ -212,13 +206,14 @@ def rgb8(image: Tensor, resolution: int = 0) -> list[Frame8]:
 
 
 def to_hint(maps: Tensor) -> Tensor:
-    """(B,1,H,W) or (B,3,H,W) in [0,1] → (B,H,W,3), contiguous."""
+    """Expand maps (B,1,H,W) or (B,3,H,W) in [0,1] to hints (B,H,W,3), contiguous."""
     return maps.expand(-1, 3, -1, -1).movedim(1, 3).contiguous()
 
 
 def to_rgb(frames: Tensor) -> Tensor:
-    """(B,H,W,C), C of 1, 3 or 4 → (B,3,H,W) in [0,1]: NaN is 0, the rest is clamped, alpha laid
-    over white.
+    """Convert (B,H,W,C), C of 1, 3 or 4, to (B,3,H,W) in [0,1].
+
+    NaN becomes 0, the rest is clamped, and alpha is composited over white.
     """
     clean = frames.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
     if clean.shape[3] == 4:
@@ -228,8 +223,9 @@ def to_rgb(frames: Tensor) -> Tensor:
 
 
 def sized(frames: Tensor, height_px: int, width_px: int) -> Tensor:
-    """(B,C,H,W) in [0,1] → (B,C,height_px,width_px): cubic when it grows, area when it shrinks, in
-    [0,1] still.
+    """Resize (B,C,H,W) in [0,1] to (B,C,height_px,width_px), still in [0,1].
+
+    Cubic to enlarge, area to shrink.
     """
     if frames.shape[-2:] == (height_px, width_px):
         return frames
@@ -243,10 +239,10 @@ def sized(frames: Tensor, height_px: int, width_px: int) -> Tensor:
 
 
 def to_rgb8(frame: NDArray[np.float32]) -> Frame8:
-    """(H,W,C) float in [0,1] → (H,W,3) uint8, rounded to the nearest level.
+    """Convert a frame (H,W,C) float in [0,1] to (H,W,3) uint8, rounded to the nearest level.
 
-    NaN counts as 0 and what lies outside [0,1] is clamped. Alpha is composited over white, as the
-    references' HWC3 does; there the result is truncated, here it is rounded.
+    NaN counts as 0 and values outside [0,1] are clamped. Alpha is composited over white, as in the
+    references' HWC3, which truncates; here the result is rounded.
     """
     cv2 = opencv()
     height_px, _, channels = frame.shape
@@ -265,9 +261,9 @@ def to_rgb8(frame: NDArray[np.float32]) -> Frame8:
 
 
 def fitted(height_px: int, width_px: int, resolution: int) -> tuple[int, int]:
-    """(height, width) of the same shape with a short side of `resolution` px; 0 keeps the size.
+    """Return (height, width) of the same shape with a short side of `resolution` px; 0 keeps both.
 
-    Raises ValueError where `resolution` is negative or the long side would exceed 16384 px.
+    Raises ValueError if `resolution` is negative or the long side would exceed 16384 px.
     """
     if resolution < 0:
         raise ValueError(
@@ -288,14 +284,15 @@ def fitted(height_px: int, width_px: int, resolution: int) -> tuple[int, int]:
 
 
 def size_of(image: Tensor, resolution: int = 0) -> tuple[int, int]:
-    """(height, width) of the hints of (B,H,W,C); raises ValueError as `each_frame`."""
+    """Return (height, width) of the hints of (B,H,W,C); raise ValueError as `each_frame` does."""
     _, height_px, width_px, _ = _checked(image).shape
     return fitted(height_px, width_px, resolution)
 
 
 def resized(frame: Frame8, height_px: int, width_px: int) -> Frame8:
-    """(H,W,3) → (height_px,width_px,3): cubic when it grows, area when it shrinks, as the
-    references do.
+    """Resize a frame (H,W,3) to (height_px,width_px,3) as the references do.
+
+    Cubic to enlarge, area to shrink.
     """
     if frame.shape[:2] == (height_px, width_px):
         return frame
@@ -307,21 +304,23 @@ def resized(frame: Frame8, height_px: int, width_px: int) -> Frame8:
 
 
 def darkest_channel(frame: FloatFrame) -> FloatFrame:
-    """(H,W,3) → (H,W): the least of the three channels. numpy's own `min(axis=2)` takes thirty
-    times as long.
+    """Return the least of the three channels: (H,W,3) → (H,W).
+
+    numpy's own `min(axis=2)` takes thirty times as long.
     """
     return np.minimum(np.minimum(frame[..., 0], frame[..., 1]), frame[..., 2])
 
 
 def _frames(image: Tensor) -> NDArray[np.float32]:
-    """The batch as float32 on the CPU, not copied where it is that already. Nothing below writes to
-    it.
+    """Return the batch as float32 on the CPU, without a copy if it is that already.
+
+    Callers must not write to it.
     """
     return _checked(image).to("cpu", torch.float32).numpy()
 
 
 def _checked(image: Tensor) -> Tensor:
-    """`image` itself, detached; raises ValueError where it is no batch of pictures."""
+    """Return `image` detached; raise ValueError unless it is a batch of pictures."""
     if image.ndim != 4 or image.shape[3] not in _CHANNELS or not image.is_floating_point():
         raise ValueError(
             "expected a float picture of (batch, height, width, channels) with 1, 3 or 4 channels,"
@@ -337,8 +336,9 @@ def _checked(image: Tensor) -> Tensor:
 
 
 def write_hint(drawn: Map, hint: FloatFrame) -> None:
-    """(H,W) or (H,W,3), uint8 in 0..255 or float32 in [0,1] → (H,W,3) in [0,1], written into
-    `hint`.
+    """Write a map into `hint` (H,W,3) in [0,1].
+
+    The map is (H,W) or (H,W,3), uint8 in 0..255 or float32 in [0,1].
     """
     cv2 = opencv()
     if drawn.shape == hint.shape:
@@ -347,20 +347,19 @@ def write_hint(drawn: Map, hint: FloatFrame) -> None:
         else:
             hint[:] = drawn
         return
-    assert (
-        drawn.shape == hint.shape[:2]
-    )  # else OpenCV would leave `hint` alone and return another array
+    # otherwise OpenCV would leave `hint` alone and return another array
+    assert drawn.shape == hint.shape[:2]
     grey = drawn if drawn.dtype == np.float32 else cv2.LUT(drawn, _LEVELS)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=hint)
 
 
 def side_by_side(work: Callable[[int], None], count: int, progress: Progress | None) -> None:
-    """Call `work(0 .. count-1)` on this thread and a helper for every other core; the first error
-    stops them all.
+    """Call `work(0 .. count-1)` on this thread and a helper for every other core.
 
-    An error, or an exception out of `progress`, leaves once the frames that had begun are done:
-    nothing runs on. OpenCV's own threads stay as they are (their number belongs to the whole
-    process): they serve one caller at a time, so this adds at most one thread per core to them.
+    The first error stops them all. An error, or an exception out of `progress`, leaves once the
+    frames that had begun are done: nothing runs on. OpenCV's own threads stay as they are (their
+    number belongs to the whole process): they serve one caller at a time, so this adds at most one
+    thread per core to them.
     """
     todo, ended = deque(range(count)), deque[int]()
 
@@ -379,20 +378,21 @@ def side_by_side(work: Callable[[int], None], count: int, progress: Progress | N
         finally:
             todo.clear()
 
-    report = progress or _say_nothing
+    report = progress or _ignore
     report(0, count)
     helpers = min(count, _cores()) - 1
     with ThreadPoolExecutor(max(1, helpers), thread_name_prefix="preprocess") as pool:
-        helping = [pool.submit(drain, _say_nothing) for _ in range(helpers)]
+        helping = [pool.submit(drain, _ignore) for _ in range(helpers)]
         drain(report)
         for helper in helping:
             helper.result()
     report(count, count)
 
 
-def _say_nothing(done: int, total: int) -> None: ...
+def _ignore(_done: int, _total: int) -> None:
+    """Ignore progress."""
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Lines: drawings, and the straight segments of rooms and buildings."""
+"""Draw lines: of photographs, of anime, and the straight lines of rooms and buildings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .images import (
     only,
     opencv,
     rgb8,
+    run_network,
     size_of,
     tensor_of,
-    through,
     to_hint,
 )
 from .nets import anime2sketch, mlsd
 from .nets import lineart as generator
-from .spec import Networks, Progress, Weights
+from .spec import Networks, Param, Preprocessor, Progress, Weights, refuse_unknown
 
 LINEART_ENGINES = ("standard", "realistic", "coarse")
 ANIME_ENGINES = ("anime2sketch", "standard")
@@ -36,7 +36,7 @@ SIZINGS = ("padded", "stretched")
 
 _ANNOTATORS = "lllyasviel/Annotators"
 _FAR_PX = 1 << 15
-"""Farther out of the picture no end needs to be, and OpenCV's own arithmetic stays whole."""
+"""Ends farther outside are clamped to this, so that OpenCV's integers do not overflow."""
 
 MLSD = Weights(
     file="mlsd_large_512_fp32.pth",
@@ -46,7 +46,7 @@ MLSD = Weights(
     sha256="5696f168eb2c30d4374bbfd45436f7415bb4d88da29bea97eea0101520fba082",
     size_bytes=6_341_481,
     bytes_per_px=1024,
-    # where a centre beats its neighbours by less than a half's precision, lines would come and go
+    # lines would come and go where a centre exceeds its neighbours by less than fp16 resolves
     half=False,
 )
 REALISTIC = Weights(
@@ -93,7 +93,7 @@ def lineart(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: bright lines on black, soft where the picture's are.
+    """Draw soft bright lines on black: (B,H,W,C) in [0,1] → (B,h,w,3) in [0,1].
 
     `engine` "realistic" and "coarse" are the two generators of informative drawings (Chan et al.,
     2022). "standard" is the lineart_standard of the ControlNet tools, without a network: how much
@@ -101,11 +101,13 @@ def lineart(
     median of what exceeds `intensity_threshold` levels becomes half white. The references truncate
     the result to 8 bits; here it stays float.
     """
-    _refuse_unknown("lineart", engine, LINEART_ENGINES)
+    refuse_unknown("lineart engine", engine, LINEART_ENGINES)
     if engine == "standard":
-        return _standard(image, gaussian_sigma, intensity_threshold, resolution, progress)
+        return _standard(
+            image, gaussian_sigma, intensity_threshold, resolution=resolution, progress=progress
+        )
     weights = REALISTIC if engine == "realistic" else COARSE
-    made = through(
+    drawing = run_network(
         image,
         networks,
         weights,
@@ -114,7 +116,7 @@ def lineart(
         resolution=resolution,
         progress=progress,
     )
-    return to_hint(only(made))
+    return to_hint(only(drawing))
 
 
 def lineart_anime(
@@ -126,19 +128,18 @@ def lineart_anime(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: the white line drawing of an anime picture, on
-    black.
+    """Draw an anime picture as white lines on black: (B,H,W,C) in [0,1] → (B,h,w,3) in [0,1].
 
     `engine` "anime2sketch" is Xiang et al.'s network (2021), "standard" that of `lineart`. The
     network needs sides divisible by 256: `sizing` "padded" repeats the last row and column up to
     there and crops, "stretched" resizes there and back, as the reference does.
     """
-    _refuse_unknown("anime lineart", engine, ANIME_ENGINES)
+    refuse_unknown("anime lineart engine", engine, ANIME_ENGINES)
     if engine == "standard":
-        return _standard(image, 6.0, 8, resolution, progress)
+        return _standard(image, 6.0, 8, resolution=resolution, progress=progress)
     if sizing == "stretched":
-        return _stretched(image, networks, resolution, progress)
-    made = through(
+        return _stretched(image, resolution=resolution, progress=progress, networks=networks)
+    drawing = run_network(
         image,
         networks,
         ANIME,
@@ -147,14 +148,15 @@ def lineart_anime(
         resolution=resolution,
         progress=progress,
     )
-    return to_hint(only(made))
+    return to_hint(only(drawing))
 
 
 def _stretched(
-    image: Tensor, networks: Networks | None, resolution: int, progress: Progress | None
+    image: Tensor, *, resolution: int, progress: Progress | None, networks: Networks | None
 ) -> Tensor:
-    """Resized to the net's multiple and back by OpenCV's cubic, in 8 bits on the way in: the
-    reference's sizes.
+    """Resize to the net's multiple and back by OpenCV's cubic, in 8 bits on the way in.
+
+    These are the reference's sizes.
     """
     cv2 = opencv()
     frames = rgb8(image, resolution)
@@ -164,16 +166,16 @@ def _stretched(
     )
     grown = np.stack([cv2.resize(frame, wide, interpolation=cv2.INTER_CUBIC) for frame in frames])
     fed = tensor_of(grown.astype(np.float32) / 255)
-    drawn = only(through(fed, networks, ANIME, _sketched, progress=progress))
+    drawing = only(run_network(fed, networks, ANIME, _sketched, progress=progress))
     back = [
-        cv2.resize(line[0].numpy(), (width, height), interpolation=cv2.INTER_CUBIC)
-        for line in drawn
+        cv2.resize(frame[0].numpy(), (width, height), interpolation=cv2.INTER_CUBIC)
+        for frame in drawing
     ]
     return to_hint(tensor_of(np.stack(back))[:, None].clamp(0, 1))
 
 
 def _inverted(net: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
-    # Its norms of single planes would copy every layer that has its channels last.
+    # Its instance norms would copy every layer in channels-last layout.
     return 1 - net(frames.contiguous()).float()
 
 
@@ -185,13 +187,15 @@ def _standard(
     image: Tensor,
     gaussian_sigma: float,
     intensity_threshold: int,
+    *,
     resolution: int,
     progress: Progress | None,
 ) -> Tensor:
+    """Draw the lines of engine "standard"; arguments are those of `lineart`."""
     cv2 = opencv()
 
-    # As wide as OpenCV makes it for a float picture. Said so, the 8-bit one does: the same but for
-    # the last bits of a float, in two thirds of the time.
+    # As wide as OpenCV chooses for a float picture. With that width given, the 8-bit picture has
+    # the same result but for the last bits of a float, in two thirds of the time.
     reach_px = round(8 * gaussian_sigma + 1) // 2
     gaussian = cv2.getGaussianKernel(2 * reach_px + 1, gaussian_sigma, cv2.CV_32F)
 
@@ -230,15 +234,15 @@ def straight_lines(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: straight segments, one pixel wide, white on black.
+    """Draw straight segments, one pixel wide: (B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}.
 
-    `engine` "mlsd" is M-LSD large (Gu et al., 2022): of each local best of its map of centres, the
-    segment where the score exceeds `score_threshold` (0-1) and the length, in pixels of that map of
-    half the size, `distance_threshold`. "lsd" is OpenCV's line segment detector (von Gioi et al.,
-    2010), which needs no network and has no score. `max_lines` keeps the best (M-LSD) or the
+    `engine` "mlsd" is M-LSD large (Gu et al., 2022): of each local maximum of its map of centres,
+    the segment if the score exceeds `score_threshold` (0-1) and the length, in pixels of that map
+    of half the size, `distance_threshold`. "lsd" is OpenCV's line segment detector (von Gioi et
+    al., 2010), which needs no network and has no score. `max_lines` keeps the best (M-LSD) or the
     longest (LSD) of a frame; 0 keeps all, the reference 200.
     """
-    _refuse_unknown("straight line", engine, MLSD_ENGINES)
+    refuse_unknown("straight line engine", engine, MLSD_ENGINES)
     if engine == "lsd":
         longest = max_lines or None
 
@@ -246,12 +250,11 @@ def straight_lines(
             return drawn(lsd_segments(frame, 2 * distance_threshold)[:longest], *frame.shape[:2])
 
         return each_frame(image, draw, resolution=resolution, progress=progress)
-    decoded = partial(_centres, limit=max_lines)
-    made = through(
+    centres = run_network(
         image,
         networks,
         MLSD,
-        decoded,
+        partial(_centres, limit=max_lines),
         multiple=mlsd.MULTIPLE,
         resolution=resolution,
         progress=progress,
@@ -259,64 +262,61 @@ def straight_lines(
     size = size_of(image, resolution)
     maps = [
         drawn(mlsd_segments(best, score_threshold, distance_threshold), *size)
-        for best in only(made)
+        for best in only(centres)
     ]
     return to_hint(tensor_of(np.stack(maps))[:, None].float() / 255)
 
 
 def _centres(net: Callable[[Tensor], Tensor], frames: Tensor, *, limit: int) -> Tensor:
-    """The local maxima of each frame's map of centres, best first: (b,N,7) of score, x, y, and
-    (dx,dy) to both ends.
+    """Return the local maxima of each frame's map of centres, best first: (b,N,7).
 
-    N is `limit`, or, where that is 0, as many as can be: of each 2x2 pixels one. Scores of 0 fill
-    it up.
+    An entry is (score, x, y) and the offsets (dx, dy) to both ends. N is `limit`, or, if that is 0,
+    as many as there can be, one of each 2x2 pixels. Entries with score 0 fill it up.
     """
-    constant = torch.full_like(
-        frames[:, :1], 1 / 127.5 - 1
-    )  # the reference scales its channel of ones like the colours
-    made = net(torch.cat((frames * 255 / 127.5 - 1, constant), dim=1)).float()
-    heat = made[:, :1].sigmoid()
+    # the reference scales its channel of ones like the colours
+    constant = torch.full_like(frames[:, :1], 1 / 127.5 - 1)
+    maps = net(torch.cat((frames * 255 / 127.5 - 1, constant), dim=1)).float()
+    heat = maps[:, :1].sigmoid()
     heat = torch.where(F.max_pool2d(heat, 3, 1, 1) == heat, heat, 0)[:, 0]
     height, width = heat.shape[1:]
     most = -(-height // 2) * -(-width // 2)
     scores, where = heat.flatten(1).topk(min(limit, height * width) if limit else most)
-    ways = made[:, 1:5].flatten(2).gather(2, where[:, None].expand(-1, 4, -1)).movedim(1, 2)
+    offsets = maps[:, 1:5].flatten(2).gather(2, where[:, None].expand(-1, 4, -1)).movedim(1, 2)
     return torch.cat(
-        (scores[..., None], (where % width)[..., None], (where // width)[..., None], ways), dim=2
+        (scores[..., None], (where % width)[..., None], (where // width)[..., None], offsets), dim=2
     )
 
 
 def mlsd_segments(centres: Tensor, score_threshold: float, distance_threshold: float) -> Segments:
-    """(N,7) as `_centres` gives them, of a map of half the picture's size → its segments, best
-    first.
-    """
+    """Decode (N,7) of `_centres`, of a map of half the picture's size, to segments, best first."""
     rows: NDArray[np.float32] = centres.numpy()  # pyright: ignore[reportUnknownMemberType]
-    ways = rows[:, 3:]
-    length = np.sqrt(((ways[:, :2] - ways[:, 2:]) ** 2).sum(axis=1))
-    kept = rows[
+    offsets = rows[:, 3:]
+    length = np.sqrt(((offsets[:, :2] - offsets[:, 2:]) ** 2).sum(axis=1))
+    best = rows[
         (rows[:, 0] > score_threshold)
         & (length > distance_threshold)
-        & np.isfinite(ways).all(axis=1)
+        & np.isfinite(offsets).all(axis=1)
     ]
     # In double precision, as the reference adds them: these are cut to whole pixels.
-    return 2 * (kept[:, [1, 2, 1, 2]].astype(np.float64) + kept[:, 3:])
+    return 2 * (best[:, [1, 2, 1, 2]].astype(np.float64) + best[:, 3:])
 
 
 def lsd_segments(frame: Frame8, least_px: float) -> Segments:
-    """(H,W,3) → the segments of OpenCV's LSD that are longer than `least_px`, longest first."""
+    """Find the segments of OpenCV's LSD in (H,W,3) longer than `least_px`, longest first."""
     cv2 = opencv()
-    found = cv2.createLineSegmentDetector().detect(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))[0]
-    if found is None:
+    detected = cv2.createLineSegmentDetector().detect(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))[0]
+    if detected is None:
         return np.zeros((0, 4))
-    segments = found.reshape(-1, 4).astype(np.float64)
+    segments = detected.reshape(-1, 4).astype(np.float64)
     length = np.hypot(segments[:, 2] - segments[:, 0], segments[:, 3] - segments[:, 1])
     order = np.argsort(-length, kind="stable")
     return segments[order][length[order] > least_px]
 
 
 def drawn(segments: Segments, height_px: int, width_px: int) -> NDArray[np.uint8]:
-    """The segments as white lines one pixel wide on black, (H,W) uint8; their ends are cut to whole
-    pixels.
+    """Draw the segments as white lines one pixel wide on black, (H,W) uint8.
+
+    Their ends are cut to whole pixels.
     """
     cv2 = opencv()
     canvas = np.zeros((height_px, width_px), np.uint8)
@@ -324,8 +324,114 @@ def drawn(segments: Segments, height_px: int, width_px: int) -> NDArray[np.uint8
     return cv2.polylines(canvas, list(ends), False, 255) if len(ends) else canvas
 
 
-def _refuse_unknown(kind: str, engine: str, engines: tuple[str, ...]) -> None:
-    if engine not in engines:
-        raise ValueError(
-            f"there is no {kind} engine {engine!r}: choose one of {', '.join(engines)}"
-        )
+ROWS = (
+    Preprocessor(
+        key="lineart",
+        node_id="ControlStackLineart",
+        title="Lineart",
+        summary="A picture as soft bright lines on black, for lineart ControlNets.",
+        run=lineart,
+        params=(
+            Param(
+                "engine",
+                "standard",
+                "standard: classical, needs no weights. realistic, coarse: a network (17 MB), fine"
+                " or rough lines.",
+                choices=LINEART_ENGINES,
+            ),
+            Param(
+                "gaussian_sigma",
+                6.0,
+                "Blur that averages the surroundings, standard deviation in pixels; larger finds"
+                " broader lines.",
+                0.1,
+                50.0,
+                0.1,
+            ),
+            Param(
+                "intensity_threshold",
+                8,
+                "Differences above this level (0-255) count as lines when brightness is set.",
+            ),
+        ),
+        conditions=("lineart", "any_line"),
+        aliases=(
+            "lineart",
+            "line drawing",
+            "lineart_standard",
+            "lineart_realistic",
+            "lineart_coarse",
+        ),
+        weights={"realistic": REALISTIC, "coarse": COARSE},
+    ),
+    Preprocessor(
+        key="mlsd",
+        node_id="ControlStackMLSD",
+        title="M-LSD Lines",
+        summary="The straight lines of rooms and buildings, white on black, for mlsd ControlNets.",
+        run=straight_lines,
+        params=(
+            Param(
+                "engine",
+                "mlsd",
+                "mlsd: a network (6 MB). lsd: OpenCV's line segment detector, needs no weights.",
+                choices=MLSD_ENGINES,
+            ),
+            Param(
+                "score_threshold",
+                0.1,
+                "Lines with a lower score (0-1) are dropped. Engine lsd has no score.",
+                0,
+                1,
+                0.01,
+            ),
+            Param(
+                "distance_threshold",
+                0.1,
+                "Shorter lines are dropped. In pixels of the network's map, which has half the"
+                " hint's size.",
+                0,
+                256,
+                0.1,
+            ),
+            Param(
+                "max_lines",
+                0,
+                "At most this many lines per frame, the best or (lsd) the longest. 0 = all. The"
+                " original tool keeps 200.",
+                0,
+                10000,
+                is_appended=True,
+            ),
+        ),
+        conditions=("mlsd",),
+        aliases=("mlsd", "m-lsd", "straight lines", "hough", "lsd", "architecture"),
+        weights={"mlsd": MLSD},
+    ),
+    Preprocessor(
+        key="lineart_anime",
+        node_id="ControlStackLineartAnime",
+        title="Anime Line Drawing",
+        summary="An anime picture as white lines on black, for lineart_anime ControlNets.",
+        run=lineart_anime,
+        params=(
+            Param(
+                "engine",
+                "anime2sketch",
+                "anime2sketch: a network (218 MB). standard: classical, needs no weights.",
+                choices=ANIME_ENGINES,
+            ),
+            Param(
+                "sizing",
+                "padded",
+                "The network needs sides divisible by 256. padded: its border is repeated up to"
+                " that size and cut off. stretched: resized and back, like the original tool.",
+                choices=SIZINGS,
+                is_appended=True,
+            ),
+        ),
+        conditions=("lineart_anime",),
+        aliases=("lineart_anime", "anime", "anime2sketch", "manga", "sketch"),
+        weights={"anime2sketch": ANIME},
+    ),
+)

@@ -1,5 +1,6 @@
-"""Normal maps: which way each surface faces, from a network or from any depth, in the colours that
-a net expects.
+"""Make normal maps: which way each surface faces, from a network or from any depth.
+
+The colours are those that a ControlNet expects.
 """
 
 from __future__ import annotations
@@ -11,10 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
-from .depth import ESTIMATORS, estimated, frame_by_frame, given, imagenet, normalized, resampled
-from .images import size_of, through, to_hint
-from .nets import normalbae
-from .spec import Networks, Progress, Weights
+from .depth import ESTIMATORS, estimated, frame_by_frame, given, normalized, resampled
+from .images import only, run_network, size_of, to_hint
+from .nets import imagenet, normalbae
+from .spec import (
+    ConditionBy,
+    Networks,
+    Param,
+    Port,
+    Preprocessor,
+    Progress,
+    Weights,
+    refuse_unknown,
+)
 
 CONVENTIONS: dict[str, tuple[tuple[int, int], ...]] = {
     "bae": ((0, -1), (1, 1), (2, 1)),
@@ -22,19 +32,16 @@ CONVENTIONS: dict[str, tuple[tuple[int, int], ...]] = {
     "opengl": ((0, 1), (1, 1), (2, 1)),
     "directx": ((0, 1), (1, -1), (2, 1)),
 }
-"""What R, G and B stand for: (axis, sign) of a unit vector whose x points right, y up, z at the
-viewer.
+"""What R, G and B hold: (axis, sign) of a unit vector; x points right, y up, z at the viewer.
 
 bae, of ScanNet and ControlNet 1.1: what faces left is red, up green, the viewer blue. cn1.0 is the
-same with red and blue changed, because ControlNet 1.0 hands its net the map in BGR.
+same with red and blue exchanged, because ControlNet 1.0 passes its net the map in BGR.
 """
 
 SLOPE = 2 * math.pi
 """The z of the original formula, `a`: how steep a depth has to be to look steep."""
 DEPTH_RANGE, DEPTH_RANGE_PX = 1000.0, 384
-"""What a connected depth is spread over, and on how many pixels of the short side: about MiDaS's
-own range and size.
-"""
+"""The range to which a connected depth is scaled, at this short side: about MiDaS's own."""
 
 BAE = Weights(
     file="scannet.pt",
@@ -46,9 +53,7 @@ BAE = Weights(
     renamed=normalbae.renamed,
 )
 BAE_MOST_PX = 1024
-"""The short side beyond which it sees less than the picture: trained at 480, used with ControlNets
-at 512 to 1024.
-"""
+"""The longest short side that it reads: trained at 480, used with ControlNets at 512 to 1024."""
 MIDAS = ESTIMATORS["midas"]
 
 ENGINES = ("bae", "midas", "depth")
@@ -61,35 +66,32 @@ def normal(
     engine: str = "bae",
     convention: str = "bae",
     background_threshold: float = 0.4,
+    depth: Tensor | None = None,
     resolution: int = 0,
     progress: Progress | None = None,
     networks: Networks | None = None,
-    depth: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(B,H,W,C) in [0,1] → hints (B,h,w,3) in [0,1], and the unit vectors (B,h,w,3) in [-1,1]
-    behind them.
+    """Make normal maps of (B,H,W,C) in [0,1]: hints (B,h,w,3) in [0,1], unit vectors (B,h,w,3).
 
-    Of the vectors x points right, y up, z at the viewer, whatever the `convention`. Engine "bae" is
-    NormalBAE; "midas" is DPT-hybrid's depth by the formula of `from_depth`; "depth" is the
-    connected `depth` by it, (b,H',W',C) in any range, near is large, b being B or 1. Raises
-    ValueError as `through`, and for an engine or convention that does not exist or a depth that is
-    missing or of another length.
+    Of the vectors, in [-1,1], x points right, y up, z at the viewer, whatever the `convention`.
+    Engine "bae" is NormalBAE; "midas" is DPT-hybrid's depth by the formula of `from_depth`; "depth"
+    applies it to the connected `depth`, (b,H',W',C) in any range, near is large, b being B or 1.
+    Raises ValueError as `run_network` does, for an engine or convention that does not exist, and
+    for a depth that is missing or of another length.
     """
     size = size_of(image, resolution)
+    refuse_unknown("normal map engine", engine, ENGINES)
     if engine == "bae":
-        vectors = _by_bae(image, networks, resolution, progress)
+        vectors = _by_bae(image, resolution=resolution, progress=progress, networks=networks)
     elif engine == "midas":
-        vectors = from_depth(
-            estimated(MIDAS, image, networks, resolution, progress), background_threshold
+        inverse = estimated(
+            MIDAS, image, resolution=resolution, progress=progress, networks=networks
         )
-    elif engine == "depth":
+        vectors = from_depth(inverse, background_threshold)
+    else:
         relative = spread(_connected(depth, len(image), size))
         vectors = frame_by_frame(
-            relative, lambda frame: from_depth(frame, background_threshold), progress
-        )
-    else:
-        raise ValueError(
-            f"there is no normal map engine {engine!r}: choose one of {', '.join(ENGINES)}"
+            relative, lambda frame: from_depth(frame, background_threshold), progress=progress
         )
     if vectors.shape[-2:] != size:
         vectors = F.normalize(resampled(vectors, size))
@@ -97,14 +99,14 @@ def normal(
 
 
 def from_depth(depth: Tensor, background_threshold: float = 0.4, *, slope: float = SLOPE) -> Tensor:
-    """(B,1,h,w), near is large → unit vectors (B,3,h,w): x right, y up, z at the viewer.
+    """Compute unit vectors (B,3,h,w) from a depth (B,1,h,w), near is large.
 
-    ControlNet 1.0's formula: Sobel's derivatives of the depth as it is, not normalised, beside a
-    constant z of `slope`. What lies farther than `background_threshold`, of each frame's range from
-    0 (farthest) to 1, faces the viewer.
+    x points right, y up, z at the viewer. ControlNet 1.0's formula: Sobel's derivatives of the
+    depth itself, not normalised, beside a constant z of `slope`. What lies farther than
+    `background_threshold`, of each frame's range from 0 (farthest) to 1, faces the viewer.
     """
-    # Near is large, so a surface whose depth grows to the right faces left; it grows downwards, so
-    # it faces up.
+    # Near is large: a surface whose depth grows to the right faces left, one whose depth grows
+    # downwards faces up.
     rightward = depth.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     derivatives = F.conv2d(_mirrored(depth), torch.stack([-rightward, rightward.mT])[:, None])
     facing = derivatives * (normalized(depth, "frame") >= background_threshold)
@@ -112,24 +114,25 @@ def from_depth(depth: Tensor, background_threshold: float = 0.4, *, slope: float
 
 
 def spread(depth: Tensor) -> Tensor:
-    """(B,1,h,w) in any unit → the clip spread over MiDaS's range, so that the formula finds slopes
-    it was made for.
+    """Scale a depth (B,1,h,w) in any unit to MiDaS's range, for which `from_depth` was made.
 
-    The range grows with the picture: a depth in another size has the same normals.
+    The clip is scaled as one. The range grows with the picture: a depth in another size has the
+    same normals.
     """
     return normalized(depth, "clip") * (DEPTH_RANGE * min(depth.shape[-2:]) / DEPTH_RANGE_PX)
 
 
 def encoded(vectors: Tensor, convention: str) -> Tensor:
-    """Unit vectors (B,3,h,w), x right, y up, z at the viewer → the colours of a convention in
-    [0,1].
+    """Encode unit vectors (B,3,h,w) as the colours of a convention, in [0,1].
+
+    x points right, y up, z at the viewer.
     """
     axes = _convention(convention)
     return torch.stack([vectors[:, axis] * (0.5 * sign) + 0.5 for axis, sign in axes], dim=1)
 
 
 def decoded(colours: Tensor, convention: str) -> Tensor:
-    """What `encoded` made, back to vectors."""
+    """Decode colours of `encoded` to vectors."""
     vectors = torch.empty_like(colours)
     for channel, (axis, sign) in enumerate(_convention(convention)):
         vectors[:, axis] = (colours[:, channel] * 2 - 1) * sign
@@ -137,30 +140,27 @@ def decoded(colours: Tensor, convention: str) -> Tensor:
 
 
 def converted(hints: Tensor, source: str, target: str) -> Tensor:
-    """Normal maps (B,h,w,3) of one convention → those of another."""
+    """Convert normal maps (B,h,w,3) of one convention to another."""
     return encoded(decoded(hints.movedim(3, 1), source), target).movedim(1, 3).contiguous()
 
 
 def _convention(name: str) -> tuple[tuple[int, int], ...]:
-    if name not in CONVENTIONS:
-        raise ValueError(
-            f"there is no convention of normal maps {name!r}: choose one of"
-            f" {', '.join(CONVENTIONS)}"
-        )
+    """Return the axes of a convention; raise ValueError naming the conventions there are."""
+    refuse_unknown("convention of normal maps", name, CONVENTIONS)
     return CONVENTIONS[name]
 
 
 def _by_bae(
-    image: Tensor, networks: Networks | None, resolution: int, progress: Progress | None
+    image: Tensor, *, resolution: int, progress: Progress | None, networks: Networks | None
 ) -> Tensor:
-    """(B,H,W,C) → unit vectors (B,3,h,w)."""
+    """Estimate unit vectors (B,3,h,w) by NormalBAE."""
 
     def forward(net: Module, frames: Tensor) -> Tensor:
-        return decoded(net(imagenet(frames))[:, :3] / 2 + 0.5, "bae")
+        return decoded(net(imagenet.standardized(frames))[:, :3] / 2 + 0.5, "bae")
 
     if min(size_of(image, resolution)) > BAE_MOST_PX:
         resolution = BAE_MOST_PX
-    made = through(
+    vectors = run_network(
         image,
         networks,
         BAE,
@@ -169,16 +169,15 @@ def _by_bae(
         resolution=resolution,
         progress=progress,
     )
-    assert isinstance(made, Tensor)
-    return made
+    return only(vectors)
 
 
 def _connected(depth: Tensor | None, frames: int, size: tuple[int, int]) -> Tensor:
-    """The depth of the optional input as (B,1,h,w)."""
+    """Return the depth of the optional input as (B,1,h,w); raise ValueError if it does not fit."""
     if depth is None:
         raise ValueError(
-            "engine depth makes normals of a depth map, and none is connected: connect one to depth"
-            " in the Normal Map node, or choose the engine bae or midas, which find out for"
+            "engine depth makes normals from a depth map, and none is connected: connect one to"
+            " depth in the Normal Map node, or choose the engine bae or midas, which estimate it"
             " themselves"
         )
     if len(depth) not in (1, frames):
@@ -190,9 +189,68 @@ def _connected(depth: Tensor | None, frames: int, size: tuple[int, int]) -> Tens
 
 
 def _mirrored(maps: Tensor) -> Tensor:
-    """One pixel wider on every side, mirrored at the outermost pixels, as OpenCV does; a side of 1
-    px is repeated.
+    """Pad by one pixel on every side, mirrored at the outermost pixels, as OpenCV does.
+
+    A side of 1 px is repeated.
     """
     height, width = maps.shape[-2:]
     maps = F.pad(maps, (1, 1, 0, 0), "reflect" if width > 1 else "replicate")
     return F.pad(maps, (0, 0, 1, 1), "reflect" if height > 1 else "replicate")
+
+
+ROWS = (
+    Preprocessor(
+        key="normal",
+        node_id="ControlStackNormal",
+        title="Normal Map",
+        summary="Which way each surface faces, as a colour, for normal ControlNets.",
+        run=normal,
+        params=(
+            Param(
+                "engine",
+                "bae",
+                "bae: what the normal ControlNets of 1.1 were trained with. midas: those of 1.0."
+                " depth: from the connected depth, needs no weights.",
+                choices=ENGINES,
+            ),
+            Param(
+                "convention",
+                "bae",
+                "What the colours mean. bae: left is red, up green, front blue (ControlNet 1.1)."
+                " cn1.0: front is red, up green, left blue (ControlNet 1.0). opengl: right is red,"
+                " up green. directx: right is red, down green.",
+                choices=tuple(CONVENTIONS),
+            ),
+            Param(
+                "background_threshold",
+                0.4,
+                "Engines midas and depth: what is farther than this, from 0 (farthest) to 1, is"
+                " left flat.",
+                0.0,
+                1.0,
+                0.01,
+            ),
+        ),
+        conditions=("normal_bae", "normal_cn10", "normal"),
+        condition_by=ConditionBy("convention", {"bae": "normal_bae", "cn1.0": "normal_cn10"}),
+        aliases=("normal", "normal map", "normalbae", "bae", "surface normals"),
+        grey=False,
+        weights=WEIGHTS,
+        inputs=(
+            Port(
+                "depth",
+                "IMAGE",
+                "For engine depth: a depth map in any range and size, near is white, one frame or"
+                " as many as image has. From Depth, Depth Anything 3, MoGe, a renderer.",
+            ),
+        ),
+        outputs=(
+            Port(
+                "normals",
+                "IMAGE",
+                "The unit vectors behind the colours, from -1 to 1: x points right, y up, z at the"
+                " viewer, whatever the convention.",
+            ),
+        ),
+    ),
+)

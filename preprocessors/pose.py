@@ -1,6 +1,4 @@
-"""Human pose: people found by one of several engines, or taken from connected keypoints, and drawn
-as skeletons.
-"""
+"""Find people by one of several engines, or take connected keypoints, and draw their skeletons."""
 
 from __future__ import annotations
 
@@ -16,8 +14,17 @@ from .images import rgb8, size_of
 from .keypoints import Frame, encode, parse
 from .nets import dwpose, vitpose
 from .nets import openpose as openpose_nets
-from .skeleton import draw
-from .spec import Networks, Progress, Weights
+from .skeleton import STICK_WIDTHS, draw
+from .spec import (
+    Networks,
+    Param,
+    Port,
+    Preprocessor,
+    Progress,
+    Weights,
+    refuse_unknown,
+    required,
+)
 from .tracks import steady
 
 _CMU = "CMU's OpenPose licence: non-commercial research use only"
@@ -121,7 +128,7 @@ WEIGHTS: Mapping[str, Weights] = {
 }
 KEYPOINTS = "keypoints"
 ENGINES = (*WEIGHTS, KEYPOINTS)
-_FINDERS: Mapping[str, tuple[Detector, Estimator]] = {
+_DETECTORS: Mapping[str, tuple[Detector, Estimator]] = {
     "vitpose": (detr_boxes, vit_points),
     "dwpose": (yolox_boxes, simcc_points),
     "dwpose_onnx": (yolox_boxes, simcc_points),
@@ -141,39 +148,44 @@ def pose(
     fill_frames: int = 0,
     pose_keypoint: object = None,
     resolution: int = 0,
-    networks: Networks | None = None,
     progress: Progress | None = None,
+    networks: Networks | None = None,
 ) -> tuple[Tensor, list[dict[str, Any]]]:
-    """(B,H,W,C) in [0,1] → the skeletons (B,h,w,3) in [0,1], and POSE_KEYPOINT with h and w as its
-    canvas.
+    """Draw the skeletons of people (B,h,w,3) in [0,1], and return them as POSE_KEYPOINT too.
 
-    The people are looked for in the picture at its hint's size and drawn at that size. Engine
-    "keypoints" looks for nobody: it draws `pose_keypoint`, one frame for each picture or one for
-    all. "vitpose" finds bodies, the others hands and faces too. `people`, `smooth_frames` and
-    `fill_frames` are as in `tracks.steady`.
+    People are detected in pictures (B,H,W,C) in [0,1] at the hint's size and drawn at that size,
+    which is the canvas of POSE_KEYPOINT. Engine "keypoints" detects nobody: it draws
+    `pose_keypoint`, one frame for each picture or one for all. "vitpose" finds bodies, the others
+    hands and faces too. `people`, `smooth_frames` and `fill_frames` are those of `tracks.steady`.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"there is no pose engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    refuse_unknown("pose engine", engine, ENGINES)
     size, count = size_of(image, resolution), len(image)
     if engine == KEYPOINTS:
-        found = connected(pose_keypoint, count, *size)
+        frames = connected(pose_keypoint, count, *size)
     else:
-        found = _found(engine, image, resolution, networks, hands, face, progress)
-    # Connected keypoints keep the order that somebody gave them, unless something is asked for.
+        frames = _detected(
+            image,
+            engine=engine,
+            hands=hands,
+            face=face,
+            resolution=resolution,
+            progress=progress,
+            networks=networks,
+        )
+    # Connected keypoints keep their order unless one of these settings is used.
     if people or smooth_frames or fill_frames or (count > 1 and engine != KEYPOINTS):
-        found = steady(found, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
-    # Where networks have run, the bar is full already; it is told so at every frame, to be stopped
-    # still.
+        frames = steady(frames, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
     drawing = progress if engine == KEYPOINTS else _all_done(progress)
     hint = draw(
-        found, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=drawing
+        frames, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=drawing
     )
-    return hint.to(image.device), encode(found)
+    return hint.to(image.device), encode(frames)
 
 
 def connected(pose_keypoint: object, count: int, height_px: int, width_px: int) -> list[Frame]:
-    """The connected keypoints for that many pictures of that size. Raises ValueError where there
-    are not as many.
+    """Return the connected keypoints for `count` pictures of that size.
+
+    Raises ValueError unless there is one frame for each picture, or one for all.
     """
     if pose_keypoint is None:
         raise ValueError(
@@ -185,14 +197,14 @@ def connected(pose_keypoint: object, count: int, height_px: int, width_px: int) 
         frames *= count
     if len(frames) != count:
         raise ValueError(
-            f"{len(frames)} frames of keypoints came with {count} pictures: give as many, or one"
-            " for all"
+            f"pose_keypoint has {len(frames)} frames and image has {count}: connect one frame for"
+            " each picture, or one for all"
         )
     return [on_canvas(frame, height_px, width_px) for frame in frames]
 
 
 def on_canvas(frame: Frame, height_px: int, width_px: int) -> Frame:
-    """The same people on a canvas of another size, stretched with it."""
+    """Stretch the people to a canvas of another size."""
     if (frame.height_px, frame.width_px) == (height_px, width_px):
         return frame
     scale = (width_px / frame.width_px, height_px / frame.height_px, 1)
@@ -200,45 +212,48 @@ def on_canvas(frame: Frame, height_px: int, width_px: int) -> Frame:
 
 
 GROUP = 16
-"""Frames that are looked at together: their networks' inputs are in memory at once."""
+"""Frames that are detected together: the inputs of their networks are in memory at once."""
 
 
-def _found(
-    engine: str,
+def _detected(
     image: Tensor,
-    resolution: int,
-    networks: Networks | None,
+    *,
+    engine: str,
     hands: bool,
     face: bool,
+    resolution: int,
     progress: Progress | None,
+    networks: Networks | None,
 ) -> list[Frame]:
+    """Detect the people of every picture, some frames at a time."""
     weights = WEIGHTS[engine]
-    if networks is None:
-        raise ValueError(
-            f"this engine needs the weights {weights.file}, and nothing here can load them"
-        )
-    found = list[Frame]()
+    networks = required(networks, weights)
+    people = list[Frame]()
     for first in range(0, len(image), GROUP):
         frames = rgb8(image[first : first + GROUP], resolution)
-        told = [_share(progress, first, len(frames), len(image), stage) for stage in range(STAGES)]
+        shares = [
+            _share(progress, first, len(frames), len(image), stage) for stage in range(STAGES)
+        ]
         if engine == "openpose":
             files = (BODY, HAND, FACE)
-            found += detect_bottom_up(
-                frames, networks, files, hands=hands, face=face, progress=told[0]
+            people += detect_bottom_up(
+                frames, networks, files, hands=hands, face=face, progress=shares[0]
             )
         else:
             files = (weights.beside[0], weights)
-            found += detect_top_down(frames, networks, files, _FINDERS[engine], (told[0], told[1]))
+            detectors = _DETECTORS[engine]
+            people += detect_top_down(frames, networks, files, detectors, (shares[0], shares[1]))
     if progress:
         progress(len(image), len(image))
-    return found
+    return people
 
 
 def _all_done(progress: Progress | None) -> Progress | None:
+    """Report that all is done, at every frame: the work can still be stopped."""
     if progress is None:
         return None
 
-    def report(done: int, total: int) -> None:
+    def report(_done: int, total: int) -> None:
         progress(total, total)
 
     return report
@@ -251,9 +266,7 @@ STAGES = 2
 def _share(
     progress: Progress | None, first: int, count: int, whole: int, stage: int
 ) -> Progress | None:
-    """Progress of a stage of the work on `count` frames from `first` on, told in frames of the
-    whole.
-    """
+    """Map the progress of one stage, on `count` frames from `first` on, to the whole batch."""
     if progress is None:
         return None
 
@@ -261,3 +274,75 @@ def _share(
         progress(first + count * (stage * total + done) // (STAGES * max(1, total)), whole)
 
     return report
+
+
+ROWS = (
+    Preprocessor(
+        key="pose",
+        node_id="ControlStackPose",
+        title="Human Pose",
+        summary=(
+            "People as coloured skeletons on black, for openpose ControlNets, and as keypoints."
+        ),
+        run=pose,
+        params=(
+            Param(
+                "engine",
+                "vitpose",
+                "vitpose: bodies. dwpose: bodies, hands and faces (TorchScript files). dwpose_onnx:"
+                " the same as ONNX, needs onnxruntime. openpose: the original one,"
+                " non-commercial. keypoints: draws the connected ones.",
+                choices=ENGINES,
+            ),
+            Param("body", True, "Draw limbs and joints."),
+            Param("hands", True, "Draw hands, where the engine finds them."),
+            Param("face", True, "Draw faces, where the engine finds them."),
+            Param(
+                "stick_width",
+                "auto",
+                "auto: 4 pixels up to a short side of 512, then growing with it. 4: as for"
+                " ControlNet's own nets. xinsir: as for xinsir's SDXL nets.",
+                choices=STICK_WIDTHS,
+            ),
+            Param(
+                "people",
+                0,
+                "Keep this many people, the largest and longest visible. 0 = all.",
+                0,
+                100,
+                is_appended=True,
+            ),
+            Param(
+                "smooth_frames",
+                0.0,
+                "Smooth joints over time, standard deviation in frames. 0 = off.",
+                0,
+                30,
+                0.1,
+                is_appended=True,
+            ),
+            Param(
+                "fill_frames",
+                0,
+                "Fill gaps of up to this many frames by linear interpolation. 0 = off.",
+                0,
+                100,
+                is_appended=True,
+            ),
+        ),
+        conditions=("pose",),
+        aliases=("pose", "openpose", "dwpose", "vitpose", "skeleton", "keypoints"),
+        grey=False,
+        weights=WEIGHTS,
+        inputs=(
+            Port(
+                "pose_keypoint",
+                "POSE_KEYPOINT",
+                "Drawn by the engine keypoints. One frame for all pictures, or one for each.",
+            ),
+        ),
+        outputs=(
+            Port("POSE_KEYPOINT", "POSE_KEYPOINT", "The people found, in pixels of the hint."),
+        ),
+    ),
+)

@@ -1,5 +1,6 @@
-"""Segmentation: every pixel gets a class, every class a flat colour. Labels and colours are never
-mixed.
+"""Segment pictures: every pixel gets a class, every class a flat colour.
+
+Labels and colours are never blended.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, as_masks, each_frame, only, size_of, through
+from .images import Frame8, as_masks, each_frame, only, run_network, size_of
 from .nets import segmenters
 from .palettes import NOTHING, PALETTES, Palette
-from .spec import Forward, Networks, Progress, Weights
+from .spec import Forward, Networks, Param, Port, Preprocessor, Progress, Weights
 
 ENGINES = ("upernet", "oneformer", "snap", "blank")
 
@@ -26,7 +27,7 @@ UPERNET = Weights(
     module=segmenters.upernet,
     licence="MIT",
     sha256="76c163aa531ab7edfb3a77bbcc039e340645aa0ffe2b0ffcfc68755f550c76ea",
-    half=False,  # near a border between classes a half's precision decides otherwise
+    half=False,  # in fp16 pixels near a border between classes change their class
     renamed=segmenters.upernet_weights,
 )
 ONEFORMER_ADE20K = Weights(
@@ -63,24 +64,24 @@ def segmentation(
     palette: str = "ade20k",
     classes: str = "",
     paint: str = "",
-    resolution: int = 0,
     label_map: Tensor | None = None,
     areas: Tensor | None = None,
+    resolution: int = 0,
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(B,H,W,C) in [0,1] → hint (B,h,w,3) in the palette's colours, labels (B,h,w), masks (K·B,h,w)
-    in {0,1}.
+    """Segment (B,H,W,C) in [0,1]: hint (B,h,w,3), labels (B,h,w), masks (K·B,h,w) in {0,1}.
 
-    Labels are class number / 255, so that a mask's 8-bit file keeps them; 255/255 is no class, and
-    black. They come from `label_map`, of the same form and any size, where it is given; else from
-    the `engine`: a network, "snap" (each pixel of a painted map takes the class of the nearest
-    colour) or "blank". `paint` then lays classes over them, as `strokes_of` says, on boxes or on
-    the `areas` (N,h',w'). Masks are one for each of the `classes` (names or numbers, separated by
-    commas), all frames of the first, then of the next; without any, one of all that has a class.
+    The hint has the palette's colours. Labels are class number / 255, so that a mask's 8-bit file
+    keeps them; 255/255 is no class, and black. They come from `label_map`, of the same form and any
+    size, if given; otherwise from the `engine`: a network, "snap" (each pixel of a painted map
+    takes the class of the nearest colour) or "blank". `paint` then lays classes over them, as
+    `strokes_of` parses, on boxes or on the `areas` (N,h',w'). Masks are one for each of the
+    `classes` (names or numbers, separated by commas), all frames of the first, then of the next;
+    without classes, one mask of all pixels that have a class.
 
-    Raises ValueError for a class that the palette does not have, labels without a class, and a pair
-    that no net serves.
+    Raises ValueError for a class that the palette does not have, labels without a class, and an
+    engine that does not have the palette.
     """
     table = PALETTES[palette]
     chosen = [table.index_of(name) for name in _listed(classes)]
@@ -88,9 +89,16 @@ def segmentation(
     if label_map is not None:
         labels = _given(image, label_map, table, resolution)
     elif engine in ("snap", "blank"):
-        labels = _unaided(image, engine, table, resolution, progress)
+        labels = _unaided(image, engine, table, resolution=resolution, progress=progress)
     else:
-        labels = _by_network(image, engine, palette, resolution, progress, networks)
+        labels = _by_network(
+            image,
+            engine,
+            palette,
+            resolution=resolution,
+            progress=progress,
+            networks=networks,
+        )
     labels = painted(labels, strokes, areas)
     masks = [labels == index for index in chosen] or [labels != NOTHING]
     return table.paint[labels], labels.float() / 255, torch.cat(masks).float()
@@ -100,18 +108,19 @@ def _by_network(
     image: Tensor,
     engine: str,
     palette: str,
+    *,
     resolution: int,
     progress: Progress | None,
     networks: Networks | None,
 ) -> Tensor:
-    """(B,h,w) class numbers."""
+    """Return class numbers (B,h,w) of a network."""
     if (engine, palette) not in _NETS:
-        knows = " or ".join(known for known, its in _NETS if its == palette)
+        engines = " or ".join(other for other, its_palette in _NETS if its_palette == palette)
         raise ValueError(
-            f"segmentation by {engine!r} does not know the palette {palette!r}: choose {knows}"
+            f"the engine {engine!r} does not have the palette {palette!r}: choose {engines}"
         )
     weights, forward = _NETS[engine, palette]
-    made = through(
+    labels = run_network(
         image,
         networks,
         weights,
@@ -120,34 +129,32 @@ def _by_network(
         resolution=resolution,
         progress=progress,
     )
-    return only(made)[:, 0].round().long()
+    return only(labels)[:, 0].round().long()
 
 
 def _unaided(
-    image: Tensor, engine: str, table: Palette, resolution: int, progress: Progress | None
+    image: Tensor, engine: str, table: Palette, *, resolution: int, progress: Progress | None
 ) -> Tensor:
-    """(B,h,w) class numbers without a network."""
+    """Return class numbers (B,h,w) without a network."""
 
     def draw(frame: Frame8) -> NDArray[np.uint8]:
-        return (
-            nearest_class(frame, table)
-            if engine == "snap"
-            else np.full(frame.shape[:2], NOTHING, np.uint8)
-        )
+        if engine == "snap":
+            return nearest_class(frame, table)
+        return np.full(frame.shape[:2], NOTHING, np.uint8)
 
     return numbers(each_frame(image, draw, resolution=resolution, progress=progress)[..., 0])
 
 
 def nearest_class(frame: Frame8, table: Palette) -> NDArray[np.uint8]:
-    """(H,W,3) → (H,W): the class whose colour is nearest, the first where several are; black stays
-    no class.
+    """Return the class of the nearest colour, (H,W,3) → (H,W); the first wins ties.
+
+    Black stays no class.
     """
     colours = np.concatenate([table.colours, np.zeros((1, 3), np.uint8)]).astype(np.float32)
     pixels = np.reshape(frame, (-1, 3)).astype(np.float32)
     nearest = np.empty(len(pixels), np.intp)
-    for first in range(
-        0, len(pixels), 65536
-    ):  # the distances of all pixels to all colours would be large
+    # in parts: the distances of all pixels to all colours would be large
+    for first in range(0, len(pixels), 65536):
         part = slice(first, first + 65536)
         nearest[part] = np.argmin(
             np.square(colours).sum(1) - 2 * np.matmul(pixels[part], np.transpose(colours)), 1
@@ -157,9 +164,9 @@ def nearest_class(frame: Frame8, table: Palette) -> NDArray[np.uint8]:
 
 
 def _given(image: Tensor, label_map: Tensor, table: Palette, resolution: int) -> Tensor:
-    """The label map fitted to the picture by its nearest pixels: (B,h,w) class numbers."""
-    found = as_masks(label_map, "label_map")
-    labels = numbers(_nearest(found, size_of(image, resolution)))
+    """Fit the label map to the picture by its nearest pixels: (B,h,w) class numbers."""
+    masks = as_masks(label_map, "label_map")
+    labels = numbers(_nearest(masks, size_of(image, resolution)))
     unknown = labels[(labels >= len(table.names)) & (labels != NOTHING)]
     if unknown.numel():
         raise ValueError(
@@ -169,14 +176,16 @@ def _given(image: Tensor, label_map: Tensor, table: Palette, resolution: int) ->
         )
     if len(labels) not in (1, len(image)):
         raise ValueError(
-            f"label_map has {len(labels)} frames and the picture {len(image)}: give one, or as many"
+            f"label_map has {len(labels)} frames and the picture {len(image)}: connect one"
+            " for all, or one for each"
         )
     return labels.expand(len(image), -1, -1)
 
 
 class Stroke(NamedTuple):
-    """One class to be painted, on `box` (left, top, right, bottom as fractions) or else on the next
-    of the areas.
+    """Declare one class to be painted.
+
+    It is painted on `box` (left, top, right, bottom as fractions) or else on the next of the areas.
     """
 
     label: int
@@ -184,15 +193,16 @@ class Stroke(NamedTuple):
 
 
 def strokes_of(text: str, table: Palette) -> list[Stroke]:
-    """ "sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6, grass": class names or numbers, each with a box or
-    without.
+    """Parse "sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6, grass": classes, each with or without a box.
 
-    Raises ValueError for a class that there is not, or a box that is none.
+    Classes are names or numbers. Raises ValueError for a class that does not exist, or an invalid
+    box.
     """
     return [_stroke(entry, table) for entry in _listed(text)]
 
 
 def _stroke(entry: str, table: Palette) -> Stroke:
+    """Parse one entry of `strokes_of`."""
     words = entry.split()
     ends = [_number(word) for word in words[-4:]]
     if len(words) < 5 or None in ends:
@@ -207,9 +217,9 @@ def _stroke(entry: str, table: Palette) -> Stroke:
 
 
 def painted(labels: Tensor, strokes: Sequence[Stroke], areas: Tensor | None) -> Tensor:
-    """(B,h,w) → the same with the strokes laid over each frame, the last on top.
+    """Lay the strokes over each frame of (B,h,w), the last on top.
 
-    Raises ValueError where strokes without a box and areas are not equally many.
+    Raises ValueError unless there are as many areas as strokes without a box.
     """
     open_strokes = sum(stroke.box is None for stroke in strokes)
     masks = torch.zeros(0, 1, 1) if areas is None else as_masks(areas, "areas")
@@ -234,13 +244,14 @@ def painted(labels: Tensor, strokes: Sequence[Stroke], areas: Tensor | None) -> 
 
 
 def numbers(labels: Tensor) -> Tensor:
-    """Labels of a mask, number / 255, → the numbers."""
+    """Convert labels of a mask, number / 255, to the numbers."""
     return (labels.nan_to_num(nan=1.0).clamp(0, 1) * 255).round().long()
 
 
 def _nearest(masks: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B,H,W) → (B,h,w) by the pixel under each centre, in whole numbers: floats would waver where
-    two are as near.
+    """Resize (B,H,W) to (B,h,w) by the pixel under each centre.
+
+    Computed in integers: with floats, ties could be rounded either way.
     """
     rows, columns = (
         torch.tensor([(2 * at + 1) * before // (2 * after) for at in range(after)])
@@ -250,11 +261,94 @@ def _nearest(masks: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _listed(text: str) -> list[str]:
+    """Split a text at commas and line breaks."""
     return [entry.strip() for entry in text.replace("\n", ",").split(",") if entry.strip()]
 
 
 def _number(word: str) -> float | None:
+    """Read a number; None for other words."""
     try:
         return float(word)
     except ValueError:
         return None
+
+
+ROWS = (
+    Preprocessor(
+        key="segmentation",
+        node_id="ControlStackSegmentation",
+        title="Semantic Segmentation",
+        summary=(
+            "Every pixel in the flat colour of its class (ADE20K or COCO), for seg ControlNets."
+        ),
+        run=segmentation,
+        params=(
+            Param(
+                "engine",
+                "upernet",
+                "upernet: a network for ade20k (327 MB). oneformer: a large one, for both palettes."
+                " snap: no network; the picture is a painted map, its colours become exact. blank:"
+                " an empty map to paint on.",
+                choices=ENGINES,
+            ),
+            Param(
+                "palette",
+                "ade20k",
+                "The classes and their colours: ade20k has 150, coco 133. seg ControlNets 1.0 were"
+                " trained on ade20k only.",
+                choices=tuple(PALETTES),
+            ),
+            Param(
+                "classes",
+                "",
+                "Classes to make masks of, by name or number, separated by commas: 'sky, person'."
+                " One mask for each.",
+                is_appended=True,
+            ),
+            Param(
+                "paint",
+                "",
+                "Classes to paint over the map: 'sky 0 0 1 0.4, house 0.3 0.2 0.7 0.6' with boxes"
+                " (left, top, right, bottom as fractions), or names alone, one for each mask of"
+                " areas.",
+                is_appended=True,
+            ),
+        ),
+        conditions=("segmentation",),
+        aliases=(
+            "segmentation",
+            "seg",
+            "semantic",
+            "uniformer",
+            "oneformer",
+            "upernet",
+            "ade20k",
+            "coco",
+        ),
+        grey=False,
+        weights={"upernet": UPERNET, "oneformer": ONEFORMER_ADE20K},
+        inputs=(
+            Port(
+                "label_map",
+                "MASK",
+                "Existing labels (class number / 255): they are painted, and no network runs.",
+            ),
+            Port(
+                "areas",
+                "MASK",
+                "A batch of masks: the first is painted with the first class of paint, and so on.",
+            ),
+        ),
+        outputs=(
+            Port(
+                "labels",
+                "MASK",
+                "The class of each pixel as number / 255; 1 is no class. An 8-bit PNG keeps it.",
+            ),
+            Port(
+                "mask", "MASK", "A mask for each of the classes, all frames of the first one first."
+            ),
+        ),
+        plain_is_black=False,
+    ),
+)

@@ -1,10 +1,9 @@
-"""Soft edges: how surely each pixel lies on an edge, and the scribbles that are drawn from them."""
+"""Find soft edges, how surely each pixel lies on an edge, and draw scribbles from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Module
 
-from .images import FloatFrame, Frame8, Map, each_frame, each_map, opencv, through, to_hint
+from .images import (
+    FloatFrame,
+    Frame8,
+    Map,
+    each_frame,
+    each_map,
+    only,
+    opencv,
+    run_network,
+    to_hint,
+)
 from .nets import hed, pidinet, teed
 from .scribble import xdog
-from .spec import Networks, Progress, Weights
+from .spec import Networks, Param, Preprocessor, Progress, Weights, refuse_unknown
 
 HED = Weights(
     file="ControlNetHED.pth",
@@ -51,24 +60,20 @@ TEED = Weights(
 
 DOG_SIGMAS_PX, DOG_GAIN = (1.0, 2.0, 4.0), 4.0
 SUPPRESSION_SIGMA_PX, SUPPRESSION_LEVEL, INK_LEVEL = 3.0, 127, 4
-"""Of fake scribbles: the blur before and after thinning, what counts as an edge, what counts as
-ink.
-"""
+"""Of fake scribbles: the blur before and after thinning, the least level of an edge and of ink."""
 
-_LINES: tuple[tuple[tuple[int, ...], ...], ...] = (
+_DIRECTIONS: tuple[tuple[tuple[int, ...], ...], ...] = (
     ((0, 0, 0), (1, 1, 1), (0, 0, 0)),
     ((0, 1, 0), (0, 1, 0), (0, 1, 0)),
     ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     ((0, 0, 1), (0, 1, 0), (1, 0, 0)),
 )
-"""The four directions in which a pixel's neighbours are looked at."""
+"""The four directions in which a pixel is compared with its neighbours."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A network that finds edges: what it wants to see, and how its outputs become one map of
-    logits.
-    """
+    """Describe an edge network: its input, and how its outputs become one map of logits."""
 
     weights: Weights
     multiple: int
@@ -77,7 +82,7 @@ class Detector:
 
 
 def _mean_of_sides(net: Module, frames: Tensor) -> Tensor:
-    """The side outputs, brought to the size of the picture, averaged."""
+    """Resize the side outputs to the size of the picture and average them."""
     size = frames.shape[-2:]
     sides: list[Tensor] = net(frames * 255)
     grown = (
@@ -88,6 +93,7 @@ def _mean_of_sides(net: Module, frames: Tensor) -> Tensor:
 
 
 def _fused_of_bgr(net: Module, frames: Tensor) -> Tensor:
+    """Run a network that takes BGR and returns logits."""
     return net(frames.flip(1)).float()
 
 
@@ -102,6 +108,7 @@ SCRIBBLE_ENGINES = ("hed", "teed", "pidinet", "dog", "xdog")
 
 
 def weights_of(engines: tuple[str, ...]) -> dict[str, Weights]:
+    """Return the weights of those engines that are networks."""
     return {engine: DETECTORS[engine].weights for engine in engines if engine in DETECTORS}
 
 
@@ -114,13 +121,22 @@ def soft_edge(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in [0,1]: white where an edge is sure, grey where it may be.
+    """Find soft edges: (B,H,W,C) in [0,1] → (B,h,w,3) in [0,1], brighter where an edge is surer.
 
     Engines "hed", "teed" and "pidinet" are networks (sources in `nets/`); "dog" needs no weights.
     `safe` leaves three levels, 0, ½ and 1, so that a picture cannot be hidden in the map. The
     references truncate maps to 8 bits; here they stay float.
     """
-    return to_hint(_maps(image, engine, safe, resolution, progress, networks))
+    refuse_unknown("soft edge engine", engine, SOFT_EDGE_ENGINES)
+    maps = _maps(
+        image,
+        engine=engine,
+        safe=safe,
+        resolution=resolution,
+        progress=progress,
+        networks=networks,
+    )
+    return to_hint(maps)
 
 
 def fake_scribble(
@@ -132,20 +148,27 @@ def fake_scribble(
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> Tensor:
-    """(B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}: soft edges as white strokes, as if drawn with a
-    broad pen.
+    """Turn soft edges into broad white strokes: (B,H,W,C) in [0,1] → (B,h,w,3) in {0,1}.
 
     Thinned and blurred as ControlNet 1.0's fake scribble, on the 8-bit map as there. Engine "xdog"
-    draws its strokes itself, and `safe` means nothing to it.
+    draws its strokes itself and ignores `safe`.
     """
+    refuse_unknown("scribble engine", engine, SCRIBBLE_ENGINES)
     if engine == "xdog":
         return xdog(image, resolution=resolution, progress=progress)
-    maps = _maps(image, engine, safe, resolution, progress, networks)
+    maps = _maps(
+        image,
+        engine=engine,
+        safe=safe,
+        resolution=resolution,
+        progress=progress,
+        networks=networks,
+    )
     return each_map(maps, strokes, progress=progress)
 
 
 def strokes(soft: NDArray[np.float32]) -> Map:
-    """A soft map (H,W) in [0,1] → its strokes, 0 or 255."""
+    """Turn a soft map (H,W) in [0,1] into strokes, 0 or 255."""
     cv2 = opencv()
     levels = (soft * np.float32(255)).astype(np.uint8)  # truncated, as the references do
     blurred = cv2.GaussianBlur(thinned(levels), (0, 0), SUPPRESSION_SIGMA_PX)
@@ -153,35 +176,37 @@ def strokes(soft: NDArray[np.float32]) -> Map:
 
 
 def thinned(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Non-maximum suppression (H,W) in 0..255 → 0 or 255: ridges of the blurred map along any of
-    four directions.
+    """Suppress all but the ridges of the blurred map: (H,W) in 0..255 → 0 or 255.
+
+    A ridge is a local maximum along any of four directions (non-maximum suppression).
     """
     cv2 = opencv()
     blurred = cv2.GaussianBlur(levels.astype(np.float32), (0, 0), SUPPRESSION_SIGMA_PX)
     ridge = np.zeros(levels.shape, bool)
-    for line in _LINES:
+    for line in _DIRECTIONS:
         ridge |= cv2.dilate(blurred, np.array(line, np.uint8)) == blurred
     return np.where(ridge & (blurred > SUPPRESSION_LEVEL), np.uint8(255), np.uint8(0))
 
 
 def _maps(
     image: Tensor,
+    *,
     engine: str,
     safe: bool,
     resolution: int,
     progress: Progress | None,
-    networks: Any,
+    networks: Networks | None,
 ) -> Tensor:
-    """(B,H,W,C) → (B,1,h,w) in [0,1]."""
+    """Find soft edges: (B,H,W,C) → (B,1,h,w) in [0,1]."""
     if engine == "dog":
-        drawn = each_frame(image, _gradients, resolution=resolution, progress=progress)
-        return _stepped(drawn[..., :1].movedim(3, 1), safe)
+        gradients = each_frame(image, _gradients, resolution=resolution, progress=progress)
+        return _stepped(gradients[..., :1].movedim(3, 1), safe)
     detector = DETECTORS[engine]
 
     def forward(net: Module, frames: Tensor) -> Tensor:
         return _stepped(torch.sigmoid(detector.logits(net, frames)), safe)
 
-    made = through(
+    maps = run_network(
         image,
         networks,
         detector.weights,
@@ -190,20 +215,21 @@ def _maps(
         resolution=resolution,
         progress=progress,
     )
-    assert isinstance(made, Tensor)
-    return made
+    return only(maps)
 
 
 def _stepped(maps: Tensor, safe: bool) -> Tensor:
-    """In three levels where `safe`: the references' safe_step of two steps, without its overflow at
-    exactly 1.
+    """Round down to three levels if `safe`.
+
+    The references' safe_step of two steps, without its overflow at exactly 1.
     """
     return ((maps * 3).floor() / 2).clamp(max=1) if safe else maps
 
 
 def _gradients(frame: Frame8) -> FloatFrame:
-    """Derivatives of Gaussians: how steep the picture is at three scales together, from 0 towards
-    1.
+    """Measure how steep the picture is at three scales together, from 0 towards 1.
+
+    By derivatives of Gaussians.
     """
     picture = np.divide(frame, np.float32(255), dtype=np.float32)
     fine, middle, coarse = (_steepness(picture, sigma) for sigma in DOG_SIGMAS_PX)
@@ -211,8 +237,9 @@ def _gradients(frame: Frame8) -> FloatFrame:
 
 
 def _steepness(picture: FloatFrame, sigma: float) -> FloatFrame:
-    """(H,W,3) in [0,1] → (H,W): the gradient of the steepest channel after a blur of `sigma` px,
-    times `sigma`.
+    """Return the gradient (H,W) of the steepest channel of (H,W,3) after a blur of `sigma` px.
+
+    Times `sigma`, so that scales compare.
     """
     cv2 = opencv()
     blurred = cv2.GaussianBlur(picture, (0, 0), sigma)
@@ -220,3 +247,71 @@ def _steepness(picture: FloatFrame, sigma: float) -> FloatFrame:
         cv2.Sobel(blurred, cv2.CV_32F, *axes, scale=sigma / 8) for axes in ((1, 0), (0, 1))
     )
     return np.sqrt((across * across + down * down).reshape(picture.shape).max(axis=2))
+
+
+_SAFE = Param("safe", False, "Keep three levels only: a picture cannot be hidden in the map.")
+
+ROWS = (
+    Preprocessor(
+        key="hed",
+        node_id="ControlStackHED",
+        title="HED Boundary",
+        summary="Soft white edges on black, for hed and softedge ControlNets.",
+        run=soft_edge,
+        params=(
+            Param(
+                "engine",
+                "hed",
+                "hed: the network that the ControlNets were trained with. dog: gradients, needs no"
+                " weights.",
+                choices=HED_ENGINES,
+            ),
+            _SAFE,
+        ),
+        conditions=("softedge",),
+        aliases=("hed", "softedge", "soft edge", "boundary"),
+        weights=weights_of(HED_ENGINES),
+    ),
+    Preprocessor(
+        key="softedge",
+        node_id="ControlStackSoftEdge",
+        title="Soft Edge",
+        summary="Soft white edges on black, for softedge ControlNets.",
+        run=soft_edge,
+        params=(
+            Param(
+                "engine",
+                "teed",
+                "teed: tiny and free. pidinet: for research only. hed: the original one. dog:"
+                " gradients, needs no weights.",
+                choices=SOFT_EDGE_ENGINES,
+            ),
+            _SAFE,
+        ),
+        conditions=("softedge",),
+        is_usual=True,
+        aliases=("softedge", "soft edge", "teed", "pidinet", "pidi", "hed"),
+        weights=weights_of(SOFT_EDGE_ENGINES),
+    ),
+    Preprocessor(
+        key="fake_scribble",
+        node_id="ControlStackFakeScribble",
+        title="Fake Scribble",
+        summary="A photograph as broad white strokes on black, for scribble ControlNets.",
+        run=fake_scribble,
+        params=(
+            Param(
+                "engine",
+                "hed",
+                "How edges are found. hed, teed, pidinet: networks (pidinet for research only)."
+                " dog: gradients, xdog: ink strokes; neither needs weights.",
+                choices=SCRIBBLE_ENGINES,
+            ),
+            _SAFE,
+        ),
+        conditions=("scribble",),
+        is_usual=True,
+        aliases=("fake scribble", "scribble", "scribble_hed", "scribble_pidinet"),
+        weights=weights_of(SCRIBBLE_ENGINES),
+    ),
+)
