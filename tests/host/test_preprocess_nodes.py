@@ -4,6 +4,8 @@ they stop.
 
 from __future__ import annotations
 
+import json
+import pickle
 import re
 from pathlib import Path
 
@@ -13,82 +15,13 @@ import pytest
 import torch
 from skimage import data
 
+from pack.preprocessors import CATALOGUE
 from workbench import inprocess, random_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
-INPUTS = {
-    "ControlStackCanny": ["image", "low_threshold", "high_threshold", "resolution"],
-    "ControlStackScribble": ["image", "threshold", "invert", "resolution"],
-    "ControlStackXDoG": ["image", "threshold", "resolution"],
-    "ControlStackLineart": [
-        "image",
-        "engine",
-        "gaussian_sigma",
-        "intensity_threshold",
-        "resolution",
-    ],
-    "ControlStackMLSD": [
-        "image",
-        "engine",
-        "score_threshold",
-        "distance_threshold",
-        "resolution",
-        "max_lines",
-    ],
-    "ControlStackLineartAnime": ["image", "engine", "resolution", "sizing"],
-    "ControlStackSegmentation": [
-        "image",
-        "engine",
-        "palette",
-        "resolution",
-        "label_map",
-        "areas",
-        "classes",
-        "paint",
-    ],
-    "ControlStackTile": ["image", "pyramid_steps", "resolution"],
-    "ControlStackShuffle": ["image", "seed", "cell_px", "resolution"],
-    "ControlStackColorGrid": ["image", "cell_px", "resolution"],
-    "ControlStackRecolor": ["image", "tone", "gamma", "channel_order", "resolution"],
-    "ControlStackBrightness": ["image", "level", "threshold", "resolution"],
-    "ControlStackInpaintHint": ["image", "masked", "resolution", "mask"],
-    "ControlStackHED": ["image", "engine", "safe", "resolution"],
-    "ControlStackSoftEdge": ["image", "engine", "safe", "resolution"],
-    "ControlStackFakeScribble": ["image", "engine", "safe", "resolution"],
-    "ControlStackDepth": ["image", "engine", "normalization", "resolution"],
-    "ControlStackNormal": [
-        "image",
-        "engine",
-        "convention",
-        "background_threshold",
-        "resolution",
-        "depth",
-    ],
-    "ControlStackPreprocess": ["image", "resolution", "method", "control_net"],
-}
-OUTPUTS = {
-    "ControlStackDepth": {"depth": "IMAGE"},
-    "ControlStackNormal": {"normals": "IMAGE"},
-    "ControlStackSegmentation": {"labels": "MASK", "mask": "MASK"},
-}
-"""What nodes give beside the hint, and its type."""
-METHODS = {
-    "canny": "ControlStackCanny",
-    "scribble": "ControlStackScribble",
-    "xdog": "ControlStackXDoG",
-}
-METHODS |= {
-    "hed": "ControlStackHED",
-    "softedge": "ControlStackSoftEdge",
-    "fake_scribble": "ControlStackFakeScribble",
-}
-METHODS |= {"depth": "ControlStackDepth", "normal": "ControlStackNormal"}
-METHODS |= {
-    "lineart": "ControlStackLineart",
-    "tile": "ControlStackTile",
-    "recolor": "ControlStackRecolor",
-}
+PINNED = json.loads((ROOT / "tests" / "node_surface.json").read_text(encoding="utf-8"))
+NODE_IDS = (*(row.node_id for row in CATALOGUE), "ControlStackPreprocess")
 WITHOUT_WEIGHTS = {
     "ControlStackMLSD": {"engine": "lsd"},
     "ControlStackLineartAnime": {"engine": "standard"},
@@ -98,8 +31,8 @@ WITHOUT_WEIGHTS = {
 }
 """What a node needs beside a picture to run without a network."""
 
-every_node = pytest.mark.parametrize("node_id", INPUTS)
-every_method = pytest.mark.parametrize("method", METHODS)
+every_node = pytest.mark.parametrize("node_id", NODE_IDS)
+every_row = pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.key)
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +49,6 @@ def picture() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def random_modules() -> dict:
-    from pack.preprocessors import CATALOGUE
-
     return random_weights.Random(CATALOGUE)
 
 
@@ -141,15 +72,20 @@ def inputs_of(node_id: str, image: torch.Tensor) -> dict:
     return {"image": image, "resolution": 128, **WITHOUT_WEIGHTS.get(node_id, {})}
 
 
+def inputs_in_order(node_id: str) -> list[str]:
+    return [declared["name"] for declared in PINNED[node_id]["inputs"]]
+
+
 @every_node
 def test_the_public_surface(nodes, node_id):
+    assert node_id in PINNED, f"{node_id} is new: run python3 tests --accept"
     info = nodes[node_id].GET_NODE_INFO_V1()
     named = [name for group in info["input_order"].values() for name in group]
-    assert named == INPUTS[node_id]
+    assert named == inputs_in_order(node_id)
     assert info["name"] == node_id
-    more = OUTPUTS.get(node_id, {})
-    assert info["output_name"] == ["hint", *more]
-    assert info["output"] == ["IMAGE", *more.values()]
+    outputs = zip(info["output_name"], info["output"], strict=True)
+    assert [list(output) for output in outputs] == PINNED[node_id]["outputs"]
+    assert PINNED[node_id]["outputs"][0] == ["hint", "IMAGE"]
     assert info["category"] == "ControlStack/Preprocess"
     declared = [spec for group in info["input"].values() for spec in group.values()]
     assert all(options.get("tooltip") for _, options in declared)
@@ -157,15 +93,16 @@ def test_the_public_surface(nodes, node_id):
 
 @every_node
 def test_the_help_page_names_every_input_and_its_pictures_are_small(node_id):
-    page = (ROOT / "js" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
-    assert [name for name in INPUTS[node_id] if f"| `{name}`" not in page] == []
+    file = ROOT / "js" / "docs" / f"{node_id}.md"
+    assert file.exists(), f"{node_id} has no help page: write js/docs/{node_id}.md"
+    page = file.read_text(encoding="utf-8")
+    undocumented = [name for name in inputs_in_order(node_id) if f"| `{name}`" not in page]
+    assert undocumented == [], f"add these inputs to the table of js/docs/{node_id}.md"
     for shown in re.findall(r"\]\(([^)]+)\)", page):
         assert (ROOT / "js" / "docs" / shown).stat().st_size <= 60_000
 
 
 def test_the_methods_are_the_catalogue(nodes):
-    from pack.preprocessors import CATALOGUE
-
     _, options = nodes["ControlStackPreprocess"].GET_NODE_INFO_V1()["input"]["required"]["method"]
     assert [option["key"] for option in options["options"]] == [row.key for row in CATALOGUE]
     canny = options["options"][0]["inputs"]["required"]
@@ -261,11 +198,22 @@ def test_depth_reaches_a_16_bit_file_of_the_hosts(nodes, host):
     assert np.abs(written[..., 0].astype(int).ravel() - np.arange(65536)).max() <= 1
 
 
-@every_method
-def test_one_node_for_all_gives_what_each_gives(nodes, method, picture):
-    alone = execute(nodes[METHODS[method]], image=picture, resolution=128).result[0]
-    chosen = {"image": picture, "resolution": 128, "method": {"method": method}}
+@every_row
+def test_one_node_for_all_gives_what_each_gives(nodes, row, picture):
+    settings = WITHOUT_WEIGHTS.get(row.node_id, {})
+    alone = execute(nodes[row.node_id], **inputs_of(row.node_id, picture)).result[0]
+    params = {name: settings[name] for name in settings if name != "mask"}
+    chosen = {"image": picture, "resolution": 128, "method": {"method": row.key, **params}}
+    if "mask" in settings:  # Preprocess (any) has no ports
+        alone = execute(nodes[row.node_id], image=picture, resolution=128, mask=None).result[0]
     assert execute(nodes["ControlStackPreprocess"], **chosen).result[0].equal(alone)
+
+
+@every_row
+def test_a_node_class_is_named_by_its_id_and_pickles(nodes, row):
+    node = nodes[row.node_id]
+    assert pickle.loads(pickle.dumps(node)) is node
+    assert node.__module__ == "pack.nodes.preprocess"
 
 
 def test_settings_of_the_method_arrive(nodes, picture):
@@ -338,15 +286,40 @@ def test_a_net_of_these_maps_or_of_unknown_ones_is_let_through(nodes, picture, n
     assert hint.shape == (1, 64, 64, 3)
 
 
-def test_every_condition_has_a_method_and_every_method_a_condition(nodes):
+USUAL = {
+    **{"canny": "canny", "mlsd": "mlsd", "softedge": "softedge", "scribble": "fake_scribble"},
+    **{"lineart": "lineart", "lineart_anime": "lineart_anime", "any_line": "lineart"},
+    **{"depth": "depth", "normal": "normal", "normal_bae": "normal", "normal_cn10": "normal"},
+    **{"pose": "pose", "segmentation": "segmentation", "inpaint": "inpaint_hint", "tile": "tile"},
+    **{"shuffle": "shuffle", "recolor": "recolor", "colorgrid": "color_grid"},
+    **{"brightness": "brightness"},
+}
+"""The method that is suggested for a ControlNet of each condition."""
+
+
+def test_every_condition_that_nets_have_has_a_method():
     from pack.files.conditions import CONDITIONS
     from pack.host.matching import MAPS
-    from pack.preprocessors import CATALOGUE
 
-    assert {row.key for row in CONDITIONS} == MAPS.keys()
-    assert {method for methods in MAPS.values() for method in methods} == {
-        row.key for row in CATALOGUE
-    }
+    conditions = {condition.key for condition in CONDITIONS}
+    for row in CATALOGUE:
+        unknown = {*row.conditions} - conditions
+        assert not unknown, f"{row.key}: files/conditions.py has no condition {unknown}"
+    without = [key for key in conditions if not MAPS[key]]
+    assert without == [], "no row names these conditions: add them to a row's `conditions`"
+    assert {key: MAPS[key][0].key for key in USUAL} == USUAL
+
+
+def test_a_row_without_a_condition_matches_every_net():
+    from dataclasses import replace
+
+    from pack.host.matching import refuse_other_map, tag
+
+    row = replace(CATALOGUE[0], conditions=())
+    hint = torch.zeros(1, 8, 8, 3)
+    tag(hint, row, {})
+    assert not hasattr(hint, "controlstack_condition")
+    refuse_other_map(Net("control_v11f1p_sd15_depth.pth"), row, {})
 
 
 @pytest.mark.parametrize(
@@ -446,16 +419,16 @@ LIMITS = {
 @pytest.mark.parametrize(("method", "form"), LIMITS)
 def test_sixteen_frames_are_about_as_fast_as_opencv(host, method, form):
     inprocess.load_package(ROOT / "benchmarks", "benchmarks")
-    from benchmarks import preprocess, timing
+    from benchmarks import bare_opencv, timing
 
     limit = LIMITS[method, form]
-    ours, bare = preprocess.rivals(form, method, frames=16)
+    ours, bare = bare_opencv.rivals(form, method, frames=16)
     rounds: list[timing.Spread] = []
     for _ in range(
         5
     ):  # other work takes a core from ours and leaves the bare loop its one, so it costs only us
         rounds.append(
-            timing.paired(ours, bare, repeats=21, reference_under=preprocess.one_thread).ratio
+            timing.paired(ours, bare, repeats=21, reference_under=bare_opencv.one_thread).ratio
         )
         if rounds[-1].median <= limit:
             return

@@ -5,11 +5,7 @@ finds real lines.
 from __future__ import annotations
 
 import functools
-import sys
-import types
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -21,32 +17,13 @@ from torch import nn
 
 from pack.preprocessors import catalogue, images, lines
 from pack.preprocessors.build import InMemory, filled
+from workbench.references import controlnet_aux
 
 pytestmark = pytest.mark.slow  # networks at their published size
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "tests" / "output"
 REAL_MLSD = ROOT.parent / "shared" / "weights" / "mlsd_large_512_fp16.safetensors"
-
-
-@contextmanager
-def controlnet_aux() -> Iterator[None]:
-    """The package without its own imports, which need torchvision; afterwards as before."""
-    found = find_spec("controlnet_aux")
-    if found is None:
-        pytest.fail(
-            "controlnet-aux is not installed: it is part of the test environment"
-            " (workbench/environment.py)"
-        )
-    before = {name for name in sys.modules if name.startswith("controlnet_aux")}
-    hollow = types.ModuleType("controlnet_aux")
-    hollow.__path__ = list(found.submodule_search_locations or ())
-    sys.modules["controlnet_aux"] = hollow
-    yield
-    for name in [
-        name for name in sys.modules if name.startswith("controlnet_aux") and name not in before
-    ]:
-        del sys.modules[name]
 
 
 def random_weights(net: nn.Module) -> nn.Module:
@@ -120,7 +97,7 @@ def photograph(width: int, height: int) -> np.ndarray:
 def segments_of(
     image: torch.Tensor, networks: InMemory, score: float, distance: float, limit: int
 ) -> np.ndarray:
-    made = images.through(
+    made = images.run_network(
         image,
         networks,
         lines.MLSD,

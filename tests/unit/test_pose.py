@@ -475,7 +475,7 @@ def test_one_frame_of_keypoints_serves_all_pictures_and_other_counts_are_refused
     frames, row = keypoints.encode(clip(np.random.default_rng(7), 3)), catalogue("pose")
     hint = row(torch.rand(4, 60, 80, 3), engine="keypoints", pose_keypoint=frames[:1])
     assert all(frame.equal(hint[0]) for frame in hint)
-    with pytest.raises(ValueError, match="3 frames of keypoints came with 4 pictures"):
+    with pytest.raises(ValueError, match="pose_keypoint has 3 frames and image has 4"):
         row(torch.rand(4, 60, 80, 3), engine="keypoints", pose_keypoint=frames)
     with pytest.raises(ValueError, match="connect one, or choose another engine"):
         row(torch.rand(4, 60, 80, 3), engine="keypoints")

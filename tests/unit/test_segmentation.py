@@ -245,7 +245,7 @@ def test_oneformers_files_with_a_text_encoder_and_old_names(tmp_path):
 
 def test_what_no_network_serves_is_refused_in_a_sentence():
     with pytest.raises(
-        ValueError, match="'upernet' does not know the palette 'coco': choose oneformer"
+        ValueError, match="'upernet' does not have the palette 'coco': choose oneformer"
     ):
         ROW(tensor(photograph(32, 32)), palette="coco", networks=InMemory({}))
 
