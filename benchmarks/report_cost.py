@@ -99,7 +99,7 @@ def _share(work: Callable[[], object]) -> float:
 @contextmanager
 def _silent(chain: Any) -> Iterator[None]:
     """Members of the chain note nothing meanwhile."""
-    from pack.control.report.numbers.journal import Journal
+    from pack.control.report.journal import Journal
 
     class Silent(Journal):
         def begin(self, *_: Any) -> Any:

@@ -3,9 +3,12 @@
 `"0:1, 0.35:0.8, 0.6:0 | smooth"` multiplies a control's strength by 1 at the start of sampling, by
 0.8 at 35 % and by 0 from 60 % on. A position is a fraction of sampling (the host's percent) or a
 step of this run's sampler, counted from 0 (`6s:0.5`); `strength@position` is read too (`"1@0,
-0@0.6"`). Interpolations: `linear` (the default), `smooth` (a monotone cubic), `step` (each value
-holds until the next). An empty text is a constant 1. Frame schedules have the same grammar over
-frame numbers.
+0@0.6"`). An empty text is a constant 1. Schedules over frames have the same grammar with frame
+numbers as positions.
+
+Every interpolation is a row of `INTERPOLATIONS`: `linear` (the default), `smooth` (a monotone
+cubic), `step` (each value holds until the next). Each has a twin in `js/lib/schedule.js` that draws
+it; the cases of `tests/fixtures/grammar.json` hold both to the same texts and values.
 """
 
 from __future__ import annotations
@@ -18,17 +21,17 @@ from functools import cached_property
 from math import hypot, log
 from typing import Any, NamedTuple
 
-from .grammar import WHITE, TextError, number, show, split, whole
+from .grammar import WHITE, TextError, indent, number, one_of, show, split, whole_number
 
 STRENGTHS = (0.0, 10.0)
 HIGHEST_STEP, HIGHEST_FRAME = 10_000, 1_000_000
-INTERPOLATIONS = ("linear", "smooth", "step")
 JUMP = 1e-9  # keyframes closer than this are a jump, not a slope
 
 
 class Keyframe(NamedTuple):
-    """`unit`: "percent" (a fraction of sampling in [0,1]), "step" or "frame" (whole numbers from
-    0).
+    """A strength at a position.
+
+    `unit`: "percent" (a fraction of sampling in [0,1]), "step" or "frame" (whole numbers from 0).
     """
 
     position: float
@@ -38,74 +41,105 @@ class Keyframe(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """`keyframes` in the order of their text, which never goes back within a unit; none means a
-    constant 1.
+    """Keyframes in the order of their text, which never goes back within a unit.
+
+    No keyframes mean a constant 1.
     """
 
     keyframes: tuple[Keyframe, ...] = ()
     interpolation: str = "linear"
 
     def at(self, position: float) -> float:
-        """The multiplier at `position`; before the first keyframe and after the last their own
-        values.
+        """Evaluate the multiplier at `position`; before the first and after the last it is theirs.
 
-        Of two keyframes at one position the later holds from there. Steps have no position yet: see
-        `placed`.
+        Of two keyframes at one position the later holds from there. Steps must be placed first:
+        see `placed`.
         """
         if not self.keyframes:
             return 1.0
         after = bisect_right(self._positions, position)
         if after == 0:
             return self.keyframes[0].strength
-        if after == len(self.keyframes) or self.interpolation == "step":
-            return self.keyframes[after - 1].strength
-        (x0, _, y0), (x1, _, y1) = self.keyframes[after - 1 : after + 1]
-        u = (position - x0) / (x1 - x0)
-        if self.interpolation == "linear":
-            return y0 + (y1 - y0) * u
-        m0, m1 = (slope * (x1 - x0) for slope in self._slopes[after - 1 : after + 1])
-        return y0 + u * (m0 + u * (3 * (y1 - y0) - 2 * m0 - m1 + u * (m0 + m1 - 2 * (y1 - y0))))
+        if after == len(self.keyframes):
+            return self.keyframes[-1].strength
+        x0, x1 = self._positions[after - 1 : after + 1]
+        return INTERPOLATIONS[self.interpolation](self, after - 1, (position - x0) / (x1 - x0))
 
     def placed(self, percent_of_step: Callable[[int], float]) -> Schedule:
-        """The same schedule with every step where it falls in sampling; keyframes in the order in
-        which they come.
-        """
+        """Replace every step by its position in sampling and sort the keyframes by position."""
         if not self.has_steps:
             return self
-        placed = [
-            (
-                key
-                if key.unit != "step"
-                else Keyframe(percent_of_step(int(key.position)), "percent", key.strength)
-            )
-            for key in self.keyframes
-        ]
-        return Schedule(tuple(sorted(placed, key=lambda key: key.position)), self.interpolation)
+        keyframes = [_placed(key, percent_of_step) for key in self.keyframes]
+        return Schedule(tuple(sorted(keyframes, key=lambda key: key.position)), self.interpolation)
 
     @property
     def has_steps(self) -> bool:
+        """Whether some position is a sampler step."""
         return any(key.unit == "step" for key in self.keyframes)
 
     @property
     def is_constant_one(self) -> bool:
+        """Whether it changes nothing."""
         return all(key.strength == 1.0 for key in self.keyframes)
 
     @property
     def is_zero(self) -> bool:
+        """Whether nothing acts at any time."""
         return bool(self.keyframes) and all(key.strength == 0.0 for key in self.keyframes)
+
+    @property
+    def strengths(self) -> list[float]:
+        """The keyframes' strengths, in order."""
+        return [key.strength for key in self.keyframes]
 
     @cached_property
     def _positions(self) -> list[float]:
         return [key.position for key in self.keyframes]
 
     @cached_property
-    def _slopes(self) -> list[float]:
-        return monotone_slopes(self._positions, [key.strength for key in self.keyframes])
+    def slopes(self) -> list[float]:
+        """The slope of the smooth curve at each keyframe."""
+        return monotone_slopes(self._positions, self.strengths)
+
+    def width(self, i: int) -> float:
+        """Distance from keyframe i to the next."""
+        return self._positions[i + 1] - self._positions[i]
+
+
+def _placed(key: Keyframe, percent_of_step: Callable[[int], float]) -> Keyframe:
+    if key.unit != "step":
+        return key
+    return Keyframe(percent_of_step(int(key.position)), "percent", key.strength)
+
+
+# -- interpolations --------------------------------------------------------------------------------
+
+
+def _linear(schedule: Schedule, i: int, u: float) -> float:
+    y0, y1 = schedule.keyframes[i].strength, schedule.keyframes[i + 1].strength
+    return y0 + (y1 - y0) * u
+
+
+def _smooth(schedule: Schedule, i: int, u: float) -> float:
+    y0, y1 = schedule.keyframes[i].strength, schedule.keyframes[i + 1].strength
+    m0, m1 = (slope * schedule.width(i) for slope in schedule.slopes[i : i + 2])
+    return y0 + u * (m0 + u * (3 * (y1 - y0) - 2 * m0 - m1 + u * (m0 + m1 - 2 * (y1 - y0))))
+
+
+def _step(schedule: Schedule, i: int, _u: float) -> float:
+    return schedule.keyframes[i].strength
+
+
+# The strength between keyframe i and the next, at the fraction u of the way.
+INTERPOLATIONS: dict[str, Callable[[Schedule, int, float], float]] = {
+    "linear": _linear,
+    "smooth": _smooth,
+    "step": _step,
+}
 
 
 def monotone_slopes(xs: Sequence[float], ys: Sequence[float]) -> list[float]:
-    """A cubic Hermite curve's slope at each point such that it never overshoots; 0 on both sides of
-    a jump.
+    """Compute the slopes of a cubic Hermite curve that never overshoots, 0 beside a jump.
 
     F. N. Fritsch, R. E. Carlson: Monotone Piecewise Cubic Interpolation, SIAM J. Numer. Anal. 17
     (1980). The choices that it leaves open (mean of the secants inside, the secant itself at the
@@ -125,21 +159,29 @@ def monotone_slopes(xs: Sequence[float], ys: Sequence[float]) -> list[float]:
     return slopes
 
 
+# -- reading and writing ---------------------------------------------------------------------------
+
+
 def parse(text: str) -> Schedule:
-    """Read a schedule over sampling. Raises TextError naming the position of what does not parse."""
+    """Read a schedule over sampling.
+
+    Raises TextError naming the position of what does not parse.
+    """
     return _parsed("schedule", text, _sampling_position)
 
 
 def parse_frames(text: str) -> Schedule:
-    """Read a schedule over frame numbers. Raises TextError naming the position of what does not
-    parse.
+    """Read a schedule over frame numbers.
+
+    Raises TextError naming the position of what does not parse.
     """
     return _parsed("frame_strength", text, _frame_position)
 
 
-def through(points: Any, interpolation: str) -> Schedule:
-    """A schedule through (position, strength) points in any order. Raises ValueError for what is no
-    list of points.
+def from_points(points: Any, interpolation: str) -> Schedule:
+    """Make a schedule of (position, strength) points in any order.
+
+    Raises ValueError for anything that is not a list of points within the axes.
     """
     try:
         pairs = sorted(((float(x), float(y)) for x, y in points), key=lambda point: point[0])
@@ -159,11 +201,10 @@ def through(points: Any, interpolation: str) -> Schedule:
     )
 
 
-def form(schedule: Schedule) -> str:
-    """The text of a schedule; `parse(form(s)) == s`."""
-    mark = {"step": "s"}
+def to_text(schedule: Schedule) -> str:
+    """Write a schedule; `parse(to_text(schedule)) == schedule`."""
     pairs = (
-        f"{show(key.position)}{mark.get(key.unit, '')}:{show(key.strength)}"
+        f"{show(key.position)}{'s' if key.unit == 'step' else ''}:{show(key.strength)}"
         for key in schedule.keyframes
     )
     ending = "" if schedule.interpolation == "linear" else f" | {schedule.interpolation}"
@@ -191,39 +232,45 @@ def _parsed(field: str, text: str, position_of: _Position) -> Schedule:
 
 def _keyframe(field: str, word: str, text: str, at: int, position_of: _Position) -> Keyframe:
     mark = ":" if ":" in word else "@"
-    left, found, right = word.partition(mark)
-    if not found:
+    left, separator, right = word.partition(mark)
+    if not separator:
         raise TextError(field, text, at, "'position:strength'")
-    right_at = at + len(left) + 1 + len(right) - len(right.lstrip(WHITE))
-    (position, p), (strength, s) = (
-        ((left, at), (right, right_at)) if mark == ":" else ((right, right_at), (left, at))
+    first, second = (left, at), (right, at + len(left) + 1 + indent(right))
+    (position, position_at), (strength, strength_at) = (
+        (first, second) if mark == ":" else (second, first)
     )
     return Keyframe(
-        *position_of(position.strip(WHITE), text, p), number(field, strength, text, s, *STRENGTHS)
+        *position_of(position.strip(WHITE), text, position_at),
+        number(field, strength, text, strength_at, *STRENGTHS),
     )
 
 
 def _sampling_position(word: str, text: str, at: int) -> tuple[float, str]:
     if word.endswith("s"):
-        return float(whole("schedule", word[:-1], text, at, HIGHEST_STEP)), "step"
+        return float(whole_number("schedule", word[:-1], text, at, HIGHEST_STEP)), "step"
     return number("schedule", word, text, at, 0.0, 1.0), "percent"
 
 
 def _frame_position(word: str, text: str, at: int) -> tuple[float, str]:
-    return float(whole("frame_strength", word, text, at, HIGHEST_FRAME)), "frame"
+    return float(whole_number("frame_strength", word, text, at, HIGHEST_FRAME)), "frame"
 
 
 def _interpolation(field: str, word: str, text: str, at: int) -> str:
-    at += len(word) - len(word.lstrip(WHITE))
-    if word.strip(WHITE) not in INTERPOLATIONS:
-        raise TextError(field, text, at, "the interpolation 'linear', 'smooth' or 'step'")
-    return word.strip(WHITE)
+    name = word.strip(WHITE)
+    if name not in INTERPOLATIONS:
+        raise TextError(
+            field, text, at + indent(word), f"the interpolation {one_of(INTERPOLATIONS)}"
+        )
+    return name
+
+
+# -- time in a sampling run ------------------------------------------------------------------------
 
 
 class PercentOfSigma:
-    """The inverse of the host's percent → sigma, tabulated once a run.
+    """The inverse of the host's percent → sigma, tabulated once per run.
 
-    The host gives only the forward function, which falls. Discrete models interpolate log sigma
+    The host offers only the forward function, which falls. Discrete models interpolate log sigma
     linearly between 1000 timesteps, so 1000 knots and linear interpolation in log sigma invert them
     exactly, others to better than 1e-5.
     """
@@ -231,8 +278,8 @@ class PercentOfSigma:
     KNOTS = 1000
 
     def __init__(self, percent_to_sigma: Callable[[float], float]) -> None:
-        # The host answers exactly 0 and 1 with sentinels (a huge sigma, zero), so the ends are
-        # taken just inside.
+        # At exactly 0 and 1 the host returns sentinels (a huge sigma, zero), so the ends are taken
+        # just inside.
         inside = [min(max(k / (self.KNOTS - 1), 1e-9), 1 - 1e-9) for k in range(self.KNOTS)]
         rising = sorted(
             (log(max(float(percent_to_sigma(percent)), 1e-30)), percent) for percent in inside
@@ -241,6 +288,7 @@ class PercentOfSigma:
         self._percents = [percent for _, percent in rising]
 
     def __call__(self, sigma: float) -> float:
+        """Look up the percent of a sigma."""
         if sigma <= 0.0:
             return 1.0
         x = log(sigma)
@@ -255,21 +303,21 @@ class PercentOfSigma:
 
 
 class Clock:
-    """What time it is in one sampling run, for all members of a chain: the tables are made once, on
-    first use.
-    """
+    """The time in one sampling run, shared by all members of a chain; its table is made on use."""
 
     def __init__(self, percent_to_sigma: Callable[[float], float]) -> None:
         self._percent_to_sigma = percent_to_sigma
         self._percent_of_sigma: PercentOfSigma | None = None
 
     def percent(self, sigma: float) -> float:
+        """Return the fraction of sampling that has passed at `sigma`."""
         if self._percent_of_sigma is None:
             self._percent_of_sigma = PercentOfSigma(self._percent_to_sigma)
         return self._percent_of_sigma(sigma)
 
     def placed(self, schedule: Schedule, sigmas: Sequence[float]) -> Schedule:
-        """`schedule` with its steps at the percents of `sigmas`, the sampler's own; steps after the
-        last at the end.
+        """Place the schedule's steps at the percents of `sigmas`, the sampler's own.
+
+        Steps after the last one fall at the end.
         """
         return schedule.placed(lambda step: self.percent(sigmas[min(step, len(sigmas) - 1)]))

@@ -10,10 +10,11 @@ import torch
 from comfy_api.latest import io
 
 from ..control.adapter import attach, refuse_mismatch, source_of
+from ..control.layers import EXAMPLES as LAYERS_EXAMPLES
 from ..control.layers import parse as parse_layers
 from ..control.masks import effect_mask as as_effect_mask
 from ..control.masks import mask_values
-from ..control.schedule import Schedule, parse_frames, through
+from ..control.schedule import Schedule, from_points, parse_frames
 from ..control.schedule import parse as parse_schedule
 from ..control.stack import FITS, MODES, SPEEDS, Stack, Unit, refuse_not_built
 from ..host.matching import as_remark, mismatch_warning
@@ -26,10 +27,7 @@ SCHEDULE_TIP = (
     "Strength over time, multiplied with strength: '0:1, 0.35:0.8, 0.6:0' (fraction of"
     " sampling:factor), '6s:0.5' (sampler step:factor); then '| smooth' or '| step', else linear."
 )
-LAYERS_TIP = (
-    "Strength over depth, input to middle block: 'soft 0.825', 'linear 1..0', 'blocks 1, 1, 0.5,"
-    " ...' or 'resolution'. Empty: all the same."
-)
+LAYERS_TIP = f"Strength over depth, input to middle block: {LAYERS_EXAMPLES}. Empty: all the same."
 MODE_TIP = (
     "balanced: as ComfyUI's own nodes. prompt: the prompt is more important (soft layers). control:"
     " the control is (soft, on the positive prompt only). cond_only: on the positive prompt only."
@@ -279,7 +277,7 @@ def schedule_of(value: Any) -> Schedule:
         return parse_schedule(value)
     points = value.get("points") if isinstance(value, dict) else getattr(value, "points", value)
     told = value.get("interpolation") if isinstance(value, dict) else type(value).__name__
-    return through(points, "linear" if told in ("linear", "LinearCurve") else "smooth")
+    return from_points(points, "linear" if told in ("linear", "LinearCurve") else "smooth")
 
 
 NODES = [Add, Apply]

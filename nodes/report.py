@@ -1,4 +1,4 @@
-"""What a stack did while it sampled, as a text and a plot."""
+"""Report what a stack did while it sampled, as a text and a plot."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..control.adapter import members_of
-from ..control.report.numbers import report, text
+from ..control.report.numbers import report
 from ..control.report.plot import plot
+from ..control.report.text import text
 from .schema import schema
 
 
@@ -19,8 +20,8 @@ class Report(io.ComfyNode):
             "ControlStackReport",
             display_name="Control Report",
             description=(
-                "Shows what each ControlNet of a stack did in the last run: how much, where, when,"
-                " how long."
+                "Shows what each ControlNet of a stack did in the last run: how much it added,"
+                " where, when, and how long it took."
             ),
             search_aliases=[
                 "controlnet report",
@@ -31,11 +32,11 @@ class Report(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Conditioning.Input(
-                    "positive", tooltip="The very positive that goes into the sampler."
+                    "positive", tooltip="The same positive conditioning that feeds the sampler."
                 ),
                 io.Latent.Input(
                     "latent",
-                    tooltip="What comes out of the sampler, so that the report waits for it.",
+                    tooltip="The sampler's output, so that the report waits for it.",
                 ),
             ],
             outputs=[
@@ -48,9 +49,9 @@ class Report(io.ComfyNode):
     @classmethod
     def execute(cls, positive: list[Any], latent: dict[str, Any]) -> io.NodeOutput:
         members, foreign = members_of(positive)
-        found = report(members, foreign)
-        words = text(found)
-        return io.NodeOutput(latent, words, plot(found), ui={"text": (words,)})
+        last_run = report(members, foreign)
+        tables = text(last_run)
+        return io.NodeOutput(latent, tables, plot(last_run), ui={"text": (tables,)})
 
 
 NODES = [Report]

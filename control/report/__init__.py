@@ -1,0 +1,5 @@
+"""What each ControlNet of a chain did in its last run.
+
+Reading order: journal (what is noted while sampling), numbers (Report and NetReport, read from the
+journals afterwards), text (the report as tables), plot (the same as a picture).
+"""

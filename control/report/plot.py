@@ -1,5 +1,6 @@
-"""A report as a picture: sizes by step as lines, by block and step as one field of cells for each
-net.
+"""A report as a picture.
+
+Sizes by step as lines, and for each net sizes by block and step as a heat map.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .numbers import NO_CONTROL, NO_RUN, Cell, NetReport, Report, block_name, show
+from .numbers import Cell, NetReport, Report
+from .text import NO_CONTROL, NO_RUN, block_name, show, summary
 
 WIDTH = 1024
-FINE = 2  # drawn at twice the size and reduced, so that lines are smooth
+OVERSAMPLING = 2  # drawn at twice the size and reduced, so that lines are smooth
 INK, FAINT, GRID, OFF = (32, 33, 36), (110, 113, 118), (226, 228, 231), (238, 239, 241)
-# Okabe and Ito's colours, told apart also by the colour-blind.
+# Okabe and Ito's colours, which colour-blind people can tell apart.
 COLORS = (
     (0, 114, 178),
     (213, 94, 0),
@@ -32,19 +34,20 @@ Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
-def plot(found: Report) -> torch.Tensor:
-    """(1,H,1024,3) in [0,1] on the CPU; H grows with the number of nets."""
-    nets = [net for net in found.nets if net.sizes][:SHOWN_NETS]
+def plot(report: Report) -> torch.Tensor:
+    """Draw a report: (1,H,1024,3) in [0,1] on the CPU; H grows with the number of nets."""
+    nets = [net for net in report.nets if net.sizes][:SHOWN_NETS]
     rows = -(-len(nets) // 2)
     page = Page(WIDTH, 430 + 250 * rows if nets else 120)
-    _title(page, found)
+    _title(page, report)
     if nets:
-        _lines(page, (76, 126, WIDTH - 40, 336), nets, len(found.sigmas))
-        _legend(page, found, nets, 394)
+        _lines(page, (76, 126, WIDTH - 40, 336), nets, len(report.sigmas))
+        _legend(page, report, nets, 394)
         highest = max(_highest(net) for net in nets)
         for i, net in enumerate(nets):
             left, top = (76, 590)[i % 2], 460 + 250 * (i // 2)
-            _field(page, (left, top, left + 330, top + 170), net, found, i, highest)
+            color = COLORS[i % len(COLORS)]
+            _heat_map(page, (left, top, left + 330, top + 170), net, report, color, highest)
     return page.pixels()
 
 
@@ -52,60 +55,72 @@ def plot(found: Report) -> torch.Tensor:
 
 
 class Page:
-    """A white page that is drawn on in pixels of the finished picture."""
+    """A white page; all methods take pixels of the finished picture."""
 
     def __init__(self, width: int, height: int) -> None:
-        self.image = Image.new("RGB", (width * FINE, height * FINE), "white")
+        size = (width * OVERSAMPLING, height * OVERSAMPLING)
+        self.image = Image.new("RGB", size, "white")
         self.pen = ImageDraw.Draw(self.image)
         self.fonts: dict[int, ImageFont.FreeTypeFont | ImageFont.ImageFont] = {}
 
     def text(
         self, x: float, y: float, words: str, size: int = 14, color: Color = INK, anchor: str = "lm"
     ) -> None:
-        """`anchor`: Pillow's, "lm" puts the middle of the text's left edge at (x, y)."""
+        """Write at (x, y); `anchor` is Pillow's, "lm" the middle of the text's left edge."""
         if size not in self.fonts:
-            self.fonts[size] = ImageFont.load_default(size * FINE)
-        self.pen.text((x * FINE, y * FINE), words, fill=color, font=self.fonts[size], anchor=anchor)
+            self.fonts[size] = ImageFont.load_default(size * OVERSAMPLING)
+        at = (x * OVERSAMPLING, y * OVERSAMPLING)
+        self.pen.text(at, words, fill=color, font=self.fonts[size], anchor=anchor)
 
     def line(self, points: Sequence[tuple[float, float]], color: Color, width: float = 1.0) -> None:
-        scaled = [(x * FINE, y * FINE) for x, y in points]
-        self.pen.line(scaled, fill=color, width=max(1, round(width * FINE)), joint="curve")
+        """Draw a line through points."""
+        scaled = [(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points]
+        width_px = max(1, round(width * OVERSAMPLING))
+        self.pen.line(scaled, fill=color, width=width_px, joint="curve")
 
     def box(self, box: Box, fill: Color) -> None:
-        left, top, right, bottom = (round(edge * FINE) for edge in box)
+        """Fill a rectangle."""
+        left, top, right, bottom = (round(edge * OVERSAMPLING) for edge in box)
         self.pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), fill=fill)
 
     def dot(self, x: float, y: float, color: Color, radius: float = 3.0) -> None:
-        x, y, radius = x * FINE, y * FINE, radius * FINE
+        """Fill a circle."""
+        x, y, radius = x * OVERSAMPLING, y * OVERSAMPLING, radius * OVERSAMPLING
         self.pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
 
     def pixels(self) -> torch.Tensor:
-        size = (self.image.width // FINE, self.image.height // FINE)
+        """Return the page as (1,H,W,3) in [0,1]."""
+        size = (self.image.width // OVERSAMPLING, self.image.height // OVERSAMPLING)
         small = self.image.resize(size, Image.Resampling.LANCZOS)
         return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255.0).unsqueeze(0)  # pyright: ignore
 
 
-# -- what stands on it -----------------------------------------------------------------------------
+# -- what is on the page ---------------------------------------------------------------------------
 
 
-def _title(page: Page, found: Report) -> None:
+def _title(page: Page, report: Report) -> None:
     page.text(28, 32, "Control report", 24)
-    if not found.nets:
-        page.text(28, 74, NO_CONTROL, 15, FAINT)
-    elif not found.has_run:
-        page.text(28, 74, NO_RUN.split(". ")[0] + ".", 15, FAINT)
+    if not report.nets:
+        page.text(28, 74, _first_sentence(NO_CONTROL), 15, FAINT)
+    elif not report.has_run:
+        page.text(28, 74, _first_sentence(NO_RUN), 15, FAINT)
     else:
-        whole = f", {found.step_ms:.0f} ms a step" if found.step_ms else ""
-        page.text(28, 64, f"{len(found.nets)} nets, {len(found.sigmas)} steps{whole}", 15, FAINT)
+        page.text(28, 64, summary(report), 15, FAINT)
+
+
+def _first_sentence(words: str) -> str:
+    """Take the first sentence after the title, which stands above it."""
+    first = words.partition(": ")[2].split(". ")[0].rstrip(".") + "."
+    return first[0].upper() + first[1:]
 
 
 def _lines(page: Page, box: Box, nets: Sequence[NetReport], steps: int) -> None:
-    """Each net's size at each step, over all blocks."""
+    """Draw each net's size at each step, over all blocks."""
     left, top, right, bottom = box
-    relative = all(net.is_relative for net in nets)
     highest = max((cell for net in nets for cell in net.by_step if cell is not None), default=1.0)
     ticks = nice_ticks(highest)
-    page.text(left, top - 16, "size of what a net adds, all blocks: " + unit(relative), 14, FAINT)
+    title = "size of each net's residuals, all blocks: "
+    page.text(left, top - 16, title + unit(all(net.is_relative for net in nets)), 14, FAINT)
     for tick in ticks:
         y = bottom - (bottom - top) * tick / ticks[-1]
         page.line([(left, y), (right, y)], GRID)
@@ -115,22 +130,25 @@ def _lines(page: Page, box: Box, nets: Sequence[NetReport], steps: int) -> None:
         page.text(_across(left, right, step, steps), bottom + 14, str(step + 1), 13, FAINT, "mm")
     page.text((left + right) / 2, bottom + 32, "step", 13, FAINT, "mm")
     for i, net in enumerate(nets):
-        color = COLORS[i % len(COLORS)]
         for run in _runs(net.by_step):
             points = [
                 (_across(left, right, step, steps), bottom - (bottom - top) * cell / ticks[-1])
                 for step, cell in run
             ]
-            if len(points) > 1:
-                page.line(points, color, 2.0)
-            for x, y in points:
-                page.dot(x, y, color)
+            _curve(page, points, COLORS[i % len(COLORS)])
 
 
-def _legend(page: Page, found: Report, nets: Sequence[NetReport], y: float) -> None:
+def _curve(page: Page, points: Sequence[tuple[float, float]], color: Color) -> None:
+    if len(points) > 1:
+        page.line(points, color, 2.0)
+    for x, y in points:
+        page.dot(x, y, color)
+
+
+def _legend(page: Page, report: Report, nets: Sequence[NetReport], y: float) -> None:
     x = 76.0
     for i, net in enumerate(nets):
-        label = f"{found.nets.index(net) + 1} {shortened(net.member.name, 26)}, {net.ms:.0f} ms"
+        label = f"{report.nets.index(net) + 1} {shortened(net.member.name, 26)}, {net.ms:.0f} ms"
         page.box((x, y - 5, x + 16, y + 5), COLORS[i % len(COLORS)])
         page.text(x + 22, y, label, 14)
         x += 44 + 7.4 * len(label)
@@ -138,45 +156,53 @@ def _legend(page: Page, found: Report, nets: Sequence[NetReport], y: float) -> N
             x, y = 76.0, y + 20
 
 
-def _field(
-    page: Page, box: Box, net: NetReport, found: Report, number: int, highest: float
+def _heat_map(
+    page: Page, box: Box, net: NetReport, report: Report, color: Color, highest: float
 ) -> None:
-    """A cell for each block and step, darker where the net adds more; all nets share one scale."""
+    """Draw a cell for each block and step, darker where the net adds more.
+
+    All nets share one scale, from 0 to `highest`.
+    """
     left, top, right, bottom = box
-    color, blocks, steps = COLORS[number % len(COLORS)], len(net.blocks), len(found.sigmas)
+    blocks, steps = len(net.blocks), len(report.sigmas)
     wide, high = (right - left) / steps, (bottom - top) / blocks
-    name = (
-        f"{found.nets.index(net) + 1} {shortened(net.member.name, 30)}, strength"
-        f" {net.member.strength:g}"
-    )
-    page.text(left, top - 14, name, 14, color)
+    number, name = report.nets.index(net) + 1, shortened(net.member.name, 30)
+    page.text(left, top - 14, f"{number} {name}, strength {net.member.strength:g}", 14, color)
     for row, cells in enumerate(net.sizes):
+        y0, y1 = top + row * high, top + (row + 1) * high
         for step, cell in enumerate(cells):
-            at = (
-                left + step * wide,
-                top + row * high,
-                left + (step + 1) * wide,
-                top + (row + 1) * high,
-            )
-            page.box(at, OFF if cell is None else shade(color, cell / highest if highest else 0.0))
+            cell_box = (left + step * wide, y0, left + (step + 1) * wide, y1)
+            page.box(cell_box, _cell_color(cell, color, highest))
     page.line([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], GRID)
     for row in picked(blocks, 13):
         page.text(left - 6, top + (row + 0.5) * high, block_name(net.blocks[row]), 12, FAINT, "rm")
     for step in picked(steps, 10):
         page.text(left + (step + 0.5) * wide, bottom + 12, str(step + 1), 12, FAINT, "mm")
     page.text((left + right) / 2, bottom + 28, "step (grey: off)", 12, FAINT, "mm")
+    _scale(page, (right + 12, top, right + 24, bottom), color, highest)
+
+
+def _cell_color(cell: Cell, color: Color, highest: float) -> Color:
+    if cell is None:
+        return OFF
+    return shade(color, cell / highest if highest else 0.0)
+
+
+def _scale(page: Page, box: Box, color: Color, highest: float) -> None:
+    """Draw the colours from 0 to `highest`."""
+    left, top, right, bottom = box
     for i in range(50):
         y = bottom - (bottom - top) * (i + 1) / 50
-        page.box((right + 12, y, right + 24, y + (bottom - top) / 50 + 0.5), shade(color, i / 49))
-    page.text(right + 30, top + 6, show(highest), 12, FAINT)
-    page.text(right + 30, bottom - 6, "0", 12, FAINT)
+        page.box((left, y, right, y + (bottom - top) / 50 + 0.5), shade(color, i / 49))
+    page.text(right + 6, top + 6, show(highest), 12, FAINT)
+    page.text(right + 6, bottom - 6, "0", 12, FAINT)
 
 
 # -- scales ----------------------------------------------------------------------------------------
 
 
 def nice_ticks(highest: float) -> list[float]:
-    """From 0 to at least `highest` in three to six steps of 1, 2 or 5 times a power of ten."""
+    """Divide 0 to at least `highest` into steps of 1, 2 or 5 times a power of ten."""
     if not highest > 0.0 or math.isinf(highest):
         return [0.0, 1.0]
     rough = highest / 4
@@ -186,12 +212,12 @@ def nice_ticks(highest: float) -> list[float]:
 
 
 def picked(count: int, most: int) -> list[int]:
-    """At most `most` of 0 … count-1 at equal distances, from the first on."""
+    """Choose at most `most` of 0 … count-1 at equal distances, from the first on."""
     return list(range(0, count, -(-count // most)))
 
 
 def shade(color: Color, amount: float) -> Color:
-    """White at 0, `color` at 0.7, nearly black of the same hue at 1."""
+    """Mix a colour: white at 0, `color` at 0.7, nearly black of the same hue at 1."""
     amount = min(max(amount, 0.0), 1.0)
     if amount <= 0.7:
         return _mixed((255, 255, 255), color, amount / 0.7)
@@ -199,10 +225,12 @@ def shade(color: Color, amount: float) -> Color:
 
 
 def unit(relative: bool) -> str:
+    """Name the unit of sizes."""
     return "|residual| / |block|" if relative else "|residual|"
 
 
 def shortened(words: str, most: int) -> str:
+    """Cut a text to at most `most` characters."""
     return words if len(words) <= most else words[: most - 3] + "..."
 
 
@@ -212,13 +240,13 @@ def _mixed(a: Color, b: Color, share: float) -> Color:
 
 
 def _across(left: float, right: float, step: int, steps: int) -> float:
-    return (
-        (left + right) / 2 if steps == 1 else left + 12 + (right - left - 24) * step / (steps - 1)
-    )
+    if steps == 1:
+        return (left + right) / 2
+    return left + 12 + (right - left - 24) * step / (steps - 1)
 
 
 def _runs(cells: Sequence[Cell]) -> list[list[tuple[int, float]]]:
-    """Stretches of steps without a gap."""
+    """Split into stretches of steps without a gap."""
     runs: list[list[tuple[int, float]]] = [[]]
     for step, cell in enumerate(cells):
         if cell is None:

@@ -1,6 +1,4 @@
-"""Journals read into a report: sizes by hand, steps in order, and words and a picture for every
-case.
-"""
+"""Journals read into a report: sizes by hand, steps in order, text and picture."""
 
 from __future__ import annotations
 
@@ -10,47 +8,47 @@ import math
 import pytest
 import torch
 
-from pack.control.report import journal, numbers, plot
+from pack.control.report import journal, numbers, plot, text
 
 NET = {"name": "canny.safetensors", "family": "ControlNet for SD1.5", "strength": 0.8}
 
 
 def call(sigma, norms, blocks=None, computed=(0, 1), began=0.0, took=0.01):
-    made = journal.Call(sigma, 1.0, computed, began, began + took)
-    made.norms = {block: torch.tensor(values) for block, values in norms.items()}
-    made.blocks.norms = {block: torch.tensor(values) for block, values in (blocks or {}).items()}
-    return made
+    call = journal.Call(sigma, 1.0, computed, began, began + took)
+    call.norms = {block: torch.tensor(values) for block, values in norms.items()}
+    call.blocks.norms = {block: torch.tensor(values) for block, values in (blocks or {}).items()}
+    return call
 
 
 def member(*calls, off=(), idle="", **more):
-    kept = journal.Journal(runs=1, calls=list(calls), off=list(off), encoded=min(1, len(calls)))
-    return numbers.Member(**{**NET, **more}, journal=kept, idle=idle)
+    notes = journal.Journal(runs=1, calls=list(calls), off=list(off), encoded=min(1, len(calls)))
+    return numbers.Member(**{**NET, **more}, journal=notes, idle=idle)
 
 
 def test_size_is_the_residuals_norm_over_the_blocks():
     """|(3, 4)| / |(6, 8)| = 5 / 10."""
-    found = numbers.report(
+    report = numbers.report(
         [member(call(7.0, {("input", 0): [3.0, 4.0]}, {("input", 0): [6.0, 8.0]}))]
     )
-    assert found.nets[0].sizes == ((pytest.approx(0.5),),)
-    assert found.nets[0].is_relative
-    assert found.sigmas == (7.0,)
+    assert report.nets[0].sizes == ((pytest.approx(0.5),),)
+    assert report.nets[0].is_relative
+    assert report.sigmas == (7.0,)
 
 
 def test_only_the_rows_that_were_computed_count():
     """cond_only: the negative prompt's block is as large as it likes."""
     one = call(7.0, {("middle", 0): [0.0, 3.0]}, {("middle", 0): [100.0, 6.0]}, computed=(1,))
-    found = numbers.report([member(one)]).nets[0]
-    assert found.sizes == ((pytest.approx(0.5),),)
-    assert found.rows == 1
+    report = numbers.report([member(one)]).nets[0]
+    assert report.sizes == ((pytest.approx(0.5),),)
+    assert report.rows == 1
 
 
 def test_one_norm_stands_for_all_rows():
     """A T2I-Adapter's features are the same for both prompts: |(2, 2)| / |(4, 4)|."""
-    found = numbers.report(
+    report = numbers.report(
         [member(call(7.0, {("feature", 2): [2.0]}, {("input", 2): [4.0, 4.0]}))]
     ).nets[0]
-    assert found.sizes == ((pytest.approx(0.5),),)
+    assert report.sizes == ((pytest.approx(0.5),),)
 
 
 def test_fewer_residuals_than_blocks_belong_to_the_last():
@@ -70,17 +68,17 @@ def test_calls_of_one_step_are_one_cell_and_steps_fall():
         call(7.0, {block: [1.0]}, {block: [2.0]}, (0,)),
         call(7.0, {block: [2.0]}, {block: [4.0]}, (0,)),
     ]
-    found = numbers.report([member(*calls, off=[1.0])])
-    assert found.sigmas == (7.0, 3.0, 1.0)
-    assert found.nets[0].sizes == ((pytest.approx(0.5), pytest.approx(8.0), None),)
-    assert found.nets[0].peak == (pytest.approx(8.0), block, 1)
-    assert found.nets[0].overall == pytest.approx(math.sqrt((0.25 + 64) / 2))
+    report = numbers.report([member(*calls, off=[1.0])])
+    assert report.sigmas == (7.0, 3.0, 1.0)
+    assert report.nets[0].sizes == ((pytest.approx(0.5), pytest.approx(8.0), None),)
+    assert report.nets[0].peak == (pytest.approx(8.0), block, 1)
+    assert report.nets[0].overall == pytest.approx(math.sqrt((0.25 + 64) / 2))
 
 
 def test_without_blocks_it_is_the_norm_of_a_row():
-    found = numbers.report([member(call(1.0, {("double", 0): [3.0, 5.0]}))]).nets[0]
-    assert not found.is_relative
-    assert found.sizes == ((pytest.approx(math.sqrt((9 + 25) / 2)),),)
+    report = numbers.report([member(call(1.0, {("double", 0): [3.0, 5.0]}))]).nets[0]
+    assert not report.is_relative
+    assert report.sizes == ((pytest.approx(math.sqrt((9 + 25) / 2)),),)
 
 
 def test_times_are_of_a_call_and_of_a_step():
@@ -89,10 +87,10 @@ def test_times_are_of_a_call_and_of_a_step():
         call(s, {block: [1.0, 1.0]}, {block: [1.0, 1.0]}, began=i * 0.1)
         for i, s in enumerate((9.0, 5.0, 1.0))
     ]
-    found = numbers.report([member(*calls)])
-    assert found.nets[0].ms == pytest.approx(10.0)
-    assert found.step_ms == pytest.approx(100.0)
-    assert "10 %" in numbers.text(found)
+    report = numbers.report([member(*calls)])
+    assert report.nets[0].ms == pytest.approx(10.0)
+    assert report.step_ms == pytest.approx(100.0)
+    assert "10 %" in text.text(report)
 
 
 def test_norms_have_the_blocks_that_the_host_adds_them_to():
@@ -113,26 +111,26 @@ def test_half_floats_do_not_overflow():
     )
 
 
-def test_a_run_starts_once_however_often_the_host_says_so():
-    kept = journal.Journal()
-    kept.start()
-    kept.start()
-    assert kept.runs == 1
-    kept.off.append(3.0)
-    kept.start()
-    assert (kept.runs, kept.off) == (2, [])
-    assert copy.deepcopy([kept])[0] is kept
+def test_a_run_starts_once_however_often_the_host_announces_it():
+    notes = journal.Journal()
+    notes.start()
+    notes.start()
+    assert notes.runs == 1
+    notes.off.append(3.0)
+    notes.start()
+    assert (notes.runs, notes.off) == (2, [])
+    assert copy.deepcopy([notes])[0] is notes
 
 
 def texts():
     block = ("input", 3)
     ran = member(call(7.0, {block: [1.0, 1.0]}, {block: [2.0, 2.0]}))
-    yield "no control", numbers.Report(), ["carries no control"]
+    yield "no control", numbers.Report(), ["no ControlNets from Apply Control Stack"]
     yield "not sampled", numbers.report([member()]), ["nothing has been sampled"]
     yield (
         "ran",
         numbers.report([ran], ["ControlNet"]),
-        ["canny.safetensors", "0.500 at in 3, step 1", "other nodes"],
+        ["canny.safetensors", "0.500 at in 3, step 1", "other nodes", "1 prepared, 0 reused"],
     )
     yield (
         "idle",
@@ -144,11 +142,13 @@ def texts():
     yield "never in range", numbers.report([off]), ["never in range"]
 
 
-@pytest.mark.parametrize(("found", "said"), [pytest.param(f, s, id=name) for name, f, s in texts()])
-def test_every_case_has_words_and_a_picture(found, said):
-    words = numbers.text(found)
-    assert all(part in words for part in said), words
-    picture = plot.plot(found)
+@pytest.mark.parametrize(
+    ("report", "parts"), [pytest.param(report, parts, id=name) for name, report, parts in texts()]
+)
+def test_every_case_has_a_text_and_a_picture(report, parts):
+    words = text.text(report)
+    assert all(part in words for part in parts), words
+    picture = plot.plot(report)
     assert picture.shape[0] == 1
     assert picture.shape[2:] == (1024, 3)
     assert 0.0 <= picture.min() < 0.5 < picture.max() <= 1.0, "black on white"
@@ -157,9 +157,9 @@ def test_every_case_has_words_and_a_picture(found, said):
 def test_many_nets_blocks_and_steps_stay_readable():
     blocks = [("double", i) for i in range(57)]
     calls = [call(100.0 - i, {b: [1.0, 1.0] for b in blocks}) for i in range(60)]
-    found = numbers.report([member(*calls) for _ in range(9)])
-    assert plot.plot(found).shape[1] < 2000
-    assert max(len(line) for line in numbers.text(found).splitlines()) < 160
+    report = numbers.report([member(*calls) for _ in range(9)])
+    assert plot.plot(report).shape[1] < 2000
+    assert max(len(line) for line in text.text(report).splitlines()) < 160
 
 
 @pytest.mark.parametrize(

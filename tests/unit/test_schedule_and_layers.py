@@ -15,9 +15,8 @@ from pack.control import layers, schedule
 from pack.control.grammar import TextError
 from pack.control.schedule import Keyframe, Schedule
 
-GRAMMAR = json.loads(
-    (Path(__file__).parents[1] / "fixtures" / "grammar.json").read_text(encoding="utf-8")
-)
+ROOT = Path(__file__).resolve().parents[2]
+GRAMMAR = json.loads((ROOT / "tests" / "fixtures" / "grammar.json").read_text(encoding="utf-8"))
 READ = {"schedule": schedule.parse, "frame_strength": schedule.parse_frames, "layers": layers.parse}
 
 
@@ -30,21 +29,22 @@ def texts(kind, *, good):
 def test_schedules_as_the_page_reads_them(case):
     read = schedule.parse(case["text"])
     check_schedule(read, case)
-    assert schedule.parse(case["form"]) == read
+    assert schedule.parse(case["to_text"]) == read
 
 
 @texts("frame_strength", good=True)
 def test_frame_schedules_as_the_page_reads_them(case):
     read = schedule.parse_frames(case["text"])
     check_schedule(read, case)
-    assert schedule.parse_frames(case["form"]) == read
+    assert schedule.parse_frames(case["to_text"]) == read
 
 
 def check_schedule(read, case):
-    """A step of `case["steps"]` falls at its even fraction, as the page draws it; steps after the
-    last at the end.
+    """Compare with a case; a step of `case["steps"]` falls at its even fraction, as it is drawn.
+
+    Steps after the last fall at the end.
     """
-    assert schedule.form(read) == case["form"]
+    assert schedule.to_text(read) == case["to_text"]
     assert read.interpolation == case["interpolation"]
     assert [list(key) for key in read.keyframes] == case["keys"]
     placed = read.placed(lambda step: min(step / case["steps"], 1.0))
@@ -55,8 +55,8 @@ def check_schedule(read, case):
 @texts("layers", good=True)
 def test_layers_as_the_page_reads_them(case):
     read = layers.parse(case["text"])
-    assert (layers.form(read), read.kind) == (case["form"], case["kind"])
-    assert layers.parse(case["form"]) == read
+    assert (layers.to_text(read), read.kind) == (case["to_text"], case["kind"])
+    assert layers.parse(case["to_text"]) == read
     for count, weights in case["weights"].items():
         assert read.weights(int(count)) == pytest.approx(weights, abs=1e-6)
 
@@ -74,6 +74,49 @@ def test_the_shared_cases_are_many():
     assert sum(map(len, GRAMMAR.values())) >= 120
 
 
+NEW_PROFILE = (
+    "a layers profile is a row of PROFILES in control/layers.py and in js/lib/layers.js, valid and"
+    " invalid cases in tests/fixtures/grammar.json, and a line in js/docs/ControlStackAdd.md;"
+    " missing: "
+)
+NEW_INTERPOLATION = (
+    "an interpolation is a row of INTERPOLATIONS in control/schedule.py and in js/lib/schedule.js,"
+    " its words in js/lib/words.js, and cases in tests/fixtures/grammar.json; missing: "
+)
+
+
+def test_the_shared_cases_have_every_layers_profile_and_no_other():
+    """The JavaScript tests hold their table to the same cases, so both languages have these."""
+    weighed = {case["kind"] for case in GRAMMAR["layers"] if case.get("kind")}
+    refused = {case["text"].split(" ")[0] for case in GRAMMAR["layers"] if "error" in case}
+    profiles = set(layers.PROFILES)
+    assert weighed >= profiles, f"{NEW_PROFILE}a valid case for {sorted(profiles - weighed)}"
+    assert refused >= profiles, f"{NEW_PROFILE}an invalid case for {sorted(profiles - refused)}"
+    assert weighed == profiles, f"{NEW_PROFILE}a row in Python for {sorted(weighed - profiles)}"
+
+
+@pytest.mark.parametrize("case", GRAMMAR["layers"], ids=lambda case: repr(case["text"]))
+def test_valid_layers_cases_give_weights_for_thirteen_and_ten_blocks(case):
+    """SD1.5's and SDXL's numbers of residuals."""
+    if "error" not in case:
+        lengths = {count: len(weights) for count, weights in case["weights"].items()}
+        assert lengths == {"13": 13, "10": 10}
+
+
+def test_the_shared_cases_have_every_interpolation_and_no_other():
+    drawn = {case["interpolation"] for case in GRAMMAR["schedule"] if "error" not in case}
+    table = set(schedule.INTERPOLATIONS)
+    assert drawn >= table, f"{NEW_INTERPOLATION}a case for {sorted(table - drawn)}"
+    assert drawn == table, f"{NEW_INTERPOLATION}a row in Python for {sorted(drawn - table)}"
+
+
+@pytest.mark.parametrize("profile", layers.PROFILES.values(), ids=lambda profile: profile.kind)
+def test_every_layers_profile_has_an_example_that_reads_and_a_line_in_the_help(profile):
+    assert layers.parse(profile.example.removesuffix(", ...")).kind == profile.kind
+    page = (ROOT / "js" / "docs" / "ControlStackAdd.md").read_text(encoding="utf-8")
+    assert f"`{profile.kind}" in page, f"{NEW_PROFILE}`{profile.example}` in the help page"
+
+
 def test_a_smooth_schedule_never_overshoots_and_meets_its_keyframes():
     rng = random.Random(4)
     for _ in range(200):
@@ -89,8 +132,9 @@ def test_a_smooth_schedule_never_overshoots_and_meets_its_keyframes():
 
 
 def test_a_smooth_schedule_by_hand():
-    """Three points (0,0), (0.5,1), (1,1): secants 2 and 0, so slopes 2, 0, 0; at 0.25 the Hermite
-    cubic gives 0.625.
+    """Through (0,0), (0.5,1), (1,1) the secants are 2 and 0, so the slopes 2, 0, 0.
+
+    At 0.25 the Hermite cubic gives 0.625.
     """
     curve = schedule.parse("0:0, 0.5:1, 1:1 | smooth")
     assert curve.at(0.25) == pytest.approx(0.5 * (0.5 * 2 * 0.25) + 0.5)
@@ -147,7 +191,7 @@ def random_number(rng, highest):
 
 
 def random_schedule(rng):
-    """A text of the grammar, rarely one that goes back in time."""
+    """Write a text of the grammar, rarely one that goes back in time."""
     steps = sorted(rng.randrange(60) for _ in range(6))
     percents = sorted((random_number(rng, 1.0) for _ in range(6)), key=float)
     pairs = []
@@ -175,8 +219,8 @@ def test_twenty_thousand_texts_read_back_as_they_were_written():
     rng = random.Random(1)
     for _ in range(10_000):
         for text, read, write in (
-            (random_schedule(rng), schedule.parse, schedule.form),
-            (random_layers(rng), layers.parse, layers.form),
+            (random_schedule(rng), schedule.parse, schedule.to_text),
+            (random_layers(rng), layers.parse, layers.to_text),
         ):
             once = read(text)
             assert read(write(once)) == once, text
@@ -189,8 +233,8 @@ def test_twenty_thousand_damaged_texts_raise_nothing_but_a_sentence():
     refused = 0
     for _ in range(10_000):
         for make, read, write in (
-            (random_schedule, schedule.parse, schedule.form),
-            (random_layers, layers.parse, layers.form),
+            (random_schedule, schedule.parse, schedule.to_text),
+            (random_layers, layers.parse, layers.to_text),
         ):
             text = list(make(rng))
             for _ in range(rng.randrange(1, 3)):
@@ -214,8 +258,9 @@ def test_twenty_thousand_damaged_texts_raise_nothing_but_a_sentence():
 
 
 def test_sigma_to_percent_inverts_the_hosts_discrete_sampling():
-    """The host's discrete sigmas: exp of log sigma, linear between 1000 timesteps; percent p is
-    timestep (1-p)*999.
+    """The host's discrete sigmas are exp of log sigma, linear between 1000 timesteps.
+
+    Percent p is timestep (1-p)*999.
     """
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     alphas = torch.cumprod(1 - betas, 0)
@@ -266,8 +311,9 @@ def test_soft_features_are_a1111s():
 
 
 def test_resolution_is_the_papers():
-    """w = 64/h with block heights 64, 32, 16 and 8 at 512 pixels; of a net with other heights the
-    same ratio.
+    """The paper's w = 64/h has block heights 64, 32, 16 and 8 at 512 pixels.
+
+    With other heights the ratio is the same.
     """
     assert layers.parse("resolution").weights(13, [64] * 3 + [32] * 3 + [16] * 3 + [8] * 4) == (
         *(1.0,) * 3,
@@ -318,7 +364,7 @@ def test_layers_sentences(text, position, expected):
 
 def test_layers_that_are_written_read_back():
     for text in ("", "soft 0.825", "blocks 1, 0.5, 0", "linear 1..0", "resolution"):
-        assert layers.form(layers.parse(text)) == text
+        assert layers.to_text(layers.parse(text)) == text
     assert layers.parse("blocks 0,0").is_zero
     assert layers.parse("linear 0..0").is_zero
     assert not layers.parse("linear 0..1").is_zero

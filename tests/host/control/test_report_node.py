@@ -1,6 +1,4 @@
-"""Control Report on real runs: the sizes that hooks on the model measure, for copies too, and
-nothing waits.
-"""
+"""Control Report on real runs: sizes as hooks on the model measure them, for copies too."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import time
 import pytest
 
 
-def shown(positive, latent=None):
+def report_of(positive):
     from pack.control.adapter import members_of
     from pack.control.report.numbers import report
 
@@ -19,8 +17,9 @@ def shown(positive, latent=None):
 
 @pytest.fixture
 def measured(world):
-    """Norms as forward hooks see them: of each block of the UNet, and of each zero convolution of
-    the first net.
+    """Norms as forward hooks see them.
+
+    Of each block of the UNet, and of each zero convolution of the first net.
     """
     import torch
 
@@ -48,7 +47,7 @@ def test_sizes_equal_what_hooks_measure(world, measured):
     strength = 0.7
     chain = world.ours([{"net": world.nets[0], "image": world.hint(), "strength": strength}])
     world.sample(*chain, steps=4, batch=2)
-    net = shown(chain[0]).nets[0]
+    net = report_of(chain[0]).nets[0]
     assert len(net.blocks) == 13
     assert (net.ran, net.off, net.encoded, net.rows) == (4, 0, 1, 16)
     for block, sizes in zip(net.blocks, net.sizes, strict=True):
@@ -57,7 +56,7 @@ def test_sizes_equal_what_hooks_measure(world, measured):
             assert size == pytest.approx(expected, rel=1e-4), (block, step)
 
 
-def test_steps_that_were_left_out_are_told(world):
+def test_steps_that_were_left_out_are_reported(world):
     units = [
         {"net": world.nets[0], "image": world.hint(), "end_percent": 0.5},
         {"net": world.nets[1], "image": world.hint(), "strength": 0.0},
@@ -65,11 +64,11 @@ def test_steps_that_were_left_out_are_told(world):
     ]
     chain = world.ours(units)
     world.sample(*chain, steps=4)
-    found = shown(chain[0])
-    assert [(net.ran, net.off) for net in found.nets] == [(2, 2), (0, 0), (2, 2)]
-    assert found.nets[1].member.idle
-    assert [cell is None for cell in found.nets[0].by_step] == [False, False, True, True]
-    assert [cell is None for cell in found.nets[2].by_step] == [True, True, False, False]
+    report = report_of(chain[0])
+    assert [(net.ran, net.off) for net in report.nets] == [(2, 2), (0, 0), (2, 2)]
+    assert report.nets[1].member.idle
+    assert [cell is None for cell in report.nets[0].by_step] == [False, False, True, True]
+    assert [cell is None for cell in report.nets[2].by_step] == [True, True, False, False]
 
 
 def test_the_node_gives_latent_text_and_plot(world):
@@ -79,7 +78,7 @@ def test_the_node_gives_latent_text_and_plot(world):
     latent = {"samples": world.sample(positive, negative)}
     out = Report.execute(positive, latent)
     assert out[0] is latent
-    assert "1 nets, 3 steps" in out[1]
+    assert "1 ControlNet, 3 steps" in out[1]
     assert out[2].shape[2:] == (1024, 3)
 
 
@@ -87,8 +86,8 @@ def test_a_second_run_replaces_the_first(world):
     chain = world.ours([{"net": world.nets[0], "image": world.hint()}])
     world.sample(*chain, steps=4)
     world.sample(*chain, steps=3)
-    found = shown(chain[0])
-    assert (len(found.sigmas), found.runs) == (3, 2)
+    report = report_of(chain[0])
+    assert (len(report.sigmas), report.runs) == (3, 2)
 
 
 def test_copies_report_to_the_original(world):
@@ -98,7 +97,7 @@ def test_copies_report_to_the_original(world):
     twin.set_previous_controlnet(positive[0][1]["control"].previous_controlnet.copy())
     copied = [[[c[0], {**c[1], "control": twin}] for c in side] for side in (positive, negative)]
     world.sample(*copied)
-    assert [net.ran for net in shown(positive).nets] == [3, 3]
+    assert [net.ran for net in report_of(positive).nets] == [3, 3]
 
 
 def test_mixed_chains_name_what_is_not_measured(world):
@@ -106,15 +105,15 @@ def test_mixed_chains_name_what_is_not_measured(world):
     positive, negative = world.host(units[:1])
     positive, negative = world.ours(units[1:], positive, negative)
     world.sample(positive, negative)
-    found = shown(positive)
-    assert [net.ran for net in found.nets] == [3]
-    assert found.foreign == ("ControlNet",)
+    report = report_of(positive)
+    assert [net.ran for net in report.nets] == [3]
+    assert report.foreign == ("ControlNet",)
 
 
-def test_without_our_controls_it_says_so(world):
+def test_a_positive_without_our_controls_gets_a_sentence(world):
     from pack.nodes.report import Report
 
-    assert "carries no control" in Report.execute(world.positive, {})[1]
+    assert "no ControlNets from Apply Control Stack" in Report.execute(world.positive, {})[1]
     unsampled = world.ours([{"net": world.nets[0], "image": world.hint()}])
     assert "nothing has been sampled" in Report.execute(unsampled[0], {})[1]
 
@@ -175,11 +174,10 @@ def test_noting_reads_nothing_from_the_device(world, monkeypatch):
 
 @pytest.mark.slow
 def test_noting_costs_little(world):
-    """CPU time of one thread: neither other work on the machine nor threads that wait for each
-    other count there.
+    """CPU time of one thread.
 
-    The benchmark's claim is 3 % of a step; the steps here are far smaller, so noting them weighs
-    more.
+    Neither other work on the machine nor threads that wait for each other count there. The
+    benchmark's claim is 3 % of a step; the steps here are far smaller, so noting them weighs more.
     """
     import torch
 
@@ -202,8 +200,8 @@ def test_noting_costs_little(world):
     journals = [member.journal for member in members]
 
     def took(noting):
-        for member, kept in zip(members, journals, strict=True):
-            member.journal = kept if noting else Silent()
+        for member, notes in zip(members, journals, strict=True):
+            member.journal = notes if noting else Silent()
         began = time.process_time()
         world.sample(*chain, steps=6, size=(16, 16))
         return time.process_time() - began

@@ -1,0 +1,159 @@
+"""A report as text: tables of fixed width, with a legend in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .journal import Block
+from .numbers import Cell, NetReport, Report
+
+MOST_COLUMNS, MOST_LINES = 13, 20  # SD1.5 has 13 blocks
+PLACE_NAMES = {"feature": "feat", "input": "in", "middle": "mid", "double": "dbl", "single": "sgl"}
+
+NO_CONTROL = "Control report: this positive has no ControlNets from Apply Control Stack."
+NO_RUN = (
+    "Control report: nothing has been sampled with this stack yet. Connect the same positive that"
+    " feeds the sampler, and the latent that comes out of the sampler."
+)
+LEGEND = (
+    "size: norm of the net's residual over the norm of the block that it is added to, in the rows"
+    " that the net computed.",
+    "all: root mean square. feat: a T2I-Adapter's feature, over the block with the feature added.",
+    "ran, off: calls of the net, and calls left out by range, schedule or mode. rows: batch rows"
+    " computed, of both prompts.",
+    "hints: prepared = fitted and encoded, reused = taken from the cache. ms: of one call.",
+)
+HEADINGS = (
+    "",
+    "net",
+    "strength",
+    "ran",
+    "off",
+    "hints",
+    "rows",
+    "ms",
+    "of step",
+    "size",
+    "largest",
+)
+
+
+def text(report: Report) -> str:
+    """Write a report: a line for each net, then for each net a line per step and column per block.
+
+    Long runs and deep nets are thinned out evenly.
+    """
+    if not report.nets:
+        return NO_CONTROL
+    if not report.has_run and not all(net.member.idle for net in report.nets):
+        return NO_RUN
+    parts = [f"Control report: {summary(report)} (run {report.runs} of this stack)"]
+    parts.append(_overview(report))
+    for number, net in enumerate(report.nets, 1):
+        if net.sizes:
+            parts.append(_heading(net, number) + "\n" + _matrix(report, net))
+    parts.append("\n".join(_legend(report)))
+    return "\n\n".join(parts)
+
+
+def summary(report: Report) -> str:
+    """Count nets and steps, and give the time of a step where it is known."""
+    counts = f"{_counted(len(report.nets), 'ControlNet')}, {_counted(len(report.sigmas), 'step')}"
+    return f"{counts}, {report.step_ms:.0f} ms per step" if report.step_ms else counts
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def block_name(block: Block) -> str:
+    """Name a block as in the legend: "in 0", "mid"."""
+    return "mid" if block[0] == "middle" else f"{PLACE_NAMES[block[0]]} {block[1]}"
+
+
+def show(size: Cell) -> str:
+    """Write three digits; "-" where a net was off."""
+    if size is None:
+        return "-"
+    return f"{size:.3f}" if size < 10 else f"{size:.4g}"
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Choose at most `most` of 0 … count-1, evenly, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
+
+
+# -- the tables ------------------------------------------------------------------------------------
+
+
+def _overview(report: Report) -> str:
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    for number, net in enumerate(report.nets, 1):
+        share = 100 * net.ms / report.step_ms if report.step_ms and net.ran else None
+        rows.append(
+            (
+                str(number),
+                net.member.name,
+                f"{net.member.strength:g}",
+                str(net.ran),
+                str(net.off),
+                _hints(net),
+                str(net.rows),
+                f"{net.ms:.1f}" if net.ran else "-",
+                "-" if share is None else f"{share:.0f} %",
+                _overall(net),
+                _largest(net),
+            )
+        )
+    return _aligned(rows, str.ljust)
+
+
+def _hints(net: NetReport) -> str:
+    if not net.ran:
+        return "-"
+    return f"{net.encoded} prepared, {max(0, net.ran - net.encoded)} reused"
+
+
+def _overall(net: NetReport) -> str:
+    return show(net.overall) if net.ran else net.member.idle or "never in range"
+
+
+def _largest(net: NetReport) -> str:
+    if net.peak is None:
+        return "-"
+    size, block, step = net.peak
+    return f"{show(size)} at {block_name(block)}, step {step + 1}"
+
+
+def _heading(net: NetReport, number: int) -> str:
+    blocks = "|residual| / |block|"
+    unit = blocks if net.is_relative else "|residual| (this model does not show its blocks)"
+    return f"{number} {net.member.name}, {net.member.family}: {unit}"
+
+
+def _matrix(report: Report, net: NetReport) -> str:
+    """Write a line for each step and a column for each block."""
+    columns = spread(len(net.blocks), MOST_COLUMNS)
+    by_step, by_block = net.by_step, net.by_block
+    lines = [("step", "sigma", *(block_name(net.blocks[c]) for c in columns), "all")]
+    for step in spread(len(report.sigmas), MOST_LINES):
+        sizes = (show(net.sizes[c][step]) for c in columns)
+        sigma = f"{report.sigmas[step]:.3g}"
+        lines.append((str(step + 1), sigma, *sizes, show(by_step[step])))
+    lines.append(("all", "", *(show(by_block[c]) for c in columns), show(net.overall)))
+    return _aligned(lines, str.rjust)
+
+
+def _aligned(rows: Sequence[Sequence[str]], justify: Callable[[str, int], str]) -> str:
+    """Pad every column to its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [map(justify, row, widths) for row in rows]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _legend(report: Report) -> Sequence[str]:
+    if not report.foreign:
+        return LEGEND
+    return (*LEGEND, "Not measured (added by other nodes): " + ", ".join(report.foreign))
