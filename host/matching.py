@@ -18,7 +18,7 @@ from ..files import conditions
 from ..preprocessors import catalogue, hint_check
 from ..preprocessors.palettes import PALETTES
 from ..preprocessors.spec import Value
-from .runtime import say
+from .progress import say
 
 MAPS: Mapping[str, tuple[str, ...]] = {
     "canny": ("canny",),
