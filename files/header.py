@@ -111,5 +111,5 @@ def tensors_alone(path: Path) -> Generator[None]:
         )
         raise FileError(f"{path.name} {problem}.") from error
     except (RuntimeError, EOFError, ValueError, KeyError, AssertionError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise FileError(f"{path.name} is damaged or cut short ({reason}).") from error
+        reason = "".join(f" ({line})" for line in str(error).splitlines()[:1])
+        raise FileError(f"{path.name} is damaged or cut short{reason}.") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ntpath
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 NAME_LIMIT = 255
@@ -102,9 +103,8 @@ def _resolved(folder: Path, name: str) -> Path:
         path = (folder.resolve() / name).resolve()
         if any(_length(part) > NAME_LIMIT for part in path.parts):
             raise FileNameError("unreachable", name)
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return path
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise FileNameError("unreachable", name) from error
     return path

@@ -109,4 +109,6 @@ def rgb_full_range(picture: Image.Image) -> NDArray[np.float32]:
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.float32]:
-    return np.asarray(picture.convert("RGB"), np.float32) / 255
+    levels = np.array(picture.convert("RGB"), np.float32)
+    levels /= 255
+    return levels
