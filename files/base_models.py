@@ -8,8 +8,8 @@ from typing import Any
 
 from .families import CONTEXT_BASES, Identity, Unet
 
-# The host's class of a base model that is no UNet → the name that people use, and the bases whose
-# nets it accepts.
+# ComfyUI's class of a base model that is not a UNet → the name that people use, and the bases whose
+# ControlNets it accepts.
 MODEL_BASES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "SD3": ("SD3", ("SD3",)),
     "Chroma": ("Chroma", ("Flux", "Chroma")),
@@ -27,13 +27,13 @@ MODEL_BASES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Stable_Cascade_C": ("Stable Cascade", ("Stable Cascade",)),
     "Stable_Cascade_B": ("Stable Cascade B", ()),
 }
-# T2I-Adapters give feature maps by width alone, so those of SD1.5 run on SD2 as well.
+# T2I-Adapters depend on channel counts only, so those for SD1.5 run on SD2 as well.
 SAME_WIDTHS = {("SD1.5", "SD2"), ("SD2", "SD1.5")}
 
 
 @dataclass(frozen=True)
 class Model:
-    """A base model as the host describes it: `classes` are its class's names, most special first."""
+    """A base model as ComfyUI describes it; `classes` are class names, most derived first."""
 
     classes: tuple[str, ...]
     unet: Unet | None = None
@@ -41,6 +41,7 @@ class Model:
 
     @property
     def base(self) -> str:
+        """Name the base model as people do."""
         if self.unet is not None:
             return self.unet.base
         return next(
@@ -49,10 +50,11 @@ class Model:
 
     @property
     def is_known(self) -> bool:
+        """Whether we know which ControlNets it accepts."""
         return self.unet is not None or any(name in MODEL_BASES for name in self.classes)
 
     def accepts(self, net: Identity) -> bool | None:
-        """Whether `net` can act on this model; None where that cannot be told."""
+        """Return whether `net` can act on this model; None where that is unknown."""
         if not self.is_known:
             return None
         if net.unet is not None:
@@ -69,41 +71,35 @@ class Model:
             return False
         if net.base == self.base:
             return True
-        unsure = self.base not in CONTEXT_BASES.values() or (net.base, self.base) in SAME_WIDTHS
-        return None if unsure and "T2I" in net.family else False
+        is_unsure = self.base not in CONTEXT_BASES.values() or (net.base, self.base) in SAME_WIDTHS
+        return None if is_unsure and "T2I" in net.family else False
 
 
 def model_of(classes: tuple[str, ...], config: Mapping[str, Any]) -> Model:
-    """A base model from the names of the host's class and the host's description of its network."""
+    """Describe a base model from ComfyUI's class names and its configuration of the network."""
     return Model(classes, unet_from_config(config), token_width(config))
 
 
 def mismatch(name: str, net: Identity, model: Model) -> str:
-    """The sentence for a net that cannot act on a model; empty where it can, or where that cannot
-    be told.
-    """
+    """Say why a net cannot act on a model; empty where it can, or where that is unknown."""
     if model.accepts(net) is not False:
         return ""
-    of_model = f"a model of {net.base}"
-    depth, wide = "", ""
+    target = net.base
+    net_detail, model_detail = "", ""
     if net.unet is not None and model.unet is not None and net.unet.context == model.unet.context:
-        depth = f", but with {len(net.unet.skips)} blocks of other widths"
+        net_detail = f", but with {len(net.unet.skips)} blocks of other widths"
     elif net.width and model.width and net.width != model.width and net.base == model.base:
-        depth, wide, of_model = (
-            f", {net.width} wide",
-            f", {model.width} wide",
-            f"the {net.base} that it was made for",
-        )
+        net_detail, model_detail = f", {net.width} wide", f", {model.width} wide"
+        target = f"the {net.base} that it was made for"
     return (
-        f"ControlNet {name!r} ({net}{depth}) does not fit the model, which is {model.base}{wide}. "
-        f"Choose a net made for {model.base}{wide}, or {of_model}."
+        f"ControlNet {name!r} ({net}{net_detail}) does not fit the model, which is"
+        f" {model.base}{model_detail}. Choose a ControlNet made for {model.base}{model_detail}, or"
+        f" change the model to {target}."
     )
 
 
 def unet_from_config(config: Mapping[str, Any]) -> Unet | None:
-    """The same numbers from the host's description of a base model; None where it is not a UNet
-    with text.
-    """
+    """Return a base model's UNet from ComfyUI's configuration; None for other architectures."""
     channels, multipliers, context = (
         config.get(k) for k in ("model_channels", "channel_mult", "context_dim")
     )
@@ -114,19 +110,16 @@ def unet_from_config(config: Mapping[str, Any]) -> Unet | None:
     skips = [channels]
     for level, (multiplier, depth) in enumerate(zip(multipliers, depths, strict=True)):
         is_last = level == len(multipliers) - 1
-        skips += [channels * multiplier] * (
-            depth + (0 if is_last else 1)
-        )  # the last level has no downsampling block
+        downsampling = 0 if is_last else 1
+        skips += [channels * multiplier] * (depth + downsampling)
     return Unet(context, tuple(skips))
 
 
 def token_width(config: Mapping[str, Any]) -> int:
-    """Width of the tokens of a transformer, from the host's description of it; 0 where it does not
-    say.
-    """
+    """Return the token width of a transformer from ComfyUI's configuration; 0 where unknown."""
     if isinstance(width := config.get("hidden_size"), int):
         return width
     if "context_embedder_config" in config and isinstance(depth := config.get("depth"), int):
-        return 64 * depth  # SD3's transformers are 64 wide for each of their blocks
+        return 64 * depth  # SD3's transformers are 64 wide per block
     heads, head_width = config.get("num_attention_heads"), config.get("attention_head_dim")
     return heads * head_width if isinstance(heads, int) and isinstance(head_width, int) else 0

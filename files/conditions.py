@@ -1,8 +1,7 @@
-"""Which condition a ControlNet was trained on, told from its file's metadata and name, as a table.
+"""Tell which condition a ControlNet was trained on from its file's metadata and name, by a table.
 
-A file's keys tell its family but not its condition: nets of one family differ in weights alone.
-What remains is what the trainer wrote into the metadata and, for published nets, the name that
-everyone keeps.
+Keys tell the family but not the condition: nets of one family differ in their weights only. What
+remains is what the trainer wrote into the metadata and, for published nets, the usual file name.
 """
 
 from __future__ import annotations
@@ -16,17 +15,15 @@ from .families import Source
 
 @dataclass(frozen=True)
 class Condition:
-    """A kind of map. `like`: a pattern that one of its nets' names contains, between marks or
-    digits.
-    """
+    """A kind of hint. `like` is a pattern for names of its nets, matched between non-letters."""
 
     key: str
     title: str
     like: str
     union_type: str = ""
-    """The type of the host's union nets that takes this kind of map."""
+    """The type of ComfyUI's union ControlNets that takes this kind of hint."""
     also: tuple[str, ...] = ()
-    """Conditions whose maps its nets take as well."""
+    """Conditions whose hints its nets take as well."""
 
 
 # Order is meaning: 'lineart_anime' stands above 'lineart', 'normalbae' above 'normal'.
@@ -61,9 +58,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("pose", "human poses", "(open|dw|key|animal)?_?pose", "openpose"),
     Condition("segmentation", "segmentation colours", "seg(mentation|ment)?|ade20k", "segment"),
     Condition("depth", "depth", "depth|midas|zoe(depth)?|leres", "depth"),
-    Condition(
-        "inpaint", "pictures to paint anew", "inpaint(ing)?|outpaint(ing)?|repaint", "repaint"
-    ),
+    Condition("inpaint", "pictures to inpaint", "inpaint(ing)?|outpaint(ing)?|repaint", "repaint"),
     Condition("tile", "the picture itself (tile)", "tile|blur|upscaler?", "tile"),
     Condition("shuffle", "shuffled pictures", "shuffle"),
     Condition("recolor", "grey pictures to colour", "recolou?r|coloriz(er|e|ation)"),
@@ -73,31 +68,28 @@ CONDITIONS: tuple[Condition, ...] = (
 
 
 def condition(key: str) -> Condition | None:
-    """The row of that key; None for '' and for what no table has."""
+    """Return the row of that key; None for '' and for unknown keys."""
     return next((row for row in CONDITIONS if row.key == key), None)
 
 
 def expected(source: Source | None) -> Condition | None:
-    """The condition that a net was trained on; None where nothing tells, and for union nets, which
-    take several.
+    """Return the condition that a net was trained on.
+
+    None where neither metadata nor name tells, and for union nets, which take several.
     """
     if source is None or source.identity.union_types:
         return None
-    if found := condition(source.identity.hint):
-        return found
-    return by_name(source.name)
+    return condition(source.identity.hint) or by_name(source.name)
 
 
 def by_name(name: str) -> Condition | None:
-    """The condition that a file's name speaks of: its own name first, then the folders above it,
-    nearest first.
+    """Return the condition that a file's name mentions.
+
+    Its own name is read first, then the folders above it, nearest first.
     """
     for part in reversed(PurePath(name.replace("\\", "/")).parts):
-        plain = re.sub(
-            r"[\s.\-]+",
-            "_",
-            PurePath(part).stem.lower() if part == PurePath(name).name else part.lower(),
-        )
+        text = PurePath(part).stem if part == PurePath(name).name else part
+        plain = re.sub(r"[\s.\-]+", "_", text.lower())
         if re.search(r"(?<![a-z])(union|pro_?max)(?![a-z])", plain):
             return None
         for row in CONDITIONS:
@@ -106,7 +98,7 @@ def by_name(name: str) -> Condition | None:
     return None
 
 
-def accepts(net: Condition, made: Condition) -> bool:
-    """Whether a map of condition `made` is one that a net of condition `net` was trained to read."""
+def accepts(net: Condition, hint: Condition) -> bool:
+    """Return whether a net of condition `net` was trained to read hints of condition `hint`."""
     same = {net.key, *net.also}
-    return made.key in same or (made.key == "normal" and net.key.startswith("normal"))
+    return hint.key in same or (hint.key == "normal" and net.key.startswith("normal"))

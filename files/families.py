@@ -1,9 +1,7 @@
-"""What a model file is, from its keys and shapes, as a table; and which base models a ControlNet
-fits.
+"""Recognise a model file by its keys and shapes, by a table of rules.
 
 Rules are read from top to bottom, specific before general; a rule names every key it relies on.
-`Shapes` maps key → shape, as a safetensors header has them, so that nothing needs to be loaded to
-tell files apart.
+`Shapes` maps key → shape, as a safetensors header has them, so nothing needs to be loaded.
 """
 
 from __future__ import annotations
@@ -17,24 +15,24 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Unet:
-    """The numbers by which a ControlNet copies a UNet: both sides must agree on all of them."""
+    """The sizes that a ControlNet and its base model must share: text width and skip channels."""
 
     context: int
     skips: tuple[int, ...]  # channels of each skip connection, input to middle
 
     @property
     def base(self) -> str:
+        """Name the base model with this text width."""
         return CONTEXT_BASES.get(self.context, f"a UNet with text width {self.context}")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a file is. `folder`: where the host looks for it; `base`: the base model it was made
-    for.
+    """What a file is: its family, the model folder it belongs in, the base model it was made for.
 
-    `width`: the width of the tokens that a net for a transformer adds to; `needs`: what the net
-    takes beside its hint ("vae": to make latents of it, "mask": what is painted anew); `served_by`:
-    the node that uses such a file, where it is none of ours.
+    `width`: token width of a net for a transformer; `needs`: what the net takes beside its hint
+    ("vae" to encode it, "mask" for the area to inpaint); `served_by`: the node that uses such a
+    file, where ours do not.
     """
 
     family: str
@@ -49,7 +47,7 @@ class Identity:
 
     @property
     def is_control(self) -> bool:
-        """The host's loader makes a control object of it."""
+        """Whether ComfyUI's loader makes a control object of it."""
         return self.folder == CONTROL and not self.served_by
 
     def __str__(self) -> str:
@@ -58,7 +56,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a control object came from: the file's name (or the object's class), and what it is."""
+    """Where a control object came from: the name of its file (or its class), and what it is."""
 
     name: str
     identity: Identity
@@ -66,11 +64,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Rule:
-    """A family and what tells it: all keys of `has`, some key that matches `like`, and a shape or
-    metadata (`when`).
+    """A family and its signs: all keys of `has`, a key that matches `like`, and the test `when`.
 
     `base` is a name or is read from the shapes; `width` and `types` name the tensor whose first
-    axis tells them.
+    axis has that size.
     """
 
     family: str
@@ -85,6 +82,7 @@ class Rule:
     served_by: str = ""
 
     def matches(self, shapes: Shapes, metadata: Mapping[str, str]) -> bool:
+        """Return whether a file shows all signs of this family."""
         if not all(key in shapes for key in self.has):
             return False
         if self.like and not any(re.search(self.like, key) for key in shapes):
@@ -95,50 +93,42 @@ class Rule:
 CONTROL = "controlnet"
 PATCH = "model_patches"
 ACN = "ComfyUI-Advanced-ControlNet"
-NOWHERE = "diffusers (no ComfyUI node is known here)"
+DIFFUSERS = "diffusers (this pack knows of no ComfyUI node for it)"
 VAE = ("vae",)
 
+T2I_FIRST_LAYERS = ("conv_in.weight", "adapter.conv_in.weight", "body.0.in_conv.weight")
+T2I_CHANNELS = {3 * 64: "SD1.5", 64: "SD1.5", 3 * 256: "SDXL", 256: "SDXL"}
 CONTEXT_BASES = {768: "SD1.5", 1024: "SD2", 2048: "SDXL", 1280: "SDXL refiner"}
 
 
 def _control_lora_base(shapes: Shapes) -> str:
-    widths = {
-        shape[1]
-        for key, shape in shapes.items()
-        if key.endswith("attn2.to_k.down") and len(shape) > 1
-    }
+    """Read the base model from the text width of the low-rank keys."""
+    widths = _text_widths(shapes, "attn2.to_k.down")
     return CONTEXT_BASES.get(next(iter(widths)), "") if len(widths) == 1 else ""
 
 
 def _t2i_base(shapes: Shapes) -> str:
-    """SDXL's adapters fold 16 x 16 pixels into channels, SD1.5's 8 x 8: 3 or 1 channels of picture
-    either way.
+    """Read the base model of a T2I-Adapter from the channels of its first layer.
+
+    SDXL's adapters fold 16 x 16 pixels into channels, SD1.5's 8 x 8; pictures have 3 or 1 channels.
     """
-    key = next(
-        (
-            k
-            for k in ("conv_in.weight", "adapter.conv_in.weight", "body.0.in_conv.weight")
-            if k in shapes
-        ),
-        "",
-    )
-    folded = axis(shapes, key, 1)
-    return {3 * 64: "SD1.5", 64: "SD1.5", 3 * 256: "SDXL", 256: "SDXL"}.get(folded, "")
+    key = next((key for key in T2I_FIRST_LAYERS if key in shapes), "")
+    return T2I_CHANNELS.get(axis(shapes, key, 1), "")
 
 
 def axis(shapes: Shapes, key: str, number: int) -> int:
-    """Length of one axis of a tensor, 0 where the file has no such tensor or axis."""
+    """Return the length of one axis of a tensor; 0 where there is no such tensor or axis."""
     shape = shapes.get(key, ())
     return shape[number] if len(shape) > number else 0
 
 
-def reads(key: str, *counts: int) -> Callable[[Shapes, Mapping[str, str]], bool]:
-    """A condition: the layer `key` reads one of `counts` channels."""
+def reads_channels(key: str, *counts: int) -> Callable[[Shapes, Mapping[str, str]], bool]:
+    """Make a test: the layer `key` reads one of `counts` channels."""
     return lambda shapes, _: axis(shapes, key, 1) in counts
 
 
-def noted(key: str) -> Callable[[Shapes, Mapping[str, str]], bool]:
-    """A condition: the file's metadata has an entry that ends in `key`."""
+def has_metadata(key: str) -> Callable[[Shapes, Mapping[str, str]], bool]:
+    """Make a test: the metadata has an entry that ends in `key`."""
     return lambda _, metadata: any(name.endswith(key) for name in metadata)
 
 
@@ -146,13 +136,19 @@ BLOCK = "controlnet_blocks.0.weight"
 
 
 def _instantx(embedder: str) -> tuple[Rule, ...]:
-    """Flux nets that read latents: 16 channels in 2 x 2 patches, 17 where a mask comes with them."""
+    """Make the rules of InstantX's nets for Flux.
+
+    They read latents of 16 channels in 2 x 2 patches; inpainting nets a 17th channel, the mask.
+    """
     mode = "controlnet_mode_embedder.weight"
     plain = Rule(
         "InstantX ControlNet", CONTROL, (BLOCK, embedder), base="Flux", needs=VAE, width=BLOCK
     )
     masked = replace(
-        plain, family="Flux inpainting ControlNet", when=reads(embedder, 68), needs=("vae", "mask")
+        plain,
+        family="Flux inpainting ControlNet",
+        when=reads_channels(embedder, 68),
+        needs=("vae", "mask"),
     )
     return (
         masked,
@@ -163,7 +159,7 @@ def _instantx(embedder: str) -> tuple[Rule, ...]:
 
 # Order is meaning: a wrapped or special form stands above the plain one that its keys also match.
 RULES: tuple[Rule, ...] = (
-    # Model patches, which other nodes of the host serve.
+    # Model patches, for other nodes of ComfyUI.
     Rule(
         "Anima LLLite",
         PATCH,
@@ -212,7 +208,7 @@ RULES: tuple[Rule, ...] = (
         needs=VAE,
         served_by="Apply SUPIR Patch (after Load Model Patch)",
     ),
-    # ControlNets that the host cannot load; other packs serve them.
+    # ControlNets that ComfyUI cannot load; other packs can.
     Rule(
         "ControlNet-LLLite",
         CONTROL,
@@ -251,17 +247,19 @@ RULES: tuple[Rule, ...] = (
         CONTROL,
         ("control_to_base_for_conv_in.weight", "controlnet_cond_embedding.conv_in.weight"),
         base="SD2 or SDXL",
-        served_by=NOWHERE,
+        served_by=DIFFUSERS,
     ),
-    Rule("Sana ControlNet", CONTROL, (BLOCK, "input_block.weight"), base="Sana", served_by=NOWHERE),
+    Rule(
+        "Sana ControlNet", CONTROL, (BLOCK, "input_block.weight"), base="Sana", served_by=DIFFUSERS
+    ),
     Rule(
         "CogVideoX ControlNet",
         CONTROL,
         like=r"^controlnet_encode_first\.",
         base="CogVideoX",
-        served_by=NOWHERE,
+        served_by=DIFFUSERS,
     ),
-    # What the host's loader builds.
+    # What ComfyUI's loader builds.
     Rule("Control-LoRA", CONTROL, ("lora_controlnet",), base=_control_lora_base),
     Rule(
         "HunyuanDiT ControlNet",
@@ -308,7 +306,7 @@ RULES: tuple[Rule, ...] = (
         "SD3 inpainting ControlNet",
         CONTROL,
         (BLOCK, "pos_embed_input.proj.weight"),
-        when=reads("pos_embed_input.proj.weight", 17),
+        when=reads_channels("pos_embed_input.proj.weight", 17),
         base="SD3",
         needs=("vae", "mask"),
         width=BLOCK,
@@ -325,7 +323,7 @@ RULES: tuple[Rule, ...] = (
         "Qwen-Image inpainting ControlNet",
         CONTROL,
         (BLOCK, "transformer_blocks.0.img_mlp.net.0.proj.weight"),
-        when=reads("controlnet_x_embedder.weight", 68),
+        when=reads_channels("controlnet_x_embedder.weight", 68),
         base="Qwen-Image",
         needs=("vae", "mask"),
         width=BLOCK,
@@ -338,8 +336,7 @@ RULES: tuple[Rule, ...] = (
         needs=VAE,
         width=BLOCK,
     ),
-    # InstantX's layout for Flux: a file says x_embedder where the host's module says
-    # pos_embed_input.
+    # InstantX's layout for Flux: files say x_embedder where ComfyUI's module says pos_embed_input.
     *_instantx("controlnet_x_embedder.weight"),
     *_instantx("pos_embed_input.weight"),
     Rule(
@@ -360,7 +357,7 @@ RULES: tuple[Rule, ...] = (
         like=r"^backbone\.(0\.0\.weight|10\.blocks\.0\.weight)$",
         base="Stable Cascade",
     ),
-    # Control that is a whole base model or a LoRA: no net beside the model, so nothing to stack.
+    # Control as a whole base model or a LoRA: there is no net beside the model to stack.
     Rule(
         "Wan VACE model",
         "diffusion_models",
@@ -379,7 +376,7 @@ RULES: tuple[Rule, ...] = (
         "Flux Canny or Depth model",
         "diffusion_models",
         ("img_in.weight", "double_blocks.0.img_attn.proj.weight"),
-        when=reads("img_in.weight", 128),
+        when=reads_channels("img_in.weight", 128),
         base="Flux",
         served_by="Load Diffusion Model and InstructPixToPixConditioning",
     ),
@@ -397,11 +394,11 @@ RULES: tuple[Rule, ...] = (
         "LTX IC-LoRA",
         "loras",
         like=r"\.lora_(A|B|up|down)\.",
-        when=noted("reference_downscale_factor"),
+        when=has_metadata("reference_downscale_factor"),
         base="LTX",
         served_by="Load LoRA and LTXVAddGuide",
     ),
-    # What people put into the wrong folder.
+    # Other files that end up in the wrong folder.
     Rule("IP-Adapter", "ipadapter", like=r"^(ip_adapter\.|image_proj\.)"),
     Rule(
         "LoRA",
@@ -439,7 +436,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def identify(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Identity | None:
-    """What a file with these keys is; None where no rule knows it."""
+    """Recognise a file by its keys; None where no rule matches."""
     metadata = metadata or {}
     rule = next((rule for rule in RULES if rule.matches(shapes, metadata)), None)
     if rule is None:
@@ -459,23 +456,35 @@ def identify(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Ident
     )
 
 
+_READ_BY_LETTER = re.compile(r"[AEFHILMNORSX](?=[A-Z0-9-])")
+_READ_AS_WORDS = ("SUPIR",)
+
+
+def with_article(name: str) -> str:
+    """Put "a" or "an" before a name by its sound: an SD3 ControlNet, a union ControlNet."""
+    if name.startswith(_READ_AS_WORDS):
+        return f"a {name}"
+    is_vowel = _READ_BY_LETTER.match(name) or re.match(r"[aeio]|u(?!n[ie])", name.lower())
+    return f"an {name}" if is_vowel else f"a {name}"
+
+
 _ZERO_CONVOLUTION = re.compile(r"(?:zero_convs|controlnet_down_blocks)\.(\d+)(?:\.0)?\.weight$")
 
 
 def unet_of(shapes: Shapes) -> Unet | None:
-    """The UNet that a ControlNet copies: text width from its cross-attention, skips from its zero
-    convolutions.
+    """Return the sizes of a ControlNet for a UNet; None for other nets.
+
+    The text width is read from its cross-attention, the skips from its zero convolutions.
     """
-    context = {
-        shape[1]
-        for key, shape in shapes.items()
-        if key.endswith("attn2.to_k.weight") and len(shape) > 1
-    }
-    zero = {
-        int(found[1]): shape[0]
-        for key, shape in shapes.items()
-        if (found := _ZERO_CONVOLUTION.search(key))
-    }
-    if len(context) != 1 or not zero:
+    context = _text_widths(shapes, "attn2.to_k.weight")
+    zero_channels = dict[int, int]()
+    for key, shape in shapes.items():
+        if match := _ZERO_CONVOLUTION.search(key):
+            zero_channels[int(match[1])] = shape[0]
+    if len(context) != 1 or not zero_channels:
         return None
-    return Unet(context.pop(), tuple(channels for _, channels in sorted(zero.items())))
+    return Unet(context.pop(), tuple(channels for _, channels in sorted(zero_channels.items())))
+
+
+def _text_widths(shapes: Shapes, suffix: str) -> set[int]:
+    return {shape[1] for key, shape in shapes.items() if key.endswith(suffix) and len(shape) > 1}

@@ -1,7 +1,6 @@
-"""A model file's keys, shapes and metadata, read from its header; and what is said of a pickle that
-is of no use.
+"""Read a model file's keys, shapes and metadata from its header, and explain unusable pickles.
 
-Standard library only; no tensor is read here.
+No tensor is read here.
 """
 
 from __future__ import annotations
@@ -20,25 +19,26 @@ PICKLES = (b"PK", b"\x80")  # torch's archives, and bare pickles from protocol 2
 
 
 class FileError(ValueError):
-    """A model file that cannot be used: names the file, what was expected, what was found, and what
-    to do.
-    """
+    """A model file that cannot be used: names the file, what is wrong, and what to do."""
 
 
 @dataclass(frozen=True)
 class Header:
+    """Key → shape, and the metadata of a file."""
+
     shapes: dict[str, tuple[int, ...]]
     metadata: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def is_safetensors(path: Path) -> bool:
-    """By its name, as the host decides."""
+    """Tell a safetensors file by its name, as ComfyUI does."""
     return path.suffix.lower() in (".safetensors", ".sft")
 
 
 def read_header(path: Path) -> Header:
-    """Keys → shapes and the metadata of a safetensors file. Raises FileError where it is none or is
-    cut short.
+    """Read the header of a safetensors file.
+
+    Raises FileError where it is another kind of file, or cut short.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -55,7 +55,7 @@ def read_header(path: Path) -> Header:
     if size < expected:
         raise FileError(
             f"{path.name} is cut short: its header promises {expected:,} bytes, the file has"
-            f" {size:,}. The download or copy broke off; fetch it again."
+            f" {size:,}. The download or copy broke off: download it again."
         )
     return Header({key: tuple(entry["shape"]) for key, entry in entries.items()}, metadata)
 
@@ -72,41 +72,44 @@ def _entries(path: Path, text: bytes) -> dict[str, Any]:
         entries = {}
     if not well_formed:
         raise FileError(
-            f"{path.name} is no safetensors file: its header does not read. Fetch it again."
+            f"{path.name} is not a safetensors file: its header does not read. Download it again."
         )
     return entries
 
 
 def _not_safetensors(start: bytes, size: int) -> str:
     if size == 0:
-        return "the file is empty. Fetch it again."
+        return "the file is empty. Download it again."
     if start.startswith((b"PK", b"\x80\x02", b"\x80\x04")):
         return (
-            "a pickle with the name of a safetensors file. Rename it to .pth, or fetch the"
+            "a pickle with the name of a safetensors file. Rename it to .pth, or download the"
             " safetensors version."
         )
     if start.lstrip().startswith((b"<", b"version ", b"{")):
         return (
-            "a text file (a web page or a pointer to the real file) instead of weights. Fetch it"
-            " again."
+            "a text file (a web page or a pointer to the real file) instead of weights."
+            " Download it again."
         )
-    return "no safetensors file, or one that is cut short in its header. Fetch it again."
+    return "not a safetensors file, or one that is cut short in its header. Download it again."
 
 
 @contextmanager
 def tensors_alone(path: Path) -> Generator[None]:
-    """Around the reading of a pickle with weights_only: raises FileError for code, damage, or a
-    file that is none.
+    """Turn errors of reading a pickle with weights_only into FileError.
+
+    Its sentences tell code, damage, and files that are not pickles apart.
     """
     try:
         yield
     except pickle.UnpicklingError as error:
         with path.open("rb") as file:
             is_pickle = file.read(2).startswith(PICKLES)
-        said = "is a pickle that holds more than weights (it could run code), so it was not opened"
-        raise FileError(
-            f"{path.name} {said if is_pickle else 'holds no weights (perhaps a web page)'}."
-        ) from error
+        problem = (
+            "is a pickle with more than weights in it (it could run code), so it was not opened"
+            if is_pickle
+            else "does not contain weights (perhaps it is a web page)"
+        )
+        raise FileError(f"{path.name} {problem}.") from error
     except (RuntimeError, EOFError, ValueError, KeyError, AssertionError, OSError) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise FileError(f"{path.name} is damaged or cut short ({why}).") from error
+        reason = "".join(f" ({line})" for line in str(error).splitlines()[:1])
+        raise FileError(f"{path.name} is damaged or cut short{reason}.") from error

@@ -1,6 +1,4 @@
-"""Load ControlNet files: recognise each by its header and have ComfyUI build it, or say what is
-wrong.
-"""
+"""Load ControlNet files: recognise each by its header, then have ComfyUI build it."""
 
 from __future__ import annotations
 
@@ -13,157 +11,169 @@ import comfy.utils
 import folder_paths
 
 from ..control.adapter import TAG
-from ..files.families import CONTROL, Identity, Source, identify
+from ..files.families import CONTROL, Identity, Source, identify, with_article
 from ..files.header import FileError, Header, is_safetensors, read_header, tensors_alone
 
 PATCHES = "model_patches"
 IN_DIFFUSERS = "controlnet_cond_embedding.conv_in.weight"
 """A key of every UNet's ControlNet in diffusers' layout."""
+PREFIXES = ("control_model.", "")
+"""What stands before the keys of a UNet's ControlNet in ldm's layout."""
 
 
-def names() -> list[str]:
-    """Files of the controlnet folder, then those of model_patches with the folder's name before
-    them.
-    """
-    patches = (
-        folder_paths.get_filename_list(PATCHES)
-        if PATCHES in folder_paths.folder_names_and_paths
-        else []
-    )
+def list_nets() -> list[str]:
+    """List the files of the controlnet folder, then those of model_patches as FOLDER/NAME."""
+    patches = list[str]()
+    if PATCHES in folder_paths.folder_names_and_paths:
+        patches = folder_paths.get_filename_list(PATCHES)
     return [
         *folder_paths.get_filename_list("controlnet"),
         *(f"{PATCHES}/{name}" for name in patches),
     ]
 
 
-def load(name: str) -> Any:
-    """The host's control object for a file, tagged with its Source. Raises FileError with a
-    sentence to act on.
+def load_net(name: str) -> Any:
+    """Return ComfyUI's control object for a file, tagged with its Source.
+
+    Raises FileError with a sentence that says what the file is instead and what to do.
     """
     if name.startswith(f"{PATCHES}/"):
         _refuse_patch(name)
     path = Path(folder_paths.get_full_path_or_raise("controlnet", name))
     header = read_header(path) if is_safetensors(path) else None
     if header is not None:
-        identity = _control(name, header)
+        identity = _identify_control(name, header)
         state_dict = comfy.utils.load_torch_file(str(path), safe_load=True)
     else:
         state_dict = _unpickled(path)
-        identity = _control(name, _header_of(state_dict))
+        identity = _identify_control(name, _header_of(state_dict))
     net = _built(name, identity, state_dict)
     setattr(net, TAG, Source(name, identity))
     return net
 
 
-def _control(name: str, header: Header) -> Identity:
-    """What the file is, when that is something the host can load as a control. Raises FileError
-    otherwise.
-    """
+def _identify_control(name: str, header: Header) -> Identity:
+    """Recognise a file that ComfyUI can load as a control. Raises FileError for every other."""
     identity = identify(header.shapes, header.metadata)
     if identity is None:
-        keys = ", ".join(sorted(header.shapes)[:3]) or "no keys at all"
-        raise FileError(
-            f"{name} is no ControlNet that is known here: expected its keys, found {keys} ..."
-        )
+        raise FileError(_unrecognised(name, "ControlNet", header))
     if not identity.is_control:
-        raise FileError(_told(name, identity))
+        raise FileError(_not_a_controlnet(name, identity))
     if identity.family == "ControlNet (difference)":
         raise FileError(
-            f"{name} holds only the difference to its base model ({identity.base}): "
-            "load it with the host's 'Load ControlNet Model (diff)', whose output works here too."
+            f"{name} contains only the difference from its base model ({identity.base}). Load it"
+            " with ComfyUI's 'Load ControlNet Model (diff)'; its output works here too."
         )
     return identity
 
 
-def _told(name: str, identity: Identity) -> str:
-    """The sentence for a file that is something else: what it is, and where it belongs or which
-    node uses it.
-    """
-    article = (
-        "an" if identity.family[0] in "AEIOU" or identity.family.startswith("embedding") else "a"
-    )
-    said = f"{name} is {article} {identity}"
+def _unrecognised(name: str, kind: str, header: Header) -> str:
+    keys = ", ".join(sorted(header.shapes)[:3])
+    seen = f"first keys: {keys}" if keys else "the file has no keys"
+    return f"{name} is not a {kind} that this pack recognises ({seen})."
+
+
+def _not_a_controlnet(name: str, identity: Identity) -> str:
+    """Say what a file is, and where it belongs or which node uses it."""
+    it_is = f"{name} is {with_article(str(identity))}"
     if identity.folder == CONTROL:
-        return f"{said}, which ComfyUI's own loader cannot read. Use it with {identity.served_by}."
-    used = f": use {identity.served_by}" if identity.served_by else ""
-    return f"{said}, not a ControlNet. It belongs in {identity.folder}{used}."
+        return f"{it_is}, which ComfyUI's own loader cannot read. Use it with {identity.served_by}."
+    use = f": use {identity.served_by}" if identity.served_by else ""
+    return f"{it_is}, not a ControlNet. It belongs in {identity.folder}{use}."
 
 
 def _refuse_patch(name: str) -> None:
-    """Raise FileError for a file of model_patches: what it is and which of the host's nodes takes
-    it.
-    """
+    """Raise FileError for a file of model_patches: what it is and which node of ComfyUI uses it."""
     path = Path(folder_paths.get_full_path_or_raise(PATCHES, name.removeprefix(f"{PATCHES}/")))
     header = read_header(path) if is_safetensors(path) else _header_of(_unpickled(path))
     identity = identify(header.shapes, header.metadata)
     if identity is None:
         raise FileError(
-            f"{name} is no model patch that is known here. Load it with the host's Load Model"
-            " Patch."
+            f"{_unrecognised(name, 'model patch', header)} Load it with ComfyUI's Load Model Patch."
         )
+    it_is = f"{name} is {with_article(str(identity))}"
     if identity.is_control:
         raise FileError(
-            f"{name} is a {identity}, no model patch. Move it to models/controlnet and choose it"
-            " there."
+            f"{it_is}, not a model patch. Move it to models/controlnet and choose it there."
         )
     if identity.folder != PATCHES:
-        raise FileError(_told(name, identity))
+        raise FileError(_not_a_controlnet(name, identity))
     raise FileError(
-        f"{name} is a {identity}. It changes the model itself, so a stack cannot hold it yet: "
-        f"use {identity.served_by}. It goes with a stack on the same model."
+        f"{it_is}. It changes the model itself, so it cannot be added to a stack yet: use"
+        f" {identity.served_by}, on the same model that the stack is applied to."
     )
 
 
 def _unpickled(path: Path) -> dict[str, Any]:
-    """A .pth/.ckpt/.bin read with tensors alone allowed. Raises FileError for code, damage or
-    anything else in it.
+    """Read a .pth, .ckpt or .bin with weights_only.
+
+    Raises FileError for code, damage, or anything that is not a state dict.
     """
     try:
         with tensors_alone(path):
             state_dict = comfy.utils.load_torch_file(str(path), safe_load=True)
     except FileError as error:
         raise FileError(
-            f"{error} Fetch it again, or use the safetensors version of this net."
+            f"{error} Download it again, or use the safetensors version of this ControlNet."
         ) from error
-    except (AttributeError, TypeError) as error:
-        raise FileError(
-            f"{path.name} holds no table of weights ({error}). It is no ControlNet."
-        ) from error
+    except (AttributeError, TypeError) as error:  # ComfyUI looks for keys in whatever came
+        raise FileError(_no_weights(path)) from error
+    if not isinstance(state_dict, dict):
+        raise FileError(_no_weights(path))
     return state_dict
 
 
+def _no_weights(path: Path) -> str:
+    return f"{path.name} does not contain weights (a dict of tensors), so it is not a ControlNet."
+
+
 def _header_of(state_dict: dict[str, Any]) -> Header:
-    return Header({key: tuple(getattr(value, "shape", ())) for key, value in state_dict.items()})
+    return Header({str(key): tuple(getattr(v, "shape", ())) for key, v in state_dict.items()})
 
 
 def _built(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
-    """The host's control object. Raises FileError where shapes disagree or weights are missing."""
+    """Have ComfyUI build the control. Raises FileError for wrong shapes and missing weights."""
     keys = set(state_dict)
     # The shuffle net was trained with its residuals averaged over the picture; only its name tells.
-    pooled = bool(re.search(r"(^|_)shuffle(_|$)", Path(name).stem))
+    is_pooled = bool(re.search(r"(^|_)shuffle(_|$)", Path(name).stem))
     try:
         net = comfy.controlnet.load_controlnet_state_dict(
-            state_dict, model_options={"global_average_pooling": pooled}
+            state_dict, model_options={"global_average_pooling": is_pooled}
         )
-    except (RuntimeError, KeyError, AttributeError) as error:
+    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise FileError(
-            f"{name} has the keys of a {identity} but not its shapes: {error}"
+            f"{name} has the keys of {with_article(str(identity))} but not"
+            f" {_what_differs(error)}. Download it again."
         ) from error
     if net is None:
         raise FileError(
-            f"{name} looks like a {identity}, but this version of the host cannot build it. Update"
-            " ComfyUI."
+            f"{name} looks like {with_article(str(identity))}, but this version of ComfyUI cannot"
+            " load it. Update ComfyUI."
         )
     _refuse_missing(name, identity, net, keys)
     return net
 
 
+def _what_differs(error: Exception) -> str:
+    """Put the reason why a net could not be built into words.
+
+    torch names the first tensor of the wrong shape; a KeyError names a key; other errors of
+    ComfyUI's loaders say nothing about the file.
+    """
+    mismatch = re.search(r"size mismatch for ([\w.]+): ", str(error))
+    if mismatch:
+        return f"its shapes (first: {mismatch[1]})"
+    if isinstance(error, KeyError) and error.args:
+        return f"all of its weights (missing: {error.args[0]})"
+    return "its shapes: weights are missing, or of another size"
+
+
 def _refuse_missing(name: str, identity: Identity, net: Any, keys: set[str]) -> None:
-    """A net for a UNet must bring every weight: the host itself only logs the gaps.
+    """Raise FileError where a net for a UNet lacks weights: ComfyUI only logs the gaps.
 
     In diffusers' layout names differ, but each weight of the net comes from one of the file.
     """
-    prefix = next((p for p in ("control_model.", "") if f"{p}zero_convs.0.0.weight" in keys), None)
+    prefix = next((p for p in PREFIXES if f"{p}zero_convs.0.0.weight" in keys), None)
     if prefix is None and IN_DIFFUSERS not in keys:
         return
     expected = list(net.control_model.state_dict())
@@ -171,4 +181,6 @@ def _refuse_missing(name: str, identity: Identity, net: Any, keys: set[str]) -> 
     count = len(expected) - len(keys) if prefix is None else len(missing)
     if count > 0:
         first = f", the first is {missing[0]}" if missing else ""
-        raise FileError(f"{name} ({identity}) lacks {count} of its weights{first}. Fetch it again.")
+        raise FileError(
+            f"{name} ({identity}) lacks {count} of its weights{first}. Download it again."
+        )

@@ -1,11 +1,7 @@
-"""Downloads of weights: to a temporary name in the same folder, resumed, checked, and only then
-given their name.
-"""
+"""Download weights: to `NAME.part` in the same folder, resumed, checked, and only then renamed."""
 
 from __future__ import annotations
 
-import errno
-import os
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -13,34 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from ..preprocessors.spec import Progress, Weights
+from .atomic import finish, is_disk_full
 from .weights import WeightsError, address, sha256_of
 
 BLOCK_BYTES = 256 * 1024
 TRIES = 5
-"""Times in a row that a connection may end without a byte."""
+"""Connections in a row that may end without a byte."""
 TIMEOUT_S, PAUSE_S = 30.0, 0.5
 TRANSPORTS = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
-"""What the hub's library has connected with over its versions; their errors have no common kind."""
+"""HTTP libraries that huggingface_hub has used; their errors have no common base class."""
 
 
-class _Cut(Exception):
+class _ConnectionEndedError(Exception):
     """The connection ended before the file did."""
 
 
 @dataclass(frozen=True)
 class _Expected:
-    """What the whole file is; 0 and "" where nobody says."""
+    """Size and sha256 of the whole file; 0 and "" where unknown."""
 
     size_bytes: int
     sha256: str
 
 
 def fetch(weights: Weights, folder: Path, progress: Progress, say: Callable[[str], None]) -> Path:
-    """The file's path in `folder`, downloaded there.
+    """Download a file into `folder` and return its path.
 
-    `progress` counts bytes; what it raises ends the download, and the next one goes on where it
-    ended. `say` is told the licence first. Raises WeightsError that names the file, the address and
-    the folder.
+    `progress` counts bytes; what it raises ends the download, and the next one resumes there. The
+    licence goes to `say` first. Raises WeightsError that names the file, the address and the
+    folder.
     """
     url, part = address(weights), folder / f"{weights.file}.part"
     licence = f"{weights.file} of {weights.repo}, licence: {weights.licence}"
@@ -54,29 +51,26 @@ def fetch(weights: Weights, folder: Path, progress: Progress, say: Callable[[str
         expected = _expected(weights, url)
         _complete(url, part, expected, progress)
         _check(part, expected)
-        os.replace(part, folder / weights.file)
-    except _refusals() as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        finish(part, folder / weights.file)
+    except _download_errors() as error:
+        if is_disk_full(error):
             part.unlink(missing_ok=True)  # the space is worth more than what has come
         raise WeightsError(
-            f"{weights.file} is not here, and could not be downloaded: {_reason(error)} "
-            f"Fetch it from {url} and put it into {folder}."
+            f"{weights.file} was not found and could not be downloaded: {_reason(error)} "
+            f"Download it from {url} and put it into {folder}."
         ) from error
     return folder / weights.file
 
 
-def _refusals() -> tuple[type[Exception], ...]:
+def _download_errors() -> tuple[type[Exception], ...]:
     from huggingface_hub.errors import HfHubHTTPError
 
-    return (
-        _Cut,
-        OSError,
-        HfHubHTTPError,
-    )  # OfflineModeIsEnabled is a ConnectionError, so an OSError
+    # OfflineModeIsEnabled is a ConnectionError, so an OSError.
+    return (_ConnectionEndedError, OSError, HfHubHTTPError)
 
 
 def _reason(error: Exception) -> str:
-    """A sentence for what went wrong."""
+    """Say in a sentence what went wrong."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -89,46 +83,47 @@ def _reason(error: Exception) -> str:
     if isinstance(error, GatedRepoError):
         return "its repository asks you to accept its terms first, and for a token (HF_TOKEN)."
     if isinstance(error, RepositoryNotFoundError | EntryNotFoundError):
-        return "it is not at that address, or only with a token (HF_TOKEN)."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; what had come was deleted."
-    said = str(error).strip().splitlines()
-    return f"{(said or [type(error).__name__])[0].rstrip('.')}."
+        return "it is not at that address, or needs a token (HF_TOKEN)."
+    if is_disk_full(error):
+        return "the disk is full; the incomplete download was deleted."
+    message = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"{message.rstrip('.')}."
 
 
 def _expected(weights: Weights, url: str) -> _Expected:
-    """Size and sha256 by our table, else by what the hub says of the file (its etag is the sha256
-    of a large one).
+    """Return size and sha256 from our table, else from the hub.
+
+    The etag of a large file is its sha256.
     """
     from huggingface_hub import get_hf_file_metadata
 
     if weights.size_bytes and weights.sha256:
         return _Expected(weights.size_bytes, weights.sha256)
     try:
-        said = get_hf_file_metadata(url, token=None)
-    except Exception as error:  # the transport's own kinds differ with the library's version
-        raise _of_the_connection(error) from error
-    etag = said.etag or ""
+        metadata = get_hf_file_metadata(url, token=None)
+    except Exception as error:  # its classes differ with the library's version
+        raise _as_connection_error(error) from error
+    etag = metadata.etag or ""
     return _Expected(
-        weights.size_bytes or said.size or 0,
+        weights.size_bytes or metadata.size or 0,
         weights.sha256 or (etag if len(etag) == 64 and etag.isalnum() else ""),
     )
 
 
 def _complete(url: str, part: Path, expected: _Expected, progress: Progress) -> None:
-    """Bring `part` to its whole length, going on where it ends as often as the connection is cut."""
+    """Download `part` to its whole length, resuming as often as the connection ends."""
     tries = TRIES
-    if _size(part) > expected.size_bytes:  # another version's, or nobody says how long it should be
+    if _size(part) > expected.size_bytes:  # another version's, or the size is unknown
         part.unlink()
     while (before := _size(part)) < expected.size_bytes or not before:
         progress(before, max(before, expected.size_bytes, 1))
         try:
             _append(url, part, before, expected, progress)
             if _size(part) < expected.size_bytes:
-                raise _Cut(
+                raise _ConnectionEndedError(
                     f"the connection ended after {_size(part):,} of {expected.size_bytes:,} bytes"
                 )
-        except _Cut:
+        except _ConnectionEndedError:
             tries = TRIES if _size(part) > before else tries - 1
             if not tries:
                 raise
@@ -136,7 +131,7 @@ def _complete(url: str, part: Path, expected: _Expected, progress: Progress) -> 
 
 
 def _append(url: str, part: Path, offset: int, expected: _Expected, progress: Progress) -> None:
-    """One connection: what comes from `offset` on, written behind what is there."""
+    """Append what one connection sends from `offset` on."""
     stream = _stream(url, offset)
     try:
         resumes = next(stream) == 206
@@ -152,8 +147,9 @@ def _append(url: str, part: Path, offset: int, expected: _Expected, progress: Pr
 
 
 def _stream(url: str, offset: int) -> Generator[Any]:
-    """The status, then blocks of bytes. Raises what the hub's library raises for a refusal, and
-    _Cut.
+    """Yield the HTTP status, then blocks of bytes.
+
+    Raises what huggingface_hub raises where the hub refuses, and _ConnectionEndedError.
     """
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
@@ -162,49 +158,45 @@ def _stream(url: str, offset: int) -> Generator[Any]:
         headers["Range"] = f"bytes={offset}-"
     session: Any = get_session()
     try:
-        # httpx from the library's version 1.0 on; before it requests, whose `stream` is a setting
+        # huggingface_hub 1.0 uses httpx; before it requests, whose `stream` is a setting.
         if callable(getattr(session, "stream", None)):
             opened = session.stream(
                 "GET", url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True
             )
             blocks = "iter_bytes"
         else:
-            opened, blocks = (
-                session.get(url, headers=headers, timeout=TIMEOUT_S, stream=True),
-                "iter_content",
-            )
+            opened = session.get(url, headers=headers, timeout=TIMEOUT_S, stream=True)
+            blocks = "iter_content"
         with opened as response:
             hf_raise_for_status(response)
             yield response.status_code
             yield from getattr(response, blocks)(BLOCK_BYTES)
     except Exception as error:  # see _expected
-        raise _of_the_connection(error) from error
+        raise _as_connection_error(error) from error
 
 
-def _of_the_connection(error: Exception) -> Exception:
-    """_Cut for what a transport raises; `error` itself where it says why the hub refuses, or is no
-    transport's.
-    """
+def _as_connection_error(error: Exception) -> Exception:
+    """Return _ConnectionEndedError for what an HTTP library raises, every other error itself."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     is_transport = (
         isinstance(error, OSError) or type(error).__module__.partition(".")[0] in TRANSPORTS
     )
-    refuses = isinstance(error, HfHubHTTPError | OfflineModeIsEnabled)
-    return _Cut(str(error)) if is_transport and not refuses else error
+    is_refusal = isinstance(error, HfHubHTTPError | OfflineModeIsEnabled)
+    return _ConnectionEndedError(str(error)) if is_transport and not is_refusal else error
 
 
 def _check(part: Path, expected: _Expected) -> None:
-    """Raises OSError, after deleting what came, where it is not what was expected."""
+    """Delete a download that is not the expected file, and raise OSError."""
     size = _size(part)
-    wrong = ""
+    problem = ""
     if expected.size_bytes and size != expected.size_bytes:
-        wrong = f"{expected.size_bytes:,} bytes were expected, {size:,} came"
-    elif expected.sha256 and (found := sha256_of(part)) != expected.sha256:
-        wrong = f"what came is another file: its sha256 should be {expected.sha256}, but is {found}"
-    if wrong:
+        problem = f"expected {expected.size_bytes:,} bytes, received {size:,}"
+    elif expected.sha256 and (actual := sha256_of(part)) != expected.sha256:
+        problem = f"received another file: expected sha256 {expected.sha256}, found {actual}"
+    if problem:
         part.unlink()
-        raise OSError(f"{wrong}; it was deleted")
+        raise OSError(f"{problem}; it was deleted")
 
 
 def _size(part: Path) -> int:

@@ -19,7 +19,7 @@ from ..files import conditions
 from ..preprocessors import CATALOGUE, Preprocessor, hint_check
 from ..preprocessors.palettes import PALETTES
 from ..preprocessors.spec import Value
-from .runtime import say
+from .progress import say
 
 TAG = "controlstack_condition"
 """Attribute of a hint that a node of ours made: the key of its condition. It is lost when another

@@ -1,9 +1,8 @@
-"""What our page asks of the server: two questions, each a POST with a small JSON, answered off the
-event loop.
+"""Register the two routes of our frontend: each a POST with a small JSON body.
 
-Nothing here is needed to run a workflow. A question names files, never paths; it changes nothing,
-reads nothing outside the host's folders, and fetches nothing. JSON as the content type makes a
-browser ask before another site may send one.
+No workflow needs them. A request names files, never paths; it changes nothing, reads nothing
+outside ComfyUI's folders and downloads nothing. The content type JSON makes a browser ask (CORS
+preflight) before another site may send one. Work is done off the event loop.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,7 +17,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from .answers import Refused, hint, nets
+from .answers import RequestError, hint, nets
+from .progress import prompt_server
 
 PREFIX = "/controlstack"
 BODY_BYTES = 64 * 1024
@@ -27,7 +26,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Newest:
-    """One worker. Of the requests that wait for it only the newest is done; the older are refused."""
+    """Run one request at a time; of those that wait only the newest, the others are refused."""
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="controlstack")
@@ -35,24 +34,23 @@ class Newest:
         self._newest = object()
 
     async def run(self, work: Callable[[], Any]) -> Any:
-        """What `work` gives, from the worker's thread. Raises Refused where a newer request came
-        while it waited.
+        """Return what `work` returns, from the worker's thread.
+
+        Raises RequestError (409) where a newer request came while this one waited.
         """
         ticket = self._newest = object()
         async with self._turn:
             if ticket is not self._newest:
-                raise Refused(409, "a newer request took the place of this one")
+                raise RequestError(409, "a newer request replaced this one")
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
 
 def register() -> None:
-    """Put our routes on the host's server, once; without a server (in tests, in scripts) there is
-    nothing to do.
-    """
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is None or any(
-        getattr(route, "path", "").startswith(PREFIX) for route in server.routes
-    ):
+    """Add our routes to ComfyUI's server, once; tests and scripts have no server."""
+    server = prompt_server()
+    if server is None:
+        return
+    if any(getattr(route, "path", "").startswith(PREFIX) for route in server.routes):
         return
     server.routes.post(f"{PREFIX}/hint")(_handler(hint, "image/png"))
     server.routes.post(f"{PREFIX}/nets")(_handler(nets, "application/json"))
@@ -65,10 +63,8 @@ def _handler(answer: Callable[[dict[str, Any]], bytes], content_type: str):
         try:
             question = await _question(request)
             body = await newest.run(lambda: answer(question))
-        except Refused as refused:
-            return web.json_response(
-                {"error": str(refused)}, status=refused.status, headers=HEADERS
-            )
+        except RequestError as error:
+            return web.json_response({"error": str(error)}, status=error.status, headers=HEADERS)
         except Exception:
             logging.exception("[ControlStack] %s failed", request.path)
             return web.json_response(
@@ -80,34 +76,30 @@ def _handler(answer: Callable[[dict[str, Any]], bytes], content_type: str):
 
 
 async def _question(request: web.Request) -> dict[str, Any]:
-    """The JSON object that was sent. Raises Refused for whatever else it is, before reading more
-    than it may have.
-    """
+    """Read the JSON object of a request, at most BODY_BYTES. Raises RequestError otherwise."""
     if request.content_type != "application/json":
-        raise Refused(415, f"expected application/json, found {request.content_type}")
+        raise RequestError(415, f"expected application/json, found {request.content_type}")
     if _is_foreign(request):
-        raise Refused(403, "this is for ComfyUI's own page")
-    text = b""
+        raise RequestError(403, "only ComfyUI's own frontend may ask")
+    body = b""
     if (request.content_length or 0) <= BODY_BYTES:
         async for part in request.content.iter_chunked(BODY_BYTES):
-            text += part
-            if len(text) > BODY_BYTES:
+            body += part
+            if len(body) > BODY_BYTES:
                 break
-    if max(request.content_length or 0, len(text)) > BODY_BYTES:
-        raise Refused(413, f"expected at most {BODY_BYTES} bytes")
+    if max(request.content_length or 0, len(body)) > BODY_BYTES:
+        raise RequestError(413, f"expected at most {BODY_BYTES} bytes")
     try:
-        question = json.loads(text)
+        question = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "expected JSON") from error
+        raise RequestError(400, "expected JSON") from error
     if not isinstance(question, dict):
-        raise Refused(400, "expected a JSON object")
+        raise RequestError(400, "expected a JSON object")
     return question
 
 
 def _is_foreign(request: web.Request) -> bool:
-    """Whether another site's page sends this: the host itself looks only where it is reached as
-    localhost.
-    """
+    """Tell whether another site's page sends this; ComfyUI checks that on localhost only."""
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         return True
     origin = request.headers.get("Origin")

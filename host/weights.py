@@ -1,6 +1,4 @@
-"""Files of trained weights: found where users have them, checked, and read; fetched where nobody
-has them.
-"""
+"""Find the weights of preprocessors where users have them, check them, and read them."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from ..files.header import FileError, read_header, tensors_alone
 from ..preprocessors.spec import StateDict, Weights
 
 FOLDER = "controlnet_preprocessors"
-"""Our folder's name among the host's model folders, so also its key in extra_model_paths.yaml."""
+"""Name of our folder in ComfyUI's models folder; also its key in extra_model_paths.yaml."""
 AUX_CHECKPOINTS = "AUX_ANNOTATOR_CKPTS_PATH"
 """The environment variable by which users move controlnet_aux's checkpoints."""
 WEBUI_DOWNLOADS = (
@@ -26,33 +24,33 @@ WEBUI_DOWNLOADS = (
 )
 FORGE_DOWNLOADS = "../ControlNetPreprocessor"
 TABLES = ("state_dict", "model", "params_ema", "params")
-"""Keys under which training code keeps the table of weights in a pickle."""
+"""Keys under which training code stores the state dict in a pickle."""
 BLOCK_BYTES = 1 << 20
 
 
 class WeightsError(RuntimeError):
-    """Weights that cannot be had: names the file, what was expected and found, and how to get them."""
+    """Weights that cannot be used: names the file, what is wrong, and how to get them."""
 
 
 def folders() -> list[Path]:
-    """Ours, registered with the host: those that extra_model_paths.yaml names, then the one among
-    its models.
+    """Register our folders with ComfyUI and list them; the first takes downloads.
 
-    The first takes downloads.
+    Those that extra_model_paths.yaml names come before the one in ComfyUI's models folder.
     """
     folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
     return [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
 
 
 def find(weights: Weights) -> Path | None:
-    """The file, in our folders, then where controlnet_aux and WEBUI keep theirs; None where nobody
-    has it.
-    """
+    """Return the file from our folders, controlnet_aux's or WEBUI's; None where there is none."""
     return next((place for place in _places(weights) if place.is_file()), None)
 
 
 def read(weights: Weights, path: Path) -> StateDict:
-    """The tensors of a file. Raises WeightsError where it is damaged, another's, or could run code."""
+    """Read the tensors of a file.
+
+    Raises WeightsError where it is damaged, another file, or could run code.
+    """
     try:
         check(weights, path)
         return _READERS.get(path.suffix.lower(), _pickled)(path)
@@ -61,22 +59,22 @@ def read(weights: Weights, path: Path) -> StateDict:
 
 
 def remedy(weights: Weights, path: Path) -> str:
-    """What to do about a file that is of no use."""
+    """Say what to do about a file that cannot be used."""
     return (
-        f"The file is {path}: delete or replace it. Without it, the next run fetches {weights.file}"
-        f" from {address(weights)} into {folders()[0]}."
+        f"The file is {path}: delete or replace it. Once deleted, the next run downloads"
+        f" {weights.file} from {address(weights)} into {folders()[0]}."
     )
 
 
 def address(weights: Weights) -> str:
-    """Where the file is downloaded from; HF_ENDPOINT counts."""
+    """Return the URL that the file is downloaded from; HF_ENDPOINT counts."""
     from huggingface_hub import hf_hub_url
 
     return hf_hub_url(weights.repo, weights.remote or weights.file, revision=weights.revision)
 
 
 def sha256_of(path: Path) -> str:
-    """In hexadecimal, read in blocks: the file may be larger than memory."""
+    """Return a file's sha256 in hexadecimal, reading block by block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -85,36 +83,30 @@ def sha256_of(path: Path) -> str:
 
 
 def _names(weights: Weights) -> list[str]:
-    """Its names in the order of preference: a safetensors file before the pickle of the same stem."""
-    named = (weights.file, *weights.also)
-    return list(
-        dict.fromkeys(
-            n for name in named for n in (str(Path(name).with_suffix(".safetensors")), name)
-        )
-    )
+    """List its names by preference: a safetensors file before the pickle of the same stem."""
+    names = list[str]()
+    for name in (weights.file, *weights.also):
+        names += [str(Path(name).with_suffix(".safetensors")), name]
+    return list(dict.fromkeys(names))
 
 
 def _places(weights: Weights) -> Iterator[Path]:
-    """Every path at which the file may be, ours first. A place of another tool may not exist at
-    all.
-    """
+    """Yield every path at which the file may be, ours first."""
     names = _names(weights)
     yield from (folder / name for folder in folders() for name in names)
-    for checkpoints in (
-        _aux_checkpoints()
-    ):  # ckpts/OWNER/REPOSITORY/FILE, where each pack has its own repositories
+    # controlnet_aux: ckpts/OWNER/REPOSITORY/FILE; each pack has its own repositories.
+    for checkpoints in _aux_checkpoints():
         yield checkpoints / weights.repo / (weights.remote or weights.file)
-        yield from (
-            found
-            for name in names
-            for depth in ("*/*", "*/*/*")
-            for found in checkpoints.glob(f"{depth}/{name}")
-        )
+        for name in names:
+            yield from checkpoints.glob(f"*/*/{name}")
+            yield from checkpoints.glob(f"*/*/*/{name}")
     for downloads in _webui_downloads():
-        yield from (found for name in names for found in sorted(downloads.glob(f"*/{name}")))
+        for name in names:
+            yield from sorted(downloads.glob(f"*/{name}"))
 
 
 def _aux_checkpoints() -> Iterator[Path]:
+    """Yield the folders of controlnet_aux's checkpoints, moved or in a custom node's folder."""
     if moved := os.environ.get(AUX_CHECKPOINTS):
         yield Path(moved)
     for folder in folder_paths.get_folder_paths("custom_nodes"):
@@ -123,8 +115,9 @@ def _aux_checkpoints() -> Iterator[Path]:
 
 
 def _webui_downloads() -> Iterator[Path]:
-    """Beside ControlNet folders that belong to WEBUI or Forge, which extra_model_paths.yaml often
-    names.
+    """Yield the folders of annotators beside ControlNet folders of WEBUI or Forge.
+
+    extra_model_paths.yaml often names those.
     """
     for folder in folder_paths.get_folder_paths("controlnet"):
         beside = [
@@ -135,30 +128,32 @@ def _webui_downloads() -> Iterator[Path]:
 
 
 def check(weights: Weights, path: Path) -> None:
-    """Size and sha256, where the file bears the published one's name; a conversion of your own has
-    neither.
+    """Check size and sha256 of a file with the published name; a conversion has neither.
+
+    Raises FileError.
     """
     if path.name not in (weights.file, Path(weights.remote).name):
         return
     size = path.stat().st_size
     if weights.size_bytes and size != weights.size_bytes:
-        how = "cut short" if size < weights.size_bytes else "another file of that name"
+        problem = "cut short" if size < weights.size_bytes else "another file of that name"
         raise FileError(
-            f"{path.name} is {how}: {weights.size_bytes:,} bytes are published, it has {size:,}."
+            f"{path.name} is {problem}: expected {weights.size_bytes:,} bytes, found {size:,}."
         )
-    if weights.sha256 and (found := sha256_of(path)) != weights.sha256:
+    if weights.sha256 and (actual := sha256_of(path)) != weights.sha256:
         raise FileError(
-            f"{path.name} is not the file that {weights.repo} publishes: its sha256 should be"
-            f" {weights.sha256}, but is {found}. (A net that you trained yourself goes by another"
-            f" ending: {path.stem}.safetensors.)"
+            f"{path.name} is not the file that {weights.repo} publishes: expected sha256"
+            f" {weights.sha256}, found {actual}. (Name weights of your own"
+            f" {path.stem}.safetensors.)"
         )
 
 
 def _safetensors(path: Path) -> StateDict:
+    """Read a safetensors file. Raises FileError where it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    read_header(path)  # its sentences say what is wrong
+    read_header(path)  # raises clearer sentences than the library
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -166,23 +161,28 @@ def _safetensors(path: Path) -> StateDict:
 
 
 def _pickled(path: Path) -> StateDict:
-    """Tensors alone are let in. Raises FileError for code, damage or anything that is no table of
-    weights.
+    """Read a pickle with weights_only.
+
+    Raises FileError for code, damage, or anything that is not a state dict.
     """
     with tensors_alone(path):
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    return _table(path, found)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    return _state_dict(path, content)
 
 
-def _table(path: Path, found: Any) -> StateDict:
-    if isinstance(found, dict):
-        found = next((found[key] for key in TABLES if isinstance(found.get(key), dict)), found)
+def _state_dict(path: Path, content: Any) -> StateDict:
+    if isinstance(content, dict):
+        nested = (content[key] for key in TABLES if isinstance(content.get(key), dict))
+        table = next(nested, content)
         tensors = {
-            str(key): value for key, value in found.items() if isinstance(value, torch.Tensor)
+            str(key): value for key, value in table.items() if isinstance(value, torch.Tensor)
         }
         if tensors:
             return tensors
-    raise FileError(f"{path.name} holds no table of weights, but {type(found).__name__}.")
+    raise FileError(
+        f"{path.name} does not contain weights: expected a dict of tensors, found"
+        f" {type(content).__name__}."
+    )
 
 
 _READERS: dict[str, Callable[[Path], StateDict]] = {

@@ -1,5 +1,6 @@
-"""The nodes: thin adapters between the host and the rooms below. Only the pack's entrypoint imports
-this folder.
+"""ComfyUI's nodes: a declaration and one call each.
+
+Only the pack's entrypoint imports this folder.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from . import apply, load, poses, preprocess, report, train
 
 
 class ControlStackExtension(ComfyExtension):
+    """The pack, as ComfyUI asks for it."""
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        weights.folders()  # registers ours; here, because hosts before 0.9 do not call `on_load`
+        """Register folders and routes, and list all nodes."""
+        weights.folders()  # registers ours; ComfyUI before 0.9 does not call `on_load`
         routes.register()
         nodes = (load, apply, report, preprocess, poses, train)
         return [node for module in nodes for node in module.NODES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host.control_files import load, names
+from ..host.control_files import list_nets, load_net
 from .schema import schema
 
 
@@ -22,7 +22,7 @@ class Load(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "control_net_name",
-                    options=names(),
+                    options=list_nets(),
                     tooltip="A file of the controlnet or model_patches folder.",
                 )
             ],
@@ -31,7 +31,7 @@ class Load(io.ComfyNode):
 
     @classmethod
     def execute(cls, control_net_name: str) -> io.NodeOutput:
-        return io.NodeOutput(load(control_net_name))
+        return io.NodeOutput(load_net(control_net_name))
 
 
 NODES = [Load]

@@ -10,8 +10,13 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..host.keypoint_files import OUTPUT, found, names, written
-from ..host.runtime import preview, progress, say
+from ..host.keypoint_files import (
+    OUTPUT_MARK,
+    keypoint_file,
+    list_keypoint_files,
+    write_keypoint_file,
+)
+from ..host.progress import preview, progress, say
 from ..preprocessors import skeleton
 from ..preprocessors.keypoints import SEEN_SCORE, KeypointError, dumps, encode, loads, parse
 from ..preprocessors.tracks import steady
@@ -178,10 +183,10 @@ class ControlStackSavePose(io.ComfyNode):
     def execute(cls, pose_keypoint, filename_prefix: str) -> io.NodeOutput:
         text = dumps(parse(pose_keypoint))
         root = Path(folder_paths.get_output_directory())
-        path = written(root, filename_prefix, text)
+        path = write_keypoint_file(root, filename_prefix, text)
         name = path.relative_to(root.resolve()).as_posix()
         say(told := f"{name} in the output folder")
-        return io.NodeOutput(name + OUTPUT, ui={"text": [told]})
+        return io.NodeOutput(name + OUTPUT_MARK, ui={"text": [told]})
 
 
 class ControlStackLoadPose(io.ComfyNode):
@@ -199,7 +204,7 @@ class ControlStackLoadPose(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=names(),
+                    options=list_keypoint_files(),
                     tooltip=(
                         "A .json file of the input folder, or of the output folder (those end in"
                         " [output])."
@@ -212,20 +217,20 @@ class ControlStackLoadPose(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
         try:
-            found(file)
+            keypoint_file(file)
         except KeypointError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
-        told = found(file).stat()
+        told = keypoint_file(file).stat()
         return f"{told.st_mtime_ns}-{told.st_size}"
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         try:
-            return io.NodeOutput(encode(loads(found(file).read_bytes())))
+            return io.NodeOutput(encode(loads(keypoint_file(file).read_bytes())))
         except KeypointError as error:
             raise KeypointError(f"{file}: {error}") from error
 

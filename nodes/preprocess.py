@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.matching import refuse_other_map, tag
-from ..host.runtime import networks, preview, progress
+from ..host.progress import preview, progress
+from ..host.runtime import networks
 from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
 from ..preprocessors.spec import Port
 from .schema import schema

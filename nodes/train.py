@@ -16,7 +16,8 @@ from comfy_api.latest import io, ui
 
 from ..control.adapter import TAG, source_of
 from ..files.families import Source
-from ..host.runtime import networks, progress, say
+from ..host.progress import progress, say
+from ..host.runtime import networks
 from ..preprocessors import catalogue
 from ..training import checkpoint_files, history, nets, session
 from ..training import dataset as data

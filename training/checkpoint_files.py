@@ -1,12 +1,9 @@
-"""Files that are whole or not there: written beside their place under another name, flushed, then
-renamed.
-"""
+"""Checkpoints and saved nets: safetensors files with metadata, whole or not there."""
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,75 +11,66 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..host import atomic
+from ..host.folders import FileNameError
+from ..host.folders import inside as inside_folder
+
 SUFFIX = ".safetensors"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FULL_WORDS = ("No space left", "quota exceeded", "File too large", "os error 28")
+_FULL_PHRASES = (
+    "no space left",
+    "not enough space",
+    "quota exceeded",
+    "file too large",
+    "os error 28",
+)
 
 
 def inside(folder: Path, name: str, what: str) -> Path:
-    """`folder/name.safetensors`, which lies in `folder` also where links are followed. Raises
-    ValueError otherwise.
+    """Return `folder/name.safetensors`, with or without the suffix in `name`; subfolders may be.
 
-    `name` may have subfolders; with or without the suffix.
+    Raises ValueError, with `what` as the name of the input, where it is not inside `folder`, also
+    when links are followed.
     """
     parts = Path(name.strip().replace("\\", "/"))
-    if (
-        not name.strip()
-        or parts.is_absolute()
-        or ".." in parts.parts
-        or ":" in name
-        or not parts.stem.strip(".")
-    ):
+    try:
+        if not parts.stem.strip("."):
+            raise FileNameError("empty", name)
+        file = parts if parts.suffix == SUFFIX else parts.with_name(parts.name + SUFFIX)
+        inside_folder(folder, file.as_posix(), windows=True)  # nets are carried between systems
+    except FileNameError as error:
+        if error.fault == "outside":
+            raise ValueError(
+                f"{what}: {name!r} leads out of {folder.name}/ over a link. Choose a name inside"
+                " it."
+            ) from error
         raise ValueError(
             f"{what}: expected a name, or folder/name, found {name!r}. It is written below"
             f" {folder.name}/."
-        )
-    path = folder / (parts if parts.suffix == SUFFIX else parts.with_name(parts.name + SUFFIX))
-    root = folder.resolve()
-    if not path.parent.resolve().is_relative_to(root) or not path.resolve().is_relative_to(root):
-        raise ValueError(
-            f"{what}: {name!r} leads out of {folder.name}/ over a link. Choose a name inside it."
-        )
-    return path
+        ) from error
+    return folder / file
 
 
 def save(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file so that `path` is at every moment the old file or the new one,
-    whole.
+    """Write a safetensors file: at every moment `path` is the old file or the new one, whole.
 
     Raises OSError in a sentence where the disk is full or the folder cannot be written; the old
     file then stays.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
-        save_file(whole, unfinished, metadata=dict(metadata))
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OSError(_sentence(error, path, tensors)) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
+    def fill(part: Path) -> None:
+        contiguous = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
+        try:
+            save_file(contiguous, part, metadata=dict(metadata))
+        except SafetensorError as error:  # its own type for what the system refuses
+            is_full = any(phrase in str(error).lower() for phrase in _FULL_PHRASES)
+            raise OSError(errno.ENOSPC if is_full else errno.EIO, str(error)) from error
 
-def _sentence(error: Exception, path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
-    full = getattr(error, "errno", None) in _FULL or any(
-        words in str(error) for words in _FULL_WORDS
-    )
-    size_mb = sum(value.numel() * value.element_size() for value in tensors.values()) / 1e6
-    kept = "what was there before is untouched" if path.exists() else "nothing was left behind"
-    if full:
-        return (
-            f"{path.name}: the disk is full; {size_mb:,.0f} MB are needed in {path.parent}. Free"
-            f" space; {kept}."
-        )
-    return f"{path.name} could not be written to {path.parent} ({error}); {kept}."
+    size_bytes = sum(value.numel() * value.element_size() for value in tensors.values())
+    atomic.write(path, fill, size_bytes=size_bytes)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What is written beside the weights. Raises ValueError where the file is damaged."""
+    """Return what is written beside the weights. Raises ValueError where the file is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -93,14 +81,15 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors on the CPU and the metadata. Raises ValueError where the file is damaged."""
+    """Return tensors on the CPU and the metadata. Raises ValueError where the file is damaged."""
     metadata = read_metadata(path)
     with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key).clone() for key in file.keys()}, metadata  # noqa: SIM118 (no mapping)
+        keys = file.keys()
+        return {key: file.get_tensor(key).clone() for key in keys}, metadata
 
 
 def as_text(values: Mapping[str, object]) -> dict[str, str]:
-    """Metadata as the format wants it: text to text; what is no text is JSON."""
+    """Convert metadata to what the format holds, text to text: other values become JSON."""
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
     }

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..host.folders import FileNameError, inside
 from . import pictures
 from .pictures import FilePicture, KeptPicture, Picture, PictureError, TensorPicture
 
@@ -75,23 +76,22 @@ class Row:
 
 
 def folder(root: Path, name: str) -> Path:
-    """The data set's folder below `root`. Raises ValueError where it is none, or lies elsewhere."""
-    offered = (
-        ", ".join(sorted(entry.name for entry in islice(root.iterdir(), 1000) if entry.is_dir()))
-        or "none yet"
-    )
+    """Return the data set's folder below `root`.
+
+    Raises ValueError where there is none of that name, or where it lies elsewhere.
+    """
+    subfolders = sorted(entry.name for entry in islice(root.iterdir(), 1000) if entry.is_dir())
+    offered = ", ".join(subfolders) or "none yet"
     clean = name.strip().replace("\\", "/")
-    path = (root / clean).resolve()
-    if (
-        not clean
-        or Path(clean).is_absolute()
-        or not path.is_relative_to(root.resolve())
-        or path == root.resolve()
-    ):
+    try:
+        if Path(clean).is_absolute():
+            raise FileNameError("path", clean)
+        path = inside(root, clean, detours=True)
+    except FileNameError as error:
         raise ValueError(
             f"folder: expected the name of a folder in {root.name}/, found {name!r}. There:"
             f" {offered}."
-        )
+        ) from error
     if not path.is_dir():
         raise ValueError(f"folder: there is no {clean!r} in {root.name}/. There: {offered}.")
     return path

@@ -1,10 +1,7 @@
-"""Pictures of unknown origin, read so that none can harm: size first, one decoder, nothing outside
-the folder.
-"""
+"""Pictures of a data set: found inside its folder, read from files, or held in memory."""
 
 from __future__ import annotations
 
-import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,26 +10,26 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from ..host.folders import FileNameError, inside
+from ..host.picture_files import PictureError, Rules, decode, over_white, rgb_full_range
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 8192 * 8192
 MAX_BYTES = 512 * 2**20
+OUTSIDE = "outside the data set's folder"
 
 
-class PictureError(ValueError):
-    """A picture that cannot be used; `kind` is the fault in words that can be counted."""
-
-    def __init__(self, kind: str, detail: str = "") -> None:
-        super().__init__(f"{kind}: {detail}" if detail else kind)
-        self.kind = kind
+RULES = Rules(FORMATS, MAX_PIXELS, over_white, rgb_full_range)
 
 
 class Picture(Protocol):
+    """A picture that can be read, from wherever it is stored."""
+
     def read(self) -> Tensor:
-        """(H,W,3) float32 in [0,1]."""
+        """Return (H,W,3) float32 in [0,1]."""
         ...
 
 
@@ -43,6 +40,7 @@ class FilePicture:
     path: Path
 
     def read(self) -> Tensor:
+        """Decode the file."""
         return decoded(contents(self.path))
 
 
@@ -56,11 +54,12 @@ class KeptPicture:
 
     @classmethod
     def of(cls, image: Tensor) -> KeptPicture:
-        """(H,W,3) in [0,1], rounded to 8 bits as a hint in a file is."""
+        """Pack (H,W,3) in [0,1], rounded to 8 bits as a hint in a file is."""
         levels = (image.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
         return cls(zlib.compress(levels.tobytes(), 1), *image.shape[:2])
 
     def read(self) -> Tensor:
+        """Unpack the levels."""
         levels = np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(
             self.height, self.width, 3
         )
@@ -74,23 +73,30 @@ class TensorPicture:
     image: Tensor
 
     def read(self) -> Tensor:
+        """Return the picture itself."""
         return self.image
 
 
 def within(folder: Path, name: str) -> Path:
-    """`folder/name`, links followed. Raises PictureError where it is missing or leads out of
-    `folder`.
+    """Return the file `folder`/`name`, links followed.
+
+    Raises PictureError where it is missing or leads out of `folder`.
     """
-    path = (folder / name.replace("\\", "/")).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise PictureError("outside the data set's folder", name)
+    try:
+        path = inside(folder, name.replace("\\", "/"), detours=True)
+    except FileNameError as error:
+        is_outside = error.fault in ("path", "outside")
+        raise PictureError(OUTSIDE if is_outside else "missing", name) from error
     if not path.is_file():
         raise PictureError("missing", name)
     return path
 
 
 def contents(path: Path) -> bytes:
-    """A file's bytes. Raises PictureError where it is too large to be a picture, or cannot be read."""
+    """Return a file's bytes.
+
+    Raises PictureError where it is too large to be a picture, or cannot be read.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise PictureError(
@@ -102,39 +108,23 @@ def contents(path: Path) -> bytes:
 
 
 def decoded(data: bytes, name: str = "") -> Tensor:
-    """(H,W,3) float32 in [0,1], upright, transparency over white. The size is judged before
-    anything is decoded.
+    """Return (H,W,3) float32 in [0,1], upright, transparency over white.
 
-    Raises PictureError for a picture beyond MAX_PIXELS, or one that is damaged, cut short or none
-    at all.
+    Raises PictureError for a picture beyond MAX_PIXELS, or one that is damaged, cut short or not a
+    picture.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError("too large", f"{name} is {picture.width}×{picture.height}")
-            return _pixels(picture)
-    except Image.DecompressionBombError as error:
-        raise PictureError("too large", f"{name} ({error})") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, PictureError):
+        return torch.from_numpy(decode(data, RULES, name))
+    except PictureError as error:
+        if error.kind != "damaged":
             raise
         raise PictureError("unreadable", name) from error
 
 
-def _pixels(picture: Image.Image) -> Tensor:
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    if upright.mode.startswith(("I", "F")):  # 16-bit greys keep their range
-        grey = np.asarray(upright, np.float32) / (65535 if upright.mode.startswith("I") else 1)
-        return torch.from_numpy(np.repeat(grey.clip(0, 1)[..., None], 3, axis=2))
-    return torch.from_numpy(np.asarray(upright.convert("RGB"), np.float32) / 255)
-
-
 def fitted(image: Tensor, width: int, height: int) -> Tensor:
-    """(H,W,3) → (height,width,3): scaled to cover, the middle kept. A picture of that size comes
-    back unchanged.
+    """Scale (H,W,3) to cover (height,width,3) and crop to its middle.
+
+    A picture of that size comes back unchanged.
     """
     if image.shape[:2] == (height, width):
         return image

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..host.memory import is_out_of_memory
 from . import cache, checkpoint_files, history, loop, nets, validation
 from .dataset import Dataset
 from .loop import Settings, Trainer
@@ -27,9 +28,6 @@ RECORD = "controlstack_training"
 SHOW_EVERY_S = 5.0  # between drawings of the curves; each takes a tenth of a second
 SHOWN_ROW = 0  # the pair whose hint and prompt the validation picture is made for
 PREVIEW_PX = 1024
-
-_MEMORY_ERRORS = (torch.OutOfMemoryError, MemoryError)
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass
@@ -84,7 +82,7 @@ def train(inputs: Inputs) -> Result:
                 trainer.restore(state)
             return _run(inputs, trainer, origin, state is not None)
         except Exception as error:
-            if _is_memory(error):
+            if is_out_of_memory(error):
                 raise RuntimeError(_memory_sentence(inputs, error)) from error
             raise
 
@@ -241,13 +239,6 @@ def steps_in(path: Path) -> int:
 
 
 # -- memory ----------------------------------------------------------------------------------------
-
-
-def _is_memory(error: Exception) -> bool:
-    words = isinstance(error, RuntimeError) and any(
-        word in str(error).lower() for word in _MEMORY_WORDS
-    )
-    return isinstance(error, _MEMORY_ERRORS) or words
 
 
 def _memory_sentence(inputs: Inputs, error: Exception) -> str:

@@ -1,6 +1,4 @@
-"""Downloads of weights from a hub on this machine, which cuts, lies, refuses and fills the disk as
-it is told.
-"""
+"""Download weights from a hub on this machine that cuts, lies and refuses, onto disks that fill."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ LINK = "/someone/nets/resolve/main/tiny.pth"
 
 @dataclass
 class Hub:
-    """What the server gives and what it was asked."""
+    """What the server sends, and what it was asked for."""
 
     url: str = ""
     content: bytes = CONTENT
@@ -78,11 +76,11 @@ def handler_of(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    told = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(told))
-    told.url = f"http://127.0.0.1:{server.server_address[1]}"
+    hub = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(hub))
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield told
+    yield hub
     server.shutdown()
     server.server_close()
 
@@ -118,21 +116,19 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_a_file_comes_whole_with_its_licence_shown_first_and_its_bytes_counted(
-    download, hub, weights, tmp_path
-):
-    said, seen = [], []
+def test_a_download_shows_the_licence_first_and_counts_its_bytes(downloads, hub, weights, tmp_path):
+    lines, seen = [], []
     folder = tmp_path / "models" / "new"
     path = downloads.fetch(
         weights,
         folder,
         lambda *at: seen.append(at),
-        lambda line: said.append((line, list(hub.asked))),
+        lambda line: lines.append((line, list(hub.asked))),
     )
     assert path == folder / "tiny.pth"
     assert path.read_bytes() == CONTENT
     assert names(folder) == ["tiny.pth"]
-    ((line, asked_before),) = said
+    ((line, asked_before),) = lines
     assert (
         line
         == "Downloading tiny.pth of someone/nets, licence: research only. Its use is restricted."
@@ -143,7 +139,7 @@ def test_a_file_comes_whole_with_its_licence_shown_first_and_its_bytes_counted(
     assert len(seen) > 4
 
 
-def test_a_cut_connection_goes_on_where_it_ended(downloads, hub, weights, tmp_path):
+def test_a_cut_connection_is_resumed(downloads, hub, weights, tmp_path):
     hub.cuts = [700_000, 900_000]
     assert downloads.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
     first, second, third = hub.ranges()
@@ -153,7 +149,7 @@ def test_a_cut_connection_goes_on_where_it_ended(downloads, hub, weights, tmp_pa
     assert names(tmp_path) == ["tiny.pth"]
 
 
-def test_stop_leaves_what_came_and_the_next_run_resumes(downloads, hub, weights, tmp_path):
+def test_cancelling_keeps_the_part_and_the_next_run_resumes_it(downloads, hub, weights, tmp_path):
     class Stopped(Exception): ...
 
     def stop_half_way(done: int, total: int) -> None:
@@ -170,7 +166,7 @@ def test_stop_leaves_what_came_and_the_next_run_resumes(downloads, hub, weights,
     assert names(tmp_path) == ["tiny.pth"]
 
 
-def test_a_server_without_ranges_begins_anew(downloads, hub, weights, tmp_path):
+def test_a_server_without_ranges_starts_over(downloads, hub, weights, tmp_path):
     hub.ignores_ranges = True
     (tmp_path / "tiny.pth.part").write_bytes(b"x" * 1000)
     assert downloads.fetch(weights, tmp_path, ignore, ignore).read_bytes() == CONTENT
@@ -185,37 +181,40 @@ def test_a_whole_part_is_only_checked(downloads, hub, weights, tmp_path):
 @pytest.mark.parametrize(
     "left", [b"", b"x" * 1000, CONTENT + b"too long"], ids=["nothing", "a part", "too much"]
 )
-def test_another_content_is_refused_and_deleted(downloads, hub, weights, tmp_path, left):
+def test_a_file_with_another_content_is_refused_and_deleted(
+    downloads, hub, weights, tmp_path, left
+):
     hub.content = CONTENT[:-1] + b"!"
     (tmp_path / "tiny.pth.part").write_bytes(left)
     with pytest.raises(
-        RuntimeError, match=rf"what came is another file: its sha256 should be {SHA256}"
+        RuntimeError, match=rf"received another file: expected sha256 {SHA256}"
     ) as refused:
         downloads.fetch(weights, tmp_path, ignore, ignore)
-    assert f"Fetch it from {hub.url}{LINK} and put it into {tmp_path}" in str(refused.value)
+    assert f"Download it from {hub.url}{LINK} and put it into {tmp_path}" in str(refused.value)
     assert names(tmp_path) == []
 
 
-def test_where_our_table_has_no_hash_the_hubs_counts(downloads, hub, weights, tmp_path):
+def test_the_hubs_hash_is_used_where_our_table_has_none(downloads, hub, weights, tmp_path):
     unknown = replace(weights, sha256="", size_bytes=0)
     assert downloads.fetch(unknown, tmp_path, ignore, ignore).read_bytes() == CONTENT
     hub.content = b"other" * 1000
-    with pytest.raises(RuntimeError, match="what came is another file"):
+    with pytest.raises(RuntimeError, match="received another file"):
         downloads.fetch(unknown, tmp_path / "again", ignore, ignore)
     assert names(tmp_path / "again") == []
 
 
-def test_a_connection_that_never_lasts_ends_in_a_sentence(downloads, hub, weights, tmp_path):
+def test_a_connection_that_never_lasts_raises_a_sentence(downloads, hub, weights, tmp_path):
     hub.cuts = [0] * 50
     with pytest.raises(
-        RuntimeError, match=r"tiny.pth is not here, and could not be downloaded: .*Fetch it from"
+        RuntimeError,
+        match=r"tiny.pth was not found and could not be downloaded: .*Download it from",
     ):
         downloads.fetch(weights, tmp_path, ignore, ignore)
     assert "tiny.pth" not in names(tmp_path)
     assert len(hub.asked) == downloads.TRIES
 
 
-def test_a_server_that_is_not_there_ends_in_a_sentence(downloads, weights, tmp_path, monkeypatch):
+def test_a_missing_server_raises_a_sentence(downloads, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "address", lambda weights: f"http://127.0.0.1:1{LINK}")
     with pytest.raises(RuntimeError, match=r"could not be downloaded: .*127\.0\.0\.1:1"):
         downloads.fetch(weights, tmp_path, ignore, ignore)
@@ -225,17 +224,17 @@ def test_a_server_that_is_not_there_ends_in_a_sentence(downloads, weights, tmp_p
     ("status", "code", "words"),
     [
         (404, "EntryNotFound", "it is not at that address"),
-        (401, "RepoNotFound", "it is not at that address, or only with a token"),
+        (401, "RepoNotFound", "it is not at that address, or needs a token"),
         (403, "GatedRepo", "asks you to accept its terms first, and for a token"),
         (500, "", "500"),
     ],
 )
-@pytest.mark.parametrize("known", [True, False], ids=["size known", "size asked for"])
+@pytest.mark.parametrize("is_size_known", [True, False], ids=["size known", "size asked for"])
 def test_a_refusal_says_what_is_missing(
-    download, hub, weights, tmp_path, status, code, words, known
+    downloads, hub, weights, tmp_path, status, code, words, is_size_known
 ):
     hub.refusal = status, code
-    weights = weights if known else replace(weights, size_bytes=0)
+    weights = weights if is_size_known else replace(weights, size_bytes=0)
     with pytest.raises(RuntimeError, match=words):
         downloads.fetch(weights, tmp_path, ignore, ignore)
     assert names(tmp_path) == []
@@ -246,14 +245,12 @@ def test_a_refusal_says_what_is_missing(
 )
 def test_a_full_disk_gets_its_space_back(downloads, hub, weights, tmp_path):
     (tmp_path / "tiny.pth.part").symlink_to("/dev/full")
-    with pytest.raises(RuntimeError, match="the disk is full; what had come was deleted"):
+    with pytest.raises(RuntimeError, match="the disk is full; the incomplete download was deleted"):
         downloads.fetch(weights, tmp_path, ignore, ignore)
     assert names(tmp_path) == []
 
 
-def test_the_hubs_library_before_its_version_1_uses_another_transport(
-    download, hub, weights, tmp_path, monkeypatch
-):
+def test_huggingface_hub_before_1_0_uses_requests(downloads, hub, weights, tmp_path, monkeypatch):
     import huggingface_hub.utils
     import requests
 
@@ -267,9 +264,7 @@ def test_the_hubs_library_before_its_version_1_uses_another_transport(
 
 
 def test_mirror_and_token_are_honoured(host, hub, weights, tmp_path, monkeypatch):
-    """The library reads HF_ENDPOINT once, when it is imported, into this template; HF_TOKEN each
-    time.
-    """
+    """The library reads HF_ENDPOINT when it is imported, into this template; HF_TOKEN each time."""
     import huggingface_hub.constants
 
     from pack.host import downloads
@@ -282,8 +277,10 @@ def test_mirror_and_token_are_honoured(host, hub, weights, tmp_path, monkeypatch
     assert hub.asked == [("HEAD", "", "Bearer hf_ours"), ("GET", "", "Bearer hf_ours")]
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["size known", "size asked for"])
-def test_offline_nothing_is_asked(downloads, hub, weights, tmp_path, monkeypatch, known):
+@pytest.mark.parametrize("is_size_known", [True, False], ids=["size known", "size asked for"])
+def test_nothing_is_asked_for_offline(
+    downloads, hub, weights, tmp_path, monkeypatch, is_size_known
+):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -291,8 +288,8 @@ def test_offline_nothing_is_asked(downloads, hub, weights, tmp_path, monkeypatch
         RuntimeError, match=r"downloads are switched off \(HF_HUB_OFFLINE\)"
     ) as refused:
         downloads.fetch(
-            weights if known else replace(weights, size_bytes=0), tmp_path, ignore, ignore
+            weights if is_size_known else replace(weights, size_bytes=0), tmp_path, ignore, ignore
         )
-    assert f"Fetch it from {hub.url}{LINK} and put it into {tmp_path}." in str(refused.value)
+    assert f"Download it from {hub.url}{LINK} and put it into {tmp_path}." in str(refused.value)
     assert hub.asked == []
     assert names(tmp_path) == []

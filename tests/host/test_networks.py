@@ -300,7 +300,7 @@ def test_from_a_gpu_it_moves_to_ram_unless_that_is_scarce(runtime, monkeypatch, 
     import comfy.model_management as management
 
     monkeypatch.setattr(runtime, "_ram_is_scarce", lambda: scarce)
-    patcher = runtime.Whole(Tiny(), torch.device("cpu"), torch.device("cpu", 0))
+    patcher = runtime.UnsplittableModel(Tiny(), torch.device("cpu"), torch.device("cpu", 0))
     management.load_models_gpu([patcher], force_full_load=True)
     assert patcher.model.model_loaded_weight_memory > 0
     (loaded,) = [loaded for loaded in management.current_loaded_models if loaded.model is patcher]
@@ -423,7 +423,7 @@ def _damaged(published: bytes, tmp_path: Path) -> dict[str, tuple[str, bytes, st
         "wrong hash": (
             "tiny.pth",
             published[:-1] + b"!",
-            "is not the file that someone/nets publishes: its sha256",
+            "is not the file that someone/nets publishes: expected sha256",
         ),
         "unnamed and cut short": (
             "mine.pth",
@@ -439,12 +439,16 @@ def _damaged(published: bytes, tmp_path: Path) -> dict[str, tuple[str, bytes, st
         ),
         "code": ("mine.pth", code.read_bytes(), "could run code"),
         "legacy code": ("mine.pth", legacy, "could run code"),
-        "a web page": ("mine.pth", b"<!DOCTYPE html><html>404</html>", "holds no weights"),
-        "no table": ("mine.pth", _saved(tmp_path, [1, 2]), "holds no table of weights, but list"),
+        "a web page": ("mine.pth", b"<!DOCTYPE html><html>404</html>", "does not contain weights"),
+        "no table": (
+            "mine.pth",
+            _saved(tmp_path, [1, 2]),
+            "expected a dict of tensors, found list",
+        ),
         "no tensors": (
             "mine.pth",
             _saved(tmp_path, {"epoch": 1}),
-            "holds no table of weights, but dict",
+            "expected a dict of tensors, found dict",
         ),
     }
 

@@ -1,6 +1,4 @@
-"""What the page asks of the server beside the host's own routes: answered, bounded, and refused to
-everybody else.
-"""
+"""The two routes of our frontend: answered, bounded, and refused to everybody else."""
 
 from __future__ import annotations
 
@@ -30,9 +28,9 @@ def post(running, route: str, body: bytes | dict, headers: dict = JSON) -> tuple
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     connection.request("POST", f"/controlstack/{route}", data, headers)
     answer = connection.getresponse()
-    said = answer.status, answer.read(), dict(answer.getheaders())
+    response = answer.status, answer.read(), dict(answer.getheaders())
     connection.close()
-    return said
+    return response
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -41,13 +39,12 @@ def pixels(png: bytes) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def files(running):
-    """What lies in and around the input folder: a secret beside it, links to it, a picture that
-    unpacks to 2.7 GB.
-    """
+    """Fill the input folder: links to a secret beside it, and a picture that unpacks to 2.7 GB."""
     folder = running.base / "input"
     Image.new("RGB", (64, 64), "red").save(running.base / "secret.png")
     (folder / "link.png").symlink_to(running.base / "secret.png")
     (folder / "linked").symlink_to(running.base)
+    (folder / "loop.png").symlink_to(folder / "loop.png")
     (folder / "text.png").write_text("no picture")
     whole = io.BytesIO()
     Image.effect_noise((256, 256), 50).save(whole, "PNG")
@@ -57,9 +54,7 @@ def files(running):
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises this size and holds no pixels: what matters is that nobody makes room for
-    them.
-    """
+    """Make a PNG that promises this size and contains no pixels: no memory may be taken for them."""
     import struct
     import zlib
 
@@ -98,9 +93,7 @@ def test_hint_is_the_one_that_the_node_shows(running):
 
 @pytest.mark.slow
 def test_hint_at_512_takes_less_than_150_ms(running):
-    """The quickest of a dozen counts, and of four dozen where none of those was: other work only
-    ever adds time.
-    """
+    """Of a dozen the quickest counts, or of four dozen: other work only ever adds time."""
     took = []
     for threshold in range(48):
         began = time.perf_counter()
@@ -134,6 +127,8 @@ def test_hint_at_512_takes_less_than_150_ms(running):
         ("linked/secret.png", 403),
         ("nothing.png", 404),
         ("a" * 5000 + ".png", 404),
+        ("\ud800.png", 400),
+        ("loop.png", 404),
         (".", 404),
         ("text.png", 400),
         ("cut.png", 400),
@@ -144,11 +139,9 @@ def test_only_pictures_of_the_hosts_folders(running, files, name, status):
     before = sorted(
         file.name for file in running.base.rglob("*") if not file.name.startswith("host.log")
     )
-    found, said, _ = post(running, "hint", {**CANNY, "image": name})
-    assert found == status, said
-    assert str(running.base).encode() not in said, (
-        "the sentence tells where the host keeps its files"
-    )
+    answered, body, _ = post(running, "hint", {**CANNY, "image": name})
+    assert answered == status, body
+    assert str(running.base).encode() not in body, "the sentence tells where ComfyUI's files are"
     assert (
         sorted(
             file.name for file in running.base.rglob("*") if not file.name.startswith("host.log")
@@ -179,8 +172,8 @@ def test_only_pictures_of_the_hosts_folders(running, files, name, status):
     ],
 )
 def test_only_what_a_cheap_method_takes(running, change, status):
-    found, said, _ = post(running, "hint", CANNY | change)
-    assert found == status, said
+    answered, body, _ = post(running, "hint", CANNY | change)
+    assert answered == status, body
 
 
 @pytest.mark.parametrize(
@@ -284,33 +277,33 @@ def test_200_requests_at_once(running):
 
 
 @pytest.fixture(scope="session")
-def known(running):
-    """The tiny checkpoint's name and what the host says of its nets."""
+def checkpoint_nets(running):
+    """Return what the route says of all nets for the tiny checkpoint."""
     listed = running.ask("/object_info/CheckpointLoaderSimple")["CheckpointLoaderSimple"]["input"][
         "required"
     ]
     options = listed["ckpt_name"]
     checkpoint = (options[0] if isinstance(options[0], list) else options[1]["options"])[0]
-    status, said, _ = post(
+    status, body, _ = post(
         running, "nets", {"model": {"folder": "checkpoints", "name": checkpoint}}
     )
-    assert status == 200, said
-    return json.loads(said)
+    assert status == 200, body
+    return json.loads(body)
 
 
-def test_nets_that_fit_are_told(known):
-    assert known["base"] != ""
-    assert known["nets"], "the tiny family has nets"
-    for net in known["nets"].values():
+def test_nets_that_fit_are_marked(checkpoint_nets):
+    assert checkpoint_nets["base"] != ""
+    assert checkpoint_nets["nets"], "the tiny family has nets"
+    for net in checkpoint_nets["nets"].values():
         assert net["fits"] is True
         assert net["is"].startswith("ControlNet for")
         assert net["blocks"] == 13
 
 
-def test_without_a_model_nothing_is_told_to_fit(running):
-    status, said, _ = post(running, "nets", {"model": None})
+def test_without_a_model_no_net_is_marked(running):
+    status, body, _ = post(running, "nets", {"model": None})
     assert status == 200
-    assert {net["fits"] for net in json.loads(said)["nets"].values()} == {None}
+    assert {net["fits"] for net in json.loads(body)["nets"].values()} == {None}
 
 
 @pytest.mark.parametrize(

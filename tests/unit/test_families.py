@@ -1,5 +1,6 @@
-"""Files told apart by their keys, and which base a net fits. Key sets are the published layouts',
-shortened.
+"""Files recognised by their keys, and which base a net fits.
+
+The sets of keys are those of published files, shortened.
 """
 
 from __future__ import annotations
@@ -238,12 +239,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("family", "base", "folder", "shapes"), CASES)
-def test_a_file_is_told_by_its_keys(family, base, folder, shapes):
-    found = families.identify(shapes)
-    assert (found.family, found.base, found.folder) == (family, base, folder)
+def test_a_file_is_recognised_by_its_keys(family, base, folder, shapes):
+    identity = families.identify(shapes)
+    assert (identity.family, identity.base, identity.folder) == (family, base, folder)
 
 
-def test_an_unknown_file_is_none_and_nothing_is_read_that_may_be_missing():
+def test_an_unknown_file_is_none_and_any_key_may_be_missing():
     assert families.identify({}) is None
     assert families.identify({"foo": (1,)}) is None
     for _, _, _, shapes in CASES:
@@ -251,11 +252,11 @@ def test_an_unknown_file_is_none_and_nothing_is_read_that_may_be_missing():
             families.identify({k: v for k, v in shapes.items() if k != key})
 
 
-def test_metadata_tells_where_keys_do_not():
+def test_metadata_decides_where_keys_do_not():
     shapes = {"diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight": (64, 4096)}
     assert families.identify(shapes).family == "LoRA"
-    found = families.identify(shapes, {"reference_downscale_factor": "2"})
-    assert (found.family, found.base, found.served_by) == (
+    identity = families.identify(shapes, {"reference_downscale_factor": "2"})
+    assert (identity.family, identity.base, identity.served_by) == (
         "LTX IC-LoRA",
         "LTX",
         "Load LoRA and LTXVAddGuide",
@@ -272,10 +273,10 @@ def test_what_a_net_needs_beside_its_hint():
 
 
 @pytest.mark.parametrize(("family", "base", "folder", "shapes"), CASES)
-def test_only_what_the_hosts_loader_builds_is_a_control(family, base, folder, shapes):
-    found = families.identify(shapes)
-    assert found.is_control == (folder == "controlnet" and family not in ELSEWHERE)
-    assert bool(found.served_by) or found.is_control or not found.base, (
+def test_only_what_comfyuis_loader_builds_is_a_control(family, base, folder, shapes):
+    identity = families.identify(shapes)
+    assert identity.is_control == (folder == "controlnet" and family not in ELSEWHERE)
+    assert bool(identity.served_by) or identity.is_control or not identity.base, (
         "a control that we cannot load has a way to use"
     )
 
@@ -373,14 +374,71 @@ def test_which_base_a_net_fits(shapes, model, fits):
 
 
 def test_the_sentence_names_both_sides():
-    said = base_models.mismatch("xl.safetensors", families.identify(cldm(context=2048)), SD15)
-    assert all(word in said for word in ("xl.safetensors", "SDXL", "SD1.5", "Choose"))
+    sentence = base_models.mismatch("xl.safetensors", families.identify(cldm(context=2048)), SD15)
+    assert sentence == (
+        "ControlNet 'xl.safetensors' (ControlNet for SDXL) does not fit the model, which is SD1.5."
+        " Choose a ControlNet made for SD1.5, or change the model to SDXL."
+    )
 
 
 def test_widths_are_named_where_the_base_is_the_same():
-    said = base_models.mismatch("net", families.identify(SD3), LARGE)
-    assert "SD3, 1536 wide" in said
-    assert "SD3, 2432 wide" in said
+    sentence = base_models.mismatch("net", families.identify(SD3), LARGE)
+    assert "SD3, 1536 wide" in sentence
+    assert "SD3, 2432 wide" in sentence
+
+
+ARTICLES = {
+    "an": (
+        "Anima LLLite for Anima",
+        "SD3 ControlNet for SD3",
+        "SD3.5 ControlNet",
+        "SVD ControlNet",
+        "XLabs ControlNet for Flux",
+        "InstantX ControlNet",
+        "IP-Adapter",
+        "AnimateDiff SparseCtrl",
+        "LTX IC-LoRA",
+        "M-LSD net",
+        "embedding",
+        "upscaling model",
+        "SDXL model",
+    ),
+    "a": (
+        "union ControlNet",
+        "Union ControlNet",
+        "UNet with text width 64",
+        "Uni3C patch",
+        "HunyuanDiT ControlNet",
+        "LoRA",
+        "Control-LoRA",
+        "CtrLoRA",
+        "T2I-Adapter",
+        "SUPIR patch for SDXL",
+        "Sana ControlNet",
+        "VAE",
+        "CLIP vision model",
+        "Flux union ControlNet",
+        "MistoLine ControlNet",
+        "MiniMax-H3 Fun patch",
+        "Z-Image Fun patch",
+        "Qwen-Image ControlNet",
+        "whole checkpoint",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("article", "name"), [(article, name) for article, names in ARTICLES.items() for name in names]
+)
+def test_articles_go_by_sound(article, name):
+    assert families.with_article(name) == f"{article} {name}"
+
+
+def test_every_family_has_an_article_in_this_table_or_begins_with_a_plain_word():
+    starts = {name.split()[0] for names in ARTICLES.values() for name in names}
+    plain = {"ControlNet", "ControlNet-LLLite", "ControlNet-XS", "CogVideoX", "Cascade", "Wan"}
+    plain |= {"text", "diffusion", "Flux", "Qwen-Image", "Z-Image", "MiniMax-H3"}
+    assert {rule.family.split()[0] for rule in families.RULES} <= starts | plain
 
 
 # -- headers ---------------------------------------------------------------------------------------

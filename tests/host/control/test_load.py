@@ -1,10 +1,9 @@
-"""ControlStackLoad: the same net that the host's loader gives, and a sentence for every file that
-is none.
-"""
+"""Load ControlNet (Stack): equal to ComfyUI's loader, and a sentence for every other file."""
 
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -53,7 +52,7 @@ def weights(world, prefix=""):
 @pytest.mark.parametrize(
     "name", ["bare.safetensors", "prefixed.safetensors", "old.pth", "folder of nets.safetensors"]
 )
-def test_the_hosts_own_net(world, put, name):
+def test_the_net_equals_that_of_comfyuis_loader(world, put, name):
     import nodes
 
     prefix = "control_model." if name in ("prefixed.safetensors", "old.pth") else ""
@@ -67,10 +66,8 @@ def test_the_hosts_own_net(world, put, name):
     )
 
 
-def test_what_is_loaded_names_its_file(world, put):
-    """In every sentence, also after the host's nodes copied it? Those make a new object: then its
-    keys tell.
-    """
+def test_a_loaded_net_names_its_file(world, put):
+    """A copy that ComfyUI's nodes make is a new object: its keys tell what it is."""
     name = put("my canny net.safetensors", weights(world), {"controlstack.hint": "canny"})
     from pack.control.adapter import source_of
 
@@ -125,9 +122,31 @@ FILES = {
         "is a whole checkpoint, not a ControlNet. It belongs in checkpoints",
     ),
     "style.pt": (lambda w: {"string_to_param": {"*": torch.ones(1, 8)}}, "is an embedding"),
+    "instantx.safetensors": (
+        lambda w: {
+            "controlnet_blocks.0.weight": torch.ones(1),
+            "controlnet_x_embedder.weight": torch.ones(1),
+        },
+        "has the keys of an InstantX ControlNet for Flux but not its shapes",
+    ),
+    "sd3.safetensors": (
+        lambda w: {
+            "controlnet_blocks.0.weight": torch.ones(1),
+            "pos_embed_input.proj.weight": torch.ones(1),
+        },
+        "has the keys of an SD3 ControlNet for SD3 but not",
+    ),
+    "xlabs.safetensors": (
+        lambda w: {
+            "controlnet_blocks.0.weight": torch.ones(1),
+            "input_hint_block.0.weight": torch.ones(1),
+            "double_blocks.0.img_attn.norm.key_norm.scale": torch.ones(1),
+        },
+        "has the keys of an XLabs ControlNet for Flux but not",
+    ),
     "sparse.safetensors": (
         lambda w: {"controlnet.down_blocks.0.motion_modules.0.norm.weight": torch.ones(1)},
-        "AnimateDiff SparseCtrl .*own loader cannot read. Use it with ComfyUI-Advanced-ControlNet",
+        "is an AnimateDiff SparseCtrl .*own loader cannot read. Use it with ComfyUI-Advanced-ControlNet",
     ),
     "zimage.safetensors": (
         lambda w: {"control_all_x_embedder.2-1.weight": torch.ones(1)},
@@ -140,22 +159,28 @@ FILES = {
     "ip.safetensors": (lambda w: {"image_proj.proj.weight": torch.ones(1)}, "is an IP-Adapter"),
     "odd.safetensors": (
         lambda w: {"some.key": torch.ones(1)},
-        "is no ControlNet that is known here.*some.key",
+        r"is not a ControlNet that this pack recognises \(first keys: some.key\)",
     ),
-    "empty.pth": (lambda w: {}, "is no ControlNet that is known here.*no keys at all"),
-    "list.pth": (lambda w: [torch.ones(1)], "holds no table of weights"),
+    "empty.pth": (
+        lambda w: {},
+        "is not a ControlNet that this pack recognises .the file has no keys.",
+    ),
+    "list.pth": (lambda w: [torch.ones(1)], "does not contain weights .a dict of tensors."),
     "missing.safetensors": (missing, "lacks 1 of its weights, the first is"),
-    "reshaped.safetensors": (reshaped, "has the keys of a ControlNet .* but not its shapes"),
+    "reshaped.safetensors": (
+        reshaped,
+        "has the keys of a ControlNet .* but not its shapes .first: middle_block_out.0.weight.",
+    ),
     "difference.safetensors": (
         lambda w: {**weights(w, "control_model."), "difference": torch.ones(1)},
-        "holds only the difference",
+        "contains only the difference",
     ),
     "bomb.pth": (lambda w: pickle.dumps({"state_dict": Bomb()}), "could run code"),
     "bomb.ckpt": (lambda w: {"state_dict": Bomb()}, "could run code"),
     "damaged.pth": (lambda w: b"PK\x03\x04" + bytes(64), "is damaged or cut short"),
     "text.pth": (
         lambda w: b"<!doctype html><html>",
-        "holds no weights .perhaps a web page|is damaged or cut short",
+        "does not contain weights .perhaps it is a web page|is damaged or cut short",
     ),
     "nothing.pth": (lambda w: b"", "is damaged or cut short"),
     "nothing.safetensors": (lambda w: b"", "the file is empty"),
@@ -163,12 +188,13 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_no_controlnet_gets_a_sentence(world, put, name):
+def test_a_file_that_is_not_a_controlnet_gets_a_sentence(world, put, name):
     make, sentence = FILES[name]
     put(name, make(world))
     with pytest.raises(ValueError, match=sentence) as caught:
         load(name)
     assert name in str(caught.value)
+    assert not re.search(r"object|NoneType|attribute|Error", str(caught.value)), "a raw error"
     assert not Path("exploded").exists()
 
 
@@ -187,12 +213,15 @@ PATCHES = {
         {"controlnet_blocks.0.y_rms.weight": (1,)},
         "Apply Qwen Image DiffSynth ControlNet",
     ),
-    "Anima LLLite": ({"lllite_conditioning1.conv1.weight": (1, 1)}, "Apply Anima LLLite"),
+    "an Anima LLLite for Anima": (
+        {"lllite_conditioning1.conv1.weight": (1, 1)},
+        "Apply Anima LLLite",
+    ),
     "Wan Uni3C patch": (
         {"controlnet_patch_embedding.weight": (1, 1)},
         "Apply Wan Uni3C ControlNet",
     ),
-    "ControlNet for SD1.5, no model patch": (
+    "ControlNet for SD1.5, not a model patch": (
         {
             "zero_convs.0.0.weight": (320, 1),
             "input_hint_block.0.weight": (16, 3),
@@ -201,15 +230,18 @@ PATCHES = {
         "Move it to models/controlnet",
     ),
     "LoRA, not a ControlNet": ({"lora_unet_x.lora_down.weight": (1, 1)}, "It belongs in loras"),
-    "no model patch that is known here": ({"some.key": (1,)}, "the host's Load Model Patch"),
+    "not a model patch that this pack recognises .first keys: some.key": (
+        {"some.key": (1,)},
+        "ComfyUI's Load Model Patch",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", PATCHES)
-def test_a_model_patch_is_listed_and_the_node_that_serves_it_is_named(host, what):
+def test_a_model_patch_is_listed_and_its_node_is_named(host, what):
     import folder_paths
 
-    from pack.host.control_files import names
+    from pack.host.control_files import list_nets
 
     shapes, sentence = PATCHES[what]
     folder = Path(folder_paths.get_folder_paths("model_patches")[0])
@@ -217,7 +249,7 @@ def test_a_model_patch_is_listed_and_the_node_that_serves_it_is_named(host, what
     save_file({key: torch.ones(shape) for key, shape in shapes.items()}, folder / "net.safetensors")
     folder_paths.filename_list_cache.clear()
     try:
-        assert "model_patches/net.safetensors" in names()
+        assert "model_patches/net.safetensors" in list_nets()
         with pytest.raises(
             ValueError, match=f"model_patches/net.safetensors is .*{what}.*{sentence}"
         ):

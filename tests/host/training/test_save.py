@@ -162,7 +162,7 @@ def test_a_full_disk_is_a_sentence(trained, folder, small_disk, tmp_path):
     assert not [path for path in folder.iterdir() if "part" in path.name or path.stem == "new"]
 
 
-def test_the_words_of_a_full_disk(tmp_path):
+def test_the_words_of_a_full_disk(tmp_path, monkeypatch):
     """What the system and safetensors say when no space is left, in a sentence that says what to
     do.
     """
@@ -170,17 +170,23 @@ def test_the_words_of_a_full_disk(tmp_path):
 
     from safetensors import SafetensorError
 
-    from pack.training.checkpoint_files import _sentence
+    from pack.training import checkpoint_files
 
-    weights = {"a": torch.zeros(1_000_000)}
+    weights, path = {"a": torch.zeros(1_000_000)}, tmp_path / "net.safetensors"
     for error in (
         OSError(errno.ENOSPC, "No space left on device"),
         SafetensorError(
             "Error while serializing: I/O error: No space left on device (os error 28)"
         ),
     ):
-        said = _sentence(error, tmp_path / "net.safetensors", weights)
-        assert said.startswith("net.safetensors: the disk is full; 4 MB are needed in")
+
+        def refuse(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(checkpoint_files, "save_file", refuse)
+        with pytest.raises(OSError, match="^net.safetensors: the disk is full; 4 MB are needed in"):
+            checkpoint_files.save(weights, path, {})
+    assert not any(tmp_path.iterdir())
 
 
 SAVES = """
@@ -191,7 +197,7 @@ spec = importlib.util.spec_from_file_location("pack", init, submodule_search_loc
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
 import torch
-from pack.training import files
+from pack.training import checkpoint_files
 weights = {{str(i): torch.full((500_000,), 2.0) for i in range(20)}}
 print("ready", flush=True)
 while True:
