@@ -150,13 +150,13 @@ def test_a_cut_connection_is_resumed(downloads, hub, weights, tmp_path):
 
 
 def test_cancelling_keeps_the_part_and_the_next_run_resumes_it(downloads, hub, weights, tmp_path):
-    class Stopped(Exception): ...
+    class CancelledError(Exception): ...
 
     def stop_half_way(done: int, total: int) -> None:
         if done > total / 2:
-            raise Stopped
+            raise CancelledError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(CancelledError):
         downloads.fetch(weights, tmp_path, stop_half_way, ignore)
     assert names(tmp_path) == ["tiny.pth.part"]
     came = (tmp_path / "tiny.pth.part").stat().st_size

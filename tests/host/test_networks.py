@@ -1,6 +1,4 @@
-"""The runtime of networks on the real host: where weights are found, what stays warm, what happens
-under pressure.
-"""
+"""Networks of preprocessors in the real ComfyUI: weights, reuse, memory pressure, damaged files."""
 
 from __future__ import annotations
 
@@ -68,7 +66,7 @@ def runtime():
 
 @pytest.fixture
 def folder(runtime, host, tmp_path, monkeypatch) -> Path:
-    """The first of our folders, empty; the host's other folders do not count."""
+    """Give the first of our folders, empty; ComfyUI's other folders do not count."""
     import folder_paths
 
     models = tmp_path / "models"
@@ -332,9 +330,9 @@ def test_chunks_fit_into_free_memory(
     px = 20 * 30
     three = 3.5 * px * weights.bytes_per_px / runtime.FREE_SHARE
     monkeypatch.setattr(management, "get_free_memory", lambda *_, **__: three)
-    seen, made = sizes_of(networks, weights, frames, px_per_frame=px)
+    seen, hints = sizes_of(networks, weights, frames, px_per_frame=px)
     assert seen == [3, 3, 1]
-    assert_close(made, expected(published, frames))
+    assert_close(hints, expected(published, frames))
 
 
 @pytest.mark.parametrize(
@@ -358,9 +356,9 @@ def test_a_chunk_that_does_not_fit_is_halved(networks, folder, weights, publishe
             raise error
         return brightness(net, chunk)
 
-    made = networks.run(weights, frames, forward, progress=lambda *at: reported.append(at))
+    hints = networks.run(weights, frames, forward, progress=lambda *at: reported.append(at))
     assert tried == [7, 3, 1, 1, 1, 1, 1, 1, 1]
-    assert_close(made, expected(published, frames))
+    assert_close(hints, expected(published, frames))
     assert reported == sorted(reported)
     assert (reported[0], reported[-1]) == ((0, 7), (7, 7))
 
@@ -479,10 +477,10 @@ def test_a_bad_file_is_named_with_what_to_do(
     before = sorted(folder.iterdir())
     with pytest.raises(RuntimeError) as refused:
         networks.run(weights, frames, brightness)
-    said = str(refused.value)
-    assert words in said
-    assert str(folder / name) in said
-    assert "https://huggingface.co/someone/nets/resolve/main/tiny.pth" in said
+    sentence = str(refused.value)
+    assert words in sentence
+    assert str(folder / name) in sentence
+    assert "https://huggingface.co/someone/nets/resolve/main/tiny.pth" in sentence
     assert sorted(folder.iterdir()) == before
     assert not (tmp_path / "it_ran").exists()
     (folder / name).unlink()
@@ -493,8 +491,8 @@ def test_a_bad_file_is_named_with_what_to_do(
 def test_a_table_inside_a_checkpoint_is_found(networks, folder, weights, frames, tmp_path):
     state = Tiny().state_dict()
     torch.save({"epoch": 3, "state_dict": state}, folder / "mine.pth")
-    made = networks.run(dataclasses.replace(weights, also=("mine.pth",)), frames, brightness)
+    hints = networks.run(dataclasses.replace(weights, also=("mine.pth",)), frames, brightness)
     net = Tiny()
     net.load_state_dict(state)
     with torch.inference_mode():
-        assert made.equal(brightness(net, frames))
+        assert hints.equal(brightness(net, frames))

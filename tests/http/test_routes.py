@@ -39,7 +39,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def files(running):
-    """Fill the input folder: links to a secret beside it, and a picture that unpacks to 2.7 GB."""
+    """Fill the input folder: links to a secret beside it, a picture that unpacks to 2.7 GB."""
     folder = running.base / "input"
     Image.new("RGB", (64, 64), "red").save(running.base / "secret.png")
     (folder / "link.png").symlink_to(running.base / "secret.png")
@@ -54,7 +54,7 @@ def files(running):
 
 
 def png_header(width: int, height: int) -> bytes:
-    """Make a PNG that promises this size and contains no pixels: no memory may be taken for them."""
+    """Make a PNG that promises this size but has no pixels: no memory may be taken for them."""
     import struct
     import zlib
 

@@ -99,7 +99,7 @@ def missing(world):
 
 
 def reshaped(world):
-    """A weight that the host does not size the net by, of the wrong shape."""
+    """Give the wrong shape to a weight that ComfyUI does not size the net by."""
     return {
         k: torch.ones(3, 3, 1, 1) if k == "middle_block_out.0.weight" else v
         for k, v in weights(world).items()
@@ -146,7 +146,7 @@ FILES = {
     ),
     "sparse.safetensors": (
         lambda w: {"controlnet.down_blocks.0.motion_modules.0.norm.weight": torch.ones(1)},
-        "is an AnimateDiff SparseCtrl .*own loader cannot read. Use it with ComfyUI-Advanced-ControlNet",
+        "is an AnimateDiff SparseCtrl .*loader cannot read. Use it with .*Advanced-ControlNet",
     ),
     "zimage.safetensors": (
         lambda w: {"control_all_x_embedder.2-1.weight": torch.ones(1)},

@@ -64,13 +64,13 @@ def test_the_hosts_loader_gives_the_same_net(studio, trained, folder, precision)
 
 def test_our_loader_names_what_it_was_trained_for(studio, trained, folder):
     from pack.control.adapter import source_of
-    from pack.host.control_files import load
+    from pack.host.control_files import load_net
 
     save(trained, "folder/edges")
     import folder_paths
 
     folder_paths.filename_list_cache.clear()
-    net = load("folder/edges.safetensors")
+    net = load_net("folder/edges.safetensors")
     assert source_of(net).identity.unet.skips[0] == 32
     assert studio.residuals(net)[0].equal(studio.residuals(trained)[0])
     with safe_open(folder / "folder" / "edges.safetensors", "pt") as file:
@@ -138,9 +138,7 @@ def test_weights_that_are_no_numbers(studio, folder):
 
 @pytest.fixture
 def small_disk():
-    """The system refuses to let any file of this process grow beyond a megabyte, as a full disk
-    would.
-    """
+    """Refuse to let any file of this process grow beyond a megabyte, as a full disk would."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
@@ -163,9 +161,7 @@ def test_a_full_disk_is_a_sentence(trained, folder, small_disk, tmp_path):
 
 
 def test_the_words_of_a_full_disk(tmp_path, monkeypatch):
-    """What the system and safetensors say when no space is left, in a sentence that says what to
-    do.
-    """
+    """The system's and safetensors' own errors become one sentence that says what to do."""
     import errno
 
     from safetensors import SafetensorError
@@ -184,7 +180,9 @@ def test_the_words_of_a_full_disk(tmp_path, monkeypatch):
             raise error
 
         monkeypatch.setattr(checkpoint_files, "save_file", refuse)
-        with pytest.raises(OSError, match="^net.safetensors: the disk is full; 4 MB are needed in"):
+        with pytest.raises(
+            OSError, match=r"^net\.safetensors: the disk is full; 4 MB are needed in"
+        ):
             checkpoint_files.save(weights, path, {})
     assert not any(tmp_path.iterdir())
 
@@ -206,9 +204,7 @@ while True:
 
 
 def test_killed_while_saving(tmp_path):
-    """Killed at five moments of writing over a file again and again: it is always whole, the old
-    one or the new.
-    """
+    """A process killed while it overwrites a file leaves it whole: the old one or the new."""
     from pack.training import checkpoint_files
 
     path = tmp_path / "net.safetensors"
