@@ -25,6 +25,11 @@ export class Host {
     return wordsOf(this.setting("Comfy.Locale"));
   }
 
+  // The texts of all packs: {LANGUAGE: {nodeDefs, settings, …}}.
+  async translations() {
+    return (await this.api.fetchApi("/i18n")).json();
+  }
+
   // Every node of every subgraph.
   nodes() {
     const graphs = [this.graph, ...(this.graph?.subgraphs?.values() ?? [])];

@@ -7,10 +7,12 @@ import { Host } from "./host.js";
 import { LIVE, Live } from "./live.js";
 import { FILTER, Nets } from "./nets.js";
 import { Remarks } from "./remarks.js";
+import { Tooltips } from "./tooltips.js";
 
 const host = new Host(app, api);
 const nets = new Nets(host, redrawFields);
 const live = new Live(host);
+const tooltips = new Tooltips(host);
 const told = new Set();
 new Remarks(host);
 
@@ -57,11 +59,18 @@ app.registerExtension({
       const declared = nodeData.input?.required?.[input] ?? nodeData.input?.optional?.[input];
       if (declared) declared[1] = { ...declared[1], widgetType: type };
     }
+    tooltips.declare(nodeData.name, nodeData.input);
   }),
 
-  setup: guarded("watching the graph", () => host.onGraphChange(follow)),
+  setup: async () => {
+    guarded("watching the graph", () => host.onGraphChange(follow))();
+    await guarded("tooltips", () => tooltips.load().catch((error) => console.warn("ControlStack: tooltips stay English", error)))();
+  },
   afterConfigureGraph: follow, // a workflow that was opened is not a change
-  nodeCreated: guarded("live hints", (node) => live.isOurs(node) && live.watch(node)),
+  nodeCreated: (node) => {
+    guarded("tooltips", () => tooltips.watch(node))();
+    guarded("live hints", () => live.isOurs(node) && live.watch(node))();
+  },
   loadedGraphNode: guarded("comparing", (node) => live.isOurs(node) && live.restore(node)),
   getNodeMenuItems: (node) => guarded("menu", () => live.menu(node))() ?? [],
 });

@@ -1,12 +1,15 @@
-"""`python3 tests`: sets everything up, runs all tests, and says what ran on which host. The last
-line counts them.
+"""Set everything up, run all tests, and report what ran on which ComfyUI: `python3 tests`.
+
+The last line counts them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -18,17 +21,19 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
+HTTP, PINNED = ROOT / "tests" / "http", ROOT / "tests" / "node_surface.json"
 sys.path.insert(0, str(ROOT))
 from workbench import environment, hosts  # noqa: E402
 
 sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
 
 ABOUT = """\
-Makes a Python environment (once), then runs ruff, pyright, the unit tests, the JavaScript tests, and, on every ComfyUI
-found (COMFYUI_DIR, else comfy-cli's workspace and its siblings ComfyUI-*), the host tests in process and over HTTP; on
-the newest one also the tests in its page, and on the others the example workflows in theirs, where Chromium and node
-are here."""
-TEMPLATES = "browser/test_page.py"
+Makes a Python environment (once), then runs ruff, pyright, the unit tests, the JavaScript tests,
+and, on every ComfyUI found (COMFYUI_DIR, else comfy-cli's workspace and its siblings ComfyUI-*),
+the host tests in process and over HTTP; on the newest one also the tests in its frontend, and on
+the others the example workflows in theirs, if Chromium and node are installed. On the oldest one
+the tooltips are read too, because its frontend shows them differently."""
+TEMPLATES, TOOLTIPS = "browser/test_page.py", "browser/test_tooltips.py"
 PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
 
 
@@ -51,9 +56,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Group:
-    """One command. `kind` says how it is counted: a check is one test, pytest and node tell their
-    own counts.
-    """
+    """One command. `kind` says how it is counted: a check is one test, others count their own."""
 
     name: str
     words: tuple[str, ...]
@@ -65,6 +68,8 @@ def main() -> int:
     options = _options()
     environment.enter("tests", tests=True)
     found = hosts.find()
+    if options.accept:
+        return accept(found)
     began = time.monotonic()
     groups = list(plan(found, quick=options.quick))
     counts = []
@@ -85,7 +90,32 @@ def _options() -> argparse.Namespace:
         action="store_true",
         help="under two minutes: no slow test, one host, no HTTP, no page",
     )
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="pin the nodes as they are now (tests/node_surface.json, locales), and run no test",
+    )
     return parser.parse_args()
+
+
+def accept(found: list[hosts.Host]) -> int:
+    """Write what the tests pin, as a running ComfyUI has it; refuse what breaks saved workflows."""
+    from workbench import server
+
+    if not found:
+        print("no ComfyUI was found: set COMFYUI_DIR")
+        return 1
+    surface = runpy.run_path(str(HTTP / "surface.py"))
+    with tempfile.TemporaryDirectory() as base, server.running(found[0], Path(base)) as running:
+        object_info = running.ask("/object_info")
+    now, pinned = surface["surface"](object_info), json.loads(PINNED.read_text(encoding="utf-8"))
+    if broken := surface["broken"](pinned, now):
+        print("Not accepted, because saved workflows would break:", *broken, sep="\n- ")
+        return 1
+    PINNED.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    runpy.run_path(str(HTTP / "locales.py"))["accept"](ROOT / "locales", object_info)
+    print(f"wrote {PINNED.relative_to(ROOT)} and the nodeDefs.json of locales/*")
+    return 0
 
 
 def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
@@ -119,6 +149,13 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
             "pytest",
             host,
         )
+    for host in [] if quick else found[1:][-1:]:
+        yield Group(
+            f"tooltips in the page, ComfyUI {host.version}",
+            _pytest(TOOLTIPS, quick),
+            "pytest",
+            host,
+        )
 
 
 def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
@@ -146,11 +183,11 @@ def _node(group: Group, surroundings: Mapping[str, str]) -> Count:
         group.words, cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, text=True
     )
     print(ended.stdout, end="")
-    said = {
+    counts = {
         word: int(number)
         for word, number in re.findall(r"^# (pass|fail|skipped) (\d+)", ended.stdout, re.M)
     }
-    count = Count(said.get("pass", 0), said.get("fail", 0), said.get("skipped", 0))
+    count = Count(counts.get("pass", 0), counts.get("fail", 0), counts.get("skipped", 0))
     return _honest(count, ended.returncode)
 
 
@@ -166,7 +203,7 @@ COUNTERS = {"check": _check, "node": _node, "pytest": _tests}
 
 
 def _read(report: Path) -> Count:
-    """Counts of a junit report; errors at setup and collection are failures."""
+    """Count a junit report; errors at setup and collection are failures."""
     count = Count()
     for case in ElementTree.parse(report).iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
@@ -180,8 +217,9 @@ def _read(report: Path) -> Count:
 
 
 def _honest(count: Count, returncode: int) -> Count:
-    """A command that ended badly has failed, even where it counted no failure (nothing collected, a
-    crash).
+    """Count a command that ended badly as failed, even if it counted no failure.
+
+    It may have crashed, or collected nothing.
     """
     if returncode and not count.failed:
         count.failed = 1

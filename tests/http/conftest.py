@@ -1,4 +1,4 @@
-"""One host for all HTTP tests: the newest found, or the one that COMFYUI_DIR names."""
+"""Start one host for all HTTP tests: the newest one, or the one that COMFYUI_DIR names."""
 
 from __future__ import annotations
 
@@ -14,23 +14,17 @@ from workbench import hosts, server, workflow
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def pytest_addoption(parser):
-    parser.addoption(
-        "--write-surface", action="store_true", help="pin the nodes' surface as it is now"
-    )
-    parser.addoption("--write-locales", action="store_true", help="write what the languages lack")
-
-
 @pytest.fixture(scope="session")
 def host() -> hosts.Host:
-    if not (found := hosts.find()):
+    installed = hosts.find()
+    if not installed:
         pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
-    return found[0]
+    return installed[0]
 
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
-    """The host's base directory, with what the templates read in it."""
+    """Make the host's base directory, with what the templates read in it."""
     folder = tmp_path_factory.mktemp("base")
     runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](folder / "input" / "example.png")
     for file in (ROOT / "example_workflows" / "inputs").iterdir():
@@ -51,7 +45,7 @@ def object_info(running):
 
 @pytest.fixture
 def example(object_info):
-    """The API form of an example workflow, made small: 256 x 256 and few steps."""
+    """Return an example workflow in API form, made small: 256 x 256 and few steps."""
 
     def read(name: str, *, steps: int = 4) -> dict:
         file = ROOT / "example_workflows" / f"{name}.json"

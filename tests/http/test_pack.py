@@ -1,4 +1,4 @@
-"""What the host tells its page about the pack."""
+"""Check what ComfyUI tells its frontend about the pack."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ EXAMPLES = sorted(file.stem for file in (ROOT / "example_workflows").glob("*.jso
 _spec = importlib.util.spec_from_file_location("surface", Path(__file__).with_name("surface.py"))
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
-surface = _module.surface
+surface, broken = _module.surface, _module.broken
 
 
-def test_surface_is_what_saved_workflows_rely_on(object_info, pytestconfig):
-    found = surface(object_info)
-    if pytestconfig.getoption("--write-surface", default=False):
-        PINNED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    assert found == json.loads(PINNED.read_text(encoding="utf-8"))
+def test_surface_is_what_saved_workflows_rely_on(object_info):
+    now, pinned = surface(object_info), json.loads(PINNED.read_text(encoding="utf-8"))
+    assert broken(pinned, now) == [], "saved workflows would break: undo this"
+    assert now == pinned, "run python3 tests --accept"
 
 
 def test_every_node_has_a_help_page(running, object_info):
     for node in surface(object_info):
+        file = ROOT / "js" / "docs" / f"{node}.md"
+        assert file.exists(), f"{node} has no help page: write js/docs/{node}.md"
         page = running.ask(f"/extensions/controlstack/docs/{node}.md").decode()
         assert object_info[node]["display_name"] in page, f"{node}.md does not name its node"
 
@@ -43,10 +44,12 @@ def test_files_that_templates_read_are_where_their_notes_say(running):
         (ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8")
         for name in EXAMPLES
     )
-    said = set(re.findall(r"\]\((/api/workflow_templates/[^)]+)\)", notes))
+    addresses = set(re.findall(r"\]\((/api/workflow_templates/[^)]+)\)", notes))
     there = (ROOT / "example_workflows" / "inputs").iterdir()
-    assert said == {f"/api/workflow_templates/controlstack/inputs/{file.name}" for file in there}
-    for address in said:
+    assert addresses == {
+        f"/api/workflow_templates/controlstack/inputs/{file.name}" for file in there
+    }
+    for address in addresses:
         assert running.ask(address)
 
 
@@ -66,9 +69,7 @@ def test_template_has_no_node_that_this_host_lacks(object_info, name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_template_says_where_its_models_are(name):
-    """The page offers to fetch what a node names: an https address of a safetensors file, for every
-    loader.
-    """
+    """Every loader names an https address of a safetensors file, which the frontend offers."""
     workflow = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
     for node in workflow["nodes"]:
         if node["type"] in ("CheckpointLoaderSimple", "ControlStackLoad"):
