@@ -191,7 +191,7 @@ spec = importlib.util.spec_from_file_location("pack", init, submodule_search_loc
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
 import torch
-from pack.training import files
+from pack.training import checkpoint_files
 weights = {{str(i): torch.full((500_000,), 2.0) for i in range(20)}}
 print("ready", flush=True)
 while True:
