@@ -60,7 +60,7 @@ class Rivals:
         from workbench import tiny
 
         self.model = {"tiny": tiny.model_patcher, "full": tiny.full_model_patcher}[size]()
-        self.weights, self.batch = nets.created(self.model), batch
+        self.weights, self.batch = nets.create_weights(self.model), batch
         generator = torch.Generator().manual_seed(2)
         latents = torch.randn(batch, 4, side // 8, side // 8, generator=generator)
         hints = torch.rand(batch, side, side, 3, generator=generator)
@@ -75,7 +75,7 @@ class Rivals:
         )
         device = torch.device("cpu")
         base = nets.frozen_base(self.model, device, torch.float32)
-        net = nets.trainable(self.weights, self.model, device)
+        net = nets.trainable_net(self.weights, self.model, device)
         return loop.Trainer(
             base, net, self.model.get_model_object("model_sampling"), self.data, settings, device
         )

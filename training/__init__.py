@@ -1,8 +1,9 @@
-"""A ControlNet made from a base model, trained and saved: zero convolutions, data, the loop, the
-plot.
+"""Make a ControlNet from a base model, train it and save it.
 
-`nets` makes nets, `forward` runs net and base for the loss, `objective` says what is learned,
-`dataset` reads pictures, `cache` encodes them once, `loop` trains, `files` writes so that nothing
-is lost, `report` draws. `nets`, `forward`, `cache` and `validation` meet the host; the others are
-torch, numpy and Pillow.
+`bases` says what a base must be, `nets` makes nets from it, `forward` runs net and base for the
+loss, `objective` defines the loss, `dataset` and `pictures` read the data, `cache` encodes it once,
+`loop` trains, `validation` samples a picture, `history` plots, `resume` and `checkpoint_files` keep
+the state of a training on the disk, `screen` shows it, `session` joins these for the node, and
+`export` saves a net. `nets`, `forward`, `validation`, `screen`, `session` import ComfyUI; `loop`,
+`resume` and `export` reach it through them; the others are torch, numpy and Pillow alone.
 """

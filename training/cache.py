@@ -1,6 +1,4 @@
-"""Latents and texts, encoded once: what training reads at every step. The VAE and CLIP are then no
-longer needed.
-"""
+"""Encode latents and prompts once; training then needs neither the VAE nor CLIP."""
 
 from __future__ import annotations
 
@@ -14,7 +12,8 @@ from torch import Tensor
 
 from .dataset import Dataset
 
-ENCODED_AT_ONCE = 4
+PICTURES_PER_CALL = 4
+LATENT_SCALE = 8  # pixels per latent, along each side
 
 Progress = Callable[[int, int], None]
 
@@ -35,16 +34,18 @@ class Encoded:
     """(N,C,h,w) float32 in the model's own scale."""
     texts: tuple[Text, ...]
     text_of: tuple[int, ...]
-    """Which text each pair has; `empty` is the one of a dropped prompt."""
+    """Index in `texts` of each pair's prompt."""
     empty: Text
+    """The empty prompt, which stands in for dropped ones."""
     hint: Callable[[int], Tensor]
 
     def hints(self, rows: Sequence[int]) -> Tensor:
-        """(B,3,height,width)."""
+        """Read the hints of some pairs, (B,3,height,width)."""
         return torch.stack([self.hint(row) for row in rows]).movedim(-1, 1).contiguous()
 
     def prompts(self, rows: Sequence[int], drops: Sequence[bool]) -> Text:
-        return together(
+        """Batch the prompts of some pairs; dropped ones are empty."""
+        return batch_texts(
             [
                 self.empty if drop else self.texts[self.text_of[row]]
                 for row, drop in zip(rows, drops, strict=True)
@@ -52,9 +53,11 @@ class Encoded:
         )
 
 
-def together(texts: Sequence[Text]) -> Text:
-    """One batch. Prompts of several lengths are repeated to a common one, as the host does:
-    attention does not mind.
+def batch_texts(texts: Sequence[Text]) -> Text:
+    """Concatenate prompts to one batch.
+
+    Prompts of several lengths are repeated to a common one, as ComfyUI does: cross-attention is
+    invariant to repeated tokens.
     """
     length = math.lcm(*(text.context.shape[1] for text in texts))
     contexts = [text.context.repeat(1, length // text.context.shape[1], 1) for text in texts]
@@ -62,59 +65,60 @@ def together(texts: Sequence[Text]) -> Text:
     return Text(torch.cat(contexts), torch.cat(y) if y else None)
 
 
-def encoded(
+def encode(
     dataset: Dataset, model: Any, clip: Any, vae: Any, progress: Progress | None = None
 ) -> Encoded:
-    """Every target through the VAE, every prompt through CLIP once. MODEL, CLIP and VAE are the
-    host's.
+    """Encode every target with the VAE, and every prompt with CLIP once.
 
-    Raises ValueError where the VAE's latents are not this model's.
+    MODEL, CLIP and VAE are ComfyUI's. Raises ValueError where the VAE's latents are not this
+    model's.
     """
     prompts = list(dict.fromkeys(pair.prompt for pair in dataset.pairs))
-    work = len(dataset.pairs) + len(prompts)
-    with torch.inference_mode():  # the host's own state of things; what is kept leaves it as a copy
-        latents = _latents(
-            dataset, model, vae, lambda done: progress(done, work) if progress else None
-        )
-        texts = [_text(prompt, model, clip, dataset) for prompt in ["", *prompts]]
-    if progress:
-        progress(work, work)
-    kept = tuple(
-        Text(text.context.clone(), None if text.y is None else text.y.clone()) for text in texts
-    )
-    places = {prompt: index for index, prompt in enumerate(prompts)}
-    text_of = tuple(places[pair.prompt] for pair in dataset.pairs)
-    return Encoded(latents.clone(), kept[1:], text_of, kept[0], dataset.hint)
+    total = len(dataset.pairs) + len(prompts)
+    report = progress or (lambda *_: None)
+    with torch.inference_mode():  # as ComfyUI runs its nodes; the results leave it as copies
+        latents = _latents(dataset, model, vae, lambda done: report(done, total))
+        empty, *texts = (_text(prompt, model, clip, dataset) for prompt in ["", *prompts])
+    report(total, total)
+    index = {prompt: i for i, prompt in enumerate(prompts)}
+    text_of = tuple(index[pair.prompt] for pair in dataset.pairs)
+    return Encoded(latents.clone(), tuple(map(_clone, texts)), text_of, _clone(empty), dataset.hint)
+
+
+def _clone(text: Text) -> Text:
+    return Text(text.context.clone(), None if text.y is None else text.y.clone())
 
 
 def _latents(dataset: Dataset, model: Any, vae: Any, report: Callable[[int], None]) -> Tensor:
-    found: list[Tensor] = []
-    for start in range(0, len(dataset.pairs), ENCODED_AT_ONCE):
+    expected = _latent_shape(model, dataset)
+    batches: list[Tensor] = []
+    for start in range(0, len(dataset.pairs), PICTURES_PER_CALL):
         report(start)
-        rows = range(start, min(start + ENCODED_AT_ONCE, len(dataset.pairs)))
-        found.append(vae.encode(torch.stack([dataset.target(row) for row in rows])).float().cpu())
-        expected = (
-            model.model.latent_format.latent_channels,
-            dataset.height // 8,
-            dataset.width // 8,
-        )
-        if found[-1].shape[1:] != expected:
+        rows = range(start, min(start + PICTURES_PER_CALL, len(dataset.pairs)))
+        latents = vae.encode(torch.stack([dataset.target(row) for row in rows])).float().cpu()
+        if latents.shape[1:] != expected:
             raise ValueError(
                 f"vae: expected latents of {expected} for this model, found"
-                f" {tuple(found[-1].shape[1:])}. Connect the VAE of the model's own checkpoint."
+                f" {tuple(latents.shape[1:])}. Connect the VAE of the model's own checkpoint."
             )
-    return model.model.process_latent_in(torch.cat(found)).float()
+        batches.append(latents)
+    return model.model.process_latent_in(torch.cat(batches)).float()
+
+
+def _latent_shape(model: Any, dataset: Dataset) -> tuple[int, int, int]:
+    channels = model.model.latent_format.latent_channels
+    return channels, dataset.height // LATENT_SCALE, dataset.width // LATENT_SCALE
 
 
 def _text(prompt: str, model: Any, clip: Any, dataset: Dataset) -> Text:
-    """What the model makes of a prompt at the training size, as at the first step of sampling."""
+    """Return what the model makes of a prompt at the training size, at the first sampling step."""
     context, extras = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0]
     size = {"width": dataset.width, "height": dataset.height, "prompt_type": "positive"}
-    noise = torch.zeros(
-        1, model.model.latent_format.latent_channels, dataset.height // 8, dataset.width // 8
+    conds = model.model.extra_conds(
+        **{**extras, **size},
+        device=torch.device("cpu"),
+        noise=torch.zeros(1, *_latent_shape(model, dataset)),
+        cross_attn=context,
     )
-    made = model.model.extra_conds(
-        **{**extras, **size}, device=torch.device("cpu"), noise=noise, cross_attn=context
-    )
-    y = made["y"].cond.float().cpu() if "y" in made else None
-    return Text(made["c_crossattn"].cond.float().cpu(), y)
+    y = conds["y"].cond.float().cpu() if "y" in conds else None
+    return Text(conds["c_crossattn"].cond.float().cpu(), y)

@@ -1,15 +1,15 @@
-"""Pairs of target and hint with their prompts, checked before anything is trained. Knows nothing of
-the host.
+"""Pairs of target and hint with their prompts, checked before anything is trained.
 
-Three forms: a folder as the original tutorial has it (`prompt.json`, one JSON a line with `source`,
-`target`, `prompt`); a folder of pictures with a method that makes the hints (a caption may stand
-beside each, `NAME.txt`); and batches from the graph.
+Three forms: a folder as ControlNet's own tutorial has it (`prompt.json`, one JSON per line with
+`source`, `target`, `prompt`); a folder of pictures with a method that makes the hints (each may
+have a caption beside it, `NAME.txt`); and batches from the graph. Does not import ComfyUI.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +25,8 @@ from .pictures import FilePicture, KeptPicture, Picture, PictureError, TensorPic
 
 PROMPTS = "prompt.json"
 MULTIPLE = 64  # pixels: eight for the latents, times three halvings in the UNet
-READERS, AT_ONCE = (
-    4,
-    64,
-)  # threads that decode (Pillow lets go of the interpreter), and pairs under way
+READERS = 4  # threads that decode: Pillow releases the interpreter
+READ_AHEAD = 64  # pairs
 MAX_ASPECT = 1.02  # between a hint and its target: more is another crop, not another scale
 
 Progress = Callable[[int, int], None]
@@ -38,6 +36,8 @@ Method = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Pair:
+    """A target, its hint and its prompt."""
+
     target: Picture
     hint: Picture
     prompt: str
@@ -56,23 +56,62 @@ class Dataset:
     report: str = ""
 
     def target(self, index: int) -> Tensor:
-        """(height,width,3) in [0,1]."""
+        """Read a target, (height,width,3) in [0,1]."""
         return pictures.fitted(self.pairs[index].target.read(), self.width, self.height)
 
     def hint(self, index: int) -> Tensor:
-        """(height,width,3) in [0,1]."""
+        """Read a hint, (height,width,3) in [0,1]."""
         return pictures.fitted(self.pairs[index].hint.read(), self.width, self.height)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A pair before it is looked at: `name` is how sentences call it, a fault is what is known to
-    be wrong.
-    """
+    """A pair that is not yet inspected; sentences call it `name`."""
 
     name: str
     open: Callable[[], tuple[bytes | Tensor, bytes | Tensor | None, Pair]]
     """Target and hint as they are stored (no hint: the method makes it), and the pair."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of a data set, and what is wrong with its list: counts by kind, and examples."""
+
+    rows: Sequence[Row]
+    faults: Counter[str] = field(default_factory=Counter[str])
+    examples: Sequence[str] = ()
+
+
+# -- where pairs come from -------------------------------------------------------------------------
+
+
+def from_inputs(
+    root: Path,
+    name: str,
+    targets: Tensor | None,
+    hints: Tensor | None,
+    prompts: str,
+    *,
+    with_method: bool,
+) -> Source:
+    """Take the rows from the folder `name` below `root`, or from IMAGE batches (B,H,W,3).
+
+    Raises ValueError where both or neither are given, and where hints are given twice or not at
+    all.
+    """
+    if name.strip() and (targets is not None or hints is not None):
+        raise ValueError("folder and target are both given: empty one of them")
+    if name.strip():
+        return from_folder(folder(root, name), with_method=with_method)
+    if targets is None:
+        raise ValueError("no pictures: name a folder of ComfyUI's input folder, or connect target")
+    if hints is None and not with_method:
+        raise ValueError("no hints: connect hint, or choose a method that makes them")
+    if hints is not None and with_method:
+        raise ValueError(
+            "hint is connected and a method is chosen: disconnect it, or choose the method 'given'"
+        )
+    return from_batches(targets.clone(), None if hints is None else hints.clone(), prompts)
 
 
 def folder(root: Path, name: str) -> Path:
@@ -97,70 +136,89 @@ def folder(root: Path, name: str) -> Path:
     return path
 
 
-def from_folder(path: Path, *, with_method: bool) -> tuple[list[Row], Counter[str], list[str]]:
-    """Rows of a folder, and the faults of its list: how many of each kind, and examples.
+def folder_state(root: Path, name: str) -> str:
+    """Hash names, sizes and times of all files below a data set's folder.
 
-    Raises ValueError where the folder has neither form.
+    Where there is no such folder, the sentence that says so.
     """
-    listed = path / PROMPTS
-    if listed.is_file() or not with_method:
-        if not listed.is_file():
-            raise ValueError(
-                f"{path.name}/ has no {PROMPTS}. Expected one JSON a line, "
-                '{"source": "source/0.png", "target": "target/0.png", "prompt": "..."}; '
-                "or choose a method, which makes the hints from the pictures of the folder."
-            )
-        return _listed(path, with_method=with_method)
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in pictures.SUFFIXES)
-    if not found:
+    try:
+        path = folder(root, name)
+    except ValueError as error:
+        return str(error)
+    digest = hashlib.sha256()
+    for parent, subfolders, files in os.walk(path):
+        subfolders.sort()
+        for file in sorted(files):
+            stat = os.lstat(os.path.join(parent, file))
+            digest.update(f"{parent}/{file} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def from_folder(path: Path, *, with_method: bool) -> Source:
+    """Take the rows from a folder in either form.
+
+    Raises ValueError where it has neither.
+    """
+    if (path / PROMPTS).is_file():
+        return _read_list(path, with_method=with_method)
+    if not with_method:
+        raise ValueError(
+            f"{path.name}/ has no {PROMPTS}. Expected one JSON per line, "
+            '{"source": "source/0.png", "target": "target/0.png", "prompt": "..."}; '
+            "or choose a method, which makes the hints from the pictures of the folder."
+        )
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in pictures.SUFFIXES)
+    if not files:
         raise ValueError(
             f"{path.name}/ has no pictures: expected files ending in"
             f" {', '.join(pictures.SUFFIXES)}."
         )
-    return [_row(path, p.name, None, _caption(path, p)) for p in found], Counter(), []
+    return Source([_file_row(path, file.name, None, _caption(path, file)) for file in files])
 
 
 def _caption(folder: Path, picture: Path) -> str:
     try:
-        beside = pictures.within(folder, picture.with_suffix(".txt").name)
-        return beside.read_text(encoding="utf-8", errors="replace").strip()
+        file = pictures.within(folder, picture.with_suffix(".txt").name)
+        return file.read_text(encoding="utf-8", errors="replace").strip()
     except PictureError:
         return ""
 
 
-def _listed(path: Path, *, with_method: bool) -> tuple[list[Row], Counter[str], list[str]]:
+def _read_list(path: Path, *, with_method: bool) -> Source:
     rows, faults, examples = [], Counter[str](), []
-    needed = ("target",) if with_method else ("source", "target")
+    required = ("target",) if with_method else ("source", "target")
     with pictures.within(path, PROMPTS).open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
                 entry = json.loads(line)
-                if not all(isinstance(entry.get(key), str) for key in needed):
+                if not all(isinstance(entry.get(key), str) for key in required):
                     raise ValueError
             except (ValueError, AttributeError):
                 faults["malformed lines"] += 1
                 examples.append(f"{PROMPTS} line {number}")
                 continue
             source = None if with_method else entry["source"]
-            rows.append(_row(path, entry["target"], source, str(entry.get("prompt") or "")))
-    return rows, faults, examples
+            rows.append(_file_row(path, entry["target"], source, str(entry.get("prompt") or "")))
+    return Source(rows, faults, examples)
 
 
-def _row(folder: Path, target: str, source: str | None, prompt: str) -> Row:
-    def opened() -> tuple[bytes, bytes | None, Pair]:
-        first = pictures.within(folder, target)
-        second = None if source is None else pictures.within(folder, source)
-        pair = Pair(FilePicture(first), FilePicture(second or first), prompt)
-        return pictures.contents(first), None if second is None else pictures.contents(second), pair
+def _file_row(folder: Path, target: str, source: str | None, prompt: str) -> Row:
+    def open_files() -> tuple[bytes, bytes | None, Pair]:
+        target_file = pictures.within(folder, target)
+        hint_file = None if source is None else pictures.within(folder, source)
+        pair = Pair(FilePicture(target_file), FilePicture(hint_file or target_file), prompt)
+        content = pictures.contents(target_file)
+        return content, None if hint_file is None else pictures.contents(hint_file), pair
 
-    return Row(target, opened)
+    return Row(target, open_files)
 
 
-def from_batches(targets: Tensor, hints: Tensor | None, prompts: str) -> list[Row]:
-    """Rows of IMAGE batches (B,H,W,3); `prompts` has one line for all, or one a picture. Raises
-    ValueError.
+def from_batches(targets: Tensor, hints: Tensor | None, prompts: str) -> Source:
+    """Take the rows from IMAGE batches (B,H,W,3); `prompts` has one line for all, or one each.
+
+    Raises ValueError where counts do not agree.
     """
     lines = [line.strip() for line in prompts.splitlines()] or [""]
     if len(lines) not in (1, len(targets)):
@@ -171,7 +229,7 @@ def from_batches(targets: Tensor, hints: Tensor | None, prompts: str) -> list[Ro
     if hints is not None and len(hints) != len(targets):
         raise ValueError(f"hint: expected as many as targets, {len(targets)}, found {len(hints)}")
     lines = lines * len(targets) if len(lines) == 1 else lines
-    return [_batch_row(i, targets, hints, lines[i]) for i in range(len(targets))]
+    return Source([_batch_row(i, targets, hints, lines[i]) for i in range(len(targets))])
 
 
 def _batch_row(index: int, targets: Tensor, hints: Tensor | None, prompt: str) -> Row:
@@ -181,52 +239,49 @@ def _batch_row(index: int, targets: Tensor, hints: Tensor | None, prompt: str) -
     return Row(f"picture {index}", lambda: (target, hint, pair))
 
 
-def checked(
-    rows: Sequence[Row],
+# -- inspection ------------------------------------------------------------------------------------
+
+
+def build(
+    source: Source,
     width: int,
     height: int,
     *,
     method: Method | None = None,
     hint_method: str = "",
     hint_params: dict[str, object] | None = None,
-    faults: Counter[str] | None = None,
-    examples: Sequence[str] = (),
     leave_out: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Read every picture once: what is wrong is counted, and refused (ValueError) unless it may be
-    left out.
+    """Read every picture once and build the data set.
 
-    With `method`, hints are made here, from the targets as they are trained.
+    Faults are counted, and raise ValueError unless such pairs may be left out. With `method`, hints
+    are made here, from the targets as they are trained.
     """
     if width % MULTIPLE or height % MULTIPLE or min(width, height) < MULTIPLE:
         raise ValueError(
             f"width and height: expected multiples of {MULTIPLE}, found {width}×{height}"
         )
-    counts, named = Counter(faults or {}), list(examples)
-    listed = len(rows) + sum(counts.values())
-    pairs, digest, sizes = (
-        [],
-        hashlib.sha256(repr((width, height, hint_method, hint_params)).encode()),
-        Counter(),
-    )
-    for done, (row, found) in enumerate(_looked_at(rows)):
-        if progress:
-            progress(done, len(rows))
-        if isinstance(found, PictureError):
-            counts[found.kind] += 1
-            named.append(f"{row.name} ({found})" if row.name not in str(found) else str(found))
+    report_progress = progress or (lambda *_: None)
+    faults, examples = Counter(source.faults), list(source.examples)
+    total = len(source.rows)
+    listed = total + sum(faults.values())
+    pairs: list[Pair] = []
+    sizes = Counter[tuple[int, int]]()
+    digest = hashlib.sha256(repr((width, height, hint_method, hint_params)).encode())
+    for done, (row, result) in enumerate(_inspect_all(source.rows)):
+        report_progress(done, total)
+        if isinstance(result, PictureError):
+            faults[result.kind] += 1
+            examples.append(_example(row, result))
             continue
-        pair, content, size = found
-        if method is not None:
-            pair = _with_hint(pair, method, width, height)
-        pairs.append(pair)
+        pair, content, size = result
+        pairs.append(pair if method is None else _with_hint(pair, method, width, height))
         sizes[size] += 1
         digest.update(content)
-    _refuse(counts, named, listed, bool(pairs), leave_out=leave_out)
-    report = described(pairs, width, height, hint_method, sizes, counts, named)
-    if progress:
-        progress(len(rows), len(rows))
+    _refuse_faults(faults, examples, listed, bool(pairs), leave_out=leave_out)
+    report = _report(pairs, width, height, hint_method, sizes, faults, examples)
+    report_progress(total, total)
     return Dataset(
         tuple(pairs), width, height, digest.hexdigest(), hint_method, hint_params or {}, report
     )
@@ -237,83 +292,103 @@ def _with_hint(pair: Pair, method: Method, width: int, height: int) -> Pair:
     return Pair(pair.target, KeptPicture.of(hint), pair.prompt)
 
 
-Found = tuple[Pair, bytes, tuple[int, int]]
+Inspected = tuple[Pair, bytes, tuple[int, int]]
+"""A pair, the hash of its content, and the target's width and height."""
 
 
-def _looked_at(rows: Sequence[Row]) -> Iterable[tuple[Row, Found | PictureError]]:
-    """Rows in their order with what was found, read by a few threads a few rows ahead."""
+def _inspect_all(rows: Sequence[Row]) -> Iterable[tuple[Row, Inspected | PictureError]]:
+    """Inspect rows in their order, with a few threads that read a few rows ahead."""
     with ThreadPoolExecutor(READERS) as readers:
-        for start in range(0, len(rows), AT_ONCE):
-            some = rows[start : start + AT_ONCE]
-            yield from zip(some, readers.map(_look, some), strict=True)
+        for start in range(0, len(rows), READ_AHEAD):
+            chunk = rows[start : start + READ_AHEAD]
+            yield from zip(chunk, readers.map(_inspect, chunk), strict=True)
 
 
-def _look(row: Row) -> Found | PictureError:
+def _inspect(row: Row) -> Inspected | PictureError:
     try:
         target, hint, pair = row.open()
-        size, other = _size(target, row.name), None if hint is None else _size(hint, row.name)
+        size = _decoded_size(target, row.name)
+        if hint is not None and _is_other_shape(size, hint_size := _decoded_size(hint, row.name)):
+            raise PictureError(
+                "of another shape than their hint",
+                f"{row.name} is {_size_text(size)}, its hint {_size_text(hint_size)}",
+            )
     except PictureError as error:
         return error
-    if other is not None and max(size[0] * other[1], size[1] * other[0]) > MAX_ASPECT * min(
-        size[0] * other[1], size[1] * other[0]
-    ):
-        return PictureError(
-            "of another shape than their hint", f"{row.name} is {_by(size)}, its hint {_by(other)}"
-        )
     content = hashlib.sha256(pair.prompt.encode())
-    for part in (target, hint):
-        content.update(
-            part if isinstance(part, bytes) else b"" if part is None else part.numpy().tobytes()
-        )
+    content.update(_stored_bytes(target))
+    if hint is not None:
+        content.update(_stored_bytes(hint))
     return pair, content.digest(), size
 
 
-def _size(stored: bytes | Tensor, name: str) -> tuple[int, int]:
-    """Width and height, after decoding it once."""
+def _is_other_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether the aspects of two sizes differ by more than MAX_ASPECT."""
+    products = size[0] * other[1], size[1] * other[0]
+    return max(products) > MAX_ASPECT * min(products)
+
+
+def _stored_bytes(stored: bytes | Tensor) -> bytes:
+    return stored if isinstance(stored, bytes) else stored.numpy().tobytes()
+
+
+def _decoded_size(stored: bytes | Tensor, name: str) -> tuple[int, int]:
+    """Decode a picture once and return its width and height."""
     image = pictures.decoded(stored, name) if isinstance(stored, bytes) else stored
     if not bool(image.isfinite().all()) or image.numel() == 0:
-        raise PictureError("unreadable", f"{name} has no pixels, or values that are no numbers")
+        raise PictureError("unreadable", f"{name} has no pixels, or values that are not finite")
     return image.shape[1], image.shape[0]
 
 
-def _by(size: tuple[int, int]) -> str:
+# -- sentences -------------------------------------------------------------------------------------
+
+
+def _size_text(size: tuple[int, int]) -> str:
     return f"{size[0]}×{size[1]}"
 
 
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+def _faults_text(faults: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in faults.most_common())
 
 
-def _refuse(
-    counts: Counter[str], named: Sequence[str], listed: int, any_left: bool, *, leave_out: bool
+def _example(row: Row, error: PictureError) -> str:
+    text = str(error)
+    return text if row.name in text else f"{row.name} ({text})"
+
+
+def _refuse_faults(
+    faults: Counter[str], examples: Sequence[str], listed: int, any_left: bool, *, leave_out: bool
 ) -> None:
-    if counts and not (leave_out and any_left):
-        first = "; ".join(named[:3])
+    if faults and not (leave_out and any_left):
+        remedy = "Repair them, or switch leave_out on." if any_left else "Repair them."
         raise ValueError(
-            f"{sum(counts.values())} of {listed} pairs cannot be used: {_counted(counts)}. "
-            f"First: {first}. Repair them" + (", or switch leave_out on." if any_left else ".")
+            f"{sum(faults.values())} of {listed} pairs cannot be used: {_faults_text(faults)}."
+            f" First: {'; '.join(examples[:3])}. {remedy}"
         )
     if not any_left:
         raise ValueError("the data set is empty: expected at least one pair of pictures")
 
 
-def described(
+def _report(
     pairs: Sequence[Pair],
     width: int,
     height: int,
     hint_method: str,
     sizes: Counter[tuple[int, int]],
-    counts: Counter[str],
-    named: Sequence[str],
+    faults: Counter[str],
+    examples: Sequence[str],
 ) -> str:
-    """What the node says under itself."""
-    empty = sum(not pair.prompt for pair in pairs)
-    fitted = sum(count for size, count in sizes.items() if size != (width, height))
-    small = sum(count for size, count in sizes.items() if size[0] < width or size[1] < height)
+    """Write the lines that the node shows."""
     lines = [f"{len(pairs)} pairs at {width}×{height}, hints from {hint_method or 'the data set'}"]
-    lines += [
-        f"{fitted} pictures of another size are scaled and cut to it ({small} of them enlarged)"
-    ] * bool(fitted)
-    lines += [f"{empty} prompts are empty"] * bool(empty)
-    lines += [f"left out: {_counted(counts)} (first: {'; '.join(named[:3])})"] * bool(counts)
+    resized = {size: count for size, count in sizes.items() if size != (width, height)}
+    if resized:
+        enlarged = sum(n for size, n in resized.items() if size[0] < width or size[1] < height)
+        lines.append(
+            f"{sum(resized.values())} pictures of another size are scaled and cropped to it"
+            f" ({enlarged} of them enlarged)"
+        )
+    if empty := sum(not pair.prompt for pair in pairs):
+        lines.append(f"{empty} prompts are empty")
+    if faults:
+        lines.append(f"left out: {_faults_text(faults)} (first: {'; '.join(examples[:3])})")
     return "\n".join(lines)

@@ -1,9 +1,8 @@
-"""The training loop: a locked base, a trainable net, AdamW; stopped and resumed without a trace.
+"""Train a net on a locked base with AdamW; stopping and resuming leave no trace in the result.
 
-Everything random at a step is a function of the seed and the step (`objective.drawn`), so that a
-checkpoint is the weights, the optimizer's moments and the number of steps done. A step that was
-interrupted leaves no mark: weights change in the optimizer's step alone, after which the step is
-counted.
+Everything random at a step is a function of the seed and the step (`objective.draw_batch`), so a
+checkpoint is the weights, the optimizer's moments and the number of steps done. An interrupted step
+changes nothing: weights change in the optimizer's step alone, and then the step is counted.
 """
 
 from __future__ import annotations
@@ -24,12 +23,14 @@ from .nets import is_zero_convolution
 
 PRECISIONS = ("bf16", "fp32")
 NET, DECODER = "net.", "decoder."
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of a weight
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`batch_size` rows a forward pass, `accumulation` passes a step. The paper's own values are
-    the defaults.
+    """`batch_size` rows per forward pass, `accumulation` passes per step.
+
+    The defaults are those of the ControlNet paper.
     """
 
     steps: int = 1000
@@ -45,18 +46,19 @@ class Settings:
 
     @property
     def compute(self) -> torch.dtype:
+        """The dtype of matrix products."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
 
-class NotANumberError(ValueError):
-    """The loss is infinite or no number: the training has gone wrong."""
+class NonFiniteLossError(ValueError):
+    """The loss is infinite or NaN: the training has diverged."""
 
 
 class Trainer:
-    """A net in training. `base` and `net` are `nets.frozen_base` and `nets.trainable` on `device`.
+    """A net in training, with a thread that reads the next batch ahead.
 
-    Use it under `torch.inference_mode(False)` and with gradients enabled; `close` ends its reading
-    thread.
+    `base` and `net` are `nets.frozen_base` and `nets.trainable_net` on `device`. Use it under
+    `torch.inference_mode(False)` with gradients enabled, and close it, or use it as a context.
     """
 
     def __init__(
@@ -72,14 +74,8 @@ class Trainer:
         self.settings, self.device = settings, device
         self.sigmas = sampling.sigmas.detach().clone().float().cpu()
         self.step, self.history = 0, History()
-        self.named = {NET + key: value for key, value in net.named_parameters()}
-        if settings.train_decoder:
-            self.named |= {
-                DECODER + key: value
-                for key, value in base.named_parameters()
-                if value.requires_grad
-            }
-        self.zeros = _pairs_of_zero_convolutions(net)
+        self.named = _named_parameters(net, base if settings.train_decoder else None)
+        self.zeros = _zero_convolutions(net)
         self.optimizer = torch.optim.AdamW(
             list(self.named.values()),
             lr=settings.learning_rate,
@@ -87,15 +83,30 @@ class Trainer:
             fused=True if device.type == "cuda" else None,
         )
         self.reader = ThreadPoolExecutor(1)
-        self.ahead: tuple[int, Future[Any]] | None = None
+        self.ahead: tuple[int, Future[tuple[objective.Draw, Tensor]]] | None = None
 
-    # -- a step ------------------------------------------------------------------------------------
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the reading thread."""
+        self.reader.shutdown(wait=True, cancel_futures=True)
+
+    # -- steps -------------------------------------------------------------------------------------
+
+    def run(self, after_step: Callable[[float], None]) -> None:
+        """Take steps until `settings.steps` are done, calling `after_step(loss)` after each."""
+        while self.step < self.settings.steps:
+            after_step(self.advance())
 
     def advance(self) -> float:
-        """One optimizer step; gives its loss. Raises NotANumberError, and nothing has changed then.
+        """Take one optimizer step and return its loss.
 
-        What is raised in the middle (the stop button, memory) leaves weights, moments and step as
-        they were.
+        Raises NonFiniteLossError before anything has changed. Whatever else is raised in the middle
+        (an interrupt, out of memory) leaves weights, moments and step as they were, too.
         """
         parts = self.settings.accumulation
         self.optimizer.zero_grad(set_to_none=True)
@@ -104,64 +115,70 @@ class Trainer:
             loss = self.loss(*self.batch(self.step * parts + part))
             (loss / parts).backward()
             losses.append(loss.detach())
-        total = float(torch.stack(losses).mean())
-        if not math.isfinite(total):
-            raise NotANumberError(
-                f"the loss is {total} at step {self.step + 1}. Lower learning_rate, or choose"
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            raise NonFiniteLossError(
+                f"the loss is {mean} at step {self.step + 1}. Lower learning_rate, or choose"
                 " precision fp32."
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self.history.add(total, self.norms())
-        return total
+        self.history.add(mean, self.norms())
+        return mean
 
     def loss(self, draw: objective.Draw, hints: Tensor) -> Tensor:
-        """Mean squared error between what the controlled base says and what would be right, for one
-        batch.
-        """
+        """Compute the mean squared error of the controlled base's output for one batch."""
         latents = self.data.latents[draw.rows].to(self.device)
         text = self.data.prompts(draw.rows, draw.drops)
         sigmas = self.sigmas[draw.levels].to(self.device)
-        x = objective.noised(self.sampling, latents, draw.noise.to(self.device), sigmas)
-        right = objective.target(self.sampling, latents, x, sigmas)
-        said = self.says(x, sigmas, hints.to(self.device), text.context, text.y)
-        return torch.nn.functional.mse_loss(said.float(), right)
+        x = objective.add_noise(self.sampling, latents, draw.noise.to(self.device), sigmas)
+        target = objective.target(self.sampling, latents, x, sigmas)
+        output = self.predict(x, sigmas, hints.to(self.device), text.context, text.y)
+        return torch.nn.functional.mse_loss(output.float(), target)
 
-    def says(
+    def predict(
         self, x: Tensor, sigmas: Tensor, hints: Tensor, context: Tensor, y: Tensor | None
     ) -> Tensor:
-        """The controlled base's raw output for noised latents x (B,4,h,w) at sigmas (B,), hints
-        (B,3,8h,8w).
+        """Compute the controlled base's raw output.
+
+        x (B,4,h,w) noised latents, sigmas (B,), hints (B,3,8h,8w), context (B,T,C), y (B,D).
         """
-        seen, timesteps = (
-            self.sampling.calculate_input(sigmas, x),
-            self.sampling.timestep(sigmas).float(),
+        scaled = self.sampling.calculate_input(sigmas, x)
+        timesteps = self.sampling.timestep(sigmas).float()
+        conditions = (
+            timesteps,
+            context.to(self.device),
+            None if y is None else y.to(self.device),
         )
-        more = (timesteps, context.to(self.device), None if y is None else y.to(self.device))
         checkpointing = self.settings.gradient_checkpointing and torch.is_grad_enabled()
         compute = self.settings.compute
         with torch.autocast(self.device.type, dtype=compute, enabled=compute != torch.float32):
-            control = forward.residuals(self.net, seen, hints, *more, checkpointing=checkpointing)
-            return forward.prediction(self.base, seen, *more, control, checkpointing=checkpointing)
+            control = forward.residuals(
+                self.net, scaled, hints, *conditions, checkpointing=checkpointing
+            )
+            return forward.prediction(
+                self.base, scaled, *conditions, control, checkpointing=checkpointing
+            )
 
     def norms(self) -> list[float]:
-        """√(|w|² + |b|²) of each zero convolution, the middle one last."""
+        """Return √(|w|² + |b|²) of each zero convolution, the middle block's last."""
         with torch.no_grad():
             return torch.stack(
                 [torch.cat([w.flatten(), b.flatten()]).norm() for w, b in self.zeros]
             ).tolist()
 
     def batch(self, index: int) -> tuple[objective.Draw, Tensor]:
-        """The batch of that number; the next one's pictures are read meanwhile."""
+        """Return batch number `index`; the next one's pictures are read meanwhile."""
         ahead, self.ahead = self.ahead, None
-        found = ahead[1].result() if ahead is not None and ahead[0] == index else self.read(index)
+        batch = ahead[1].result() if ahead is not None and ahead[0] == index else self.read(index)
         self.ahead = (index + 1, self.reader.submit(self.read, index + 1))
-        return found
+        return batch
 
     def read(self, index: int) -> tuple[objective.Draw, Tensor]:
+        """Draw batch number `index` and read its hints (B,3,height,width)."""
         s, latents = self.settings, self.data.latents
-        draw = objective.drawn(
+        draw = objective.draw_batch(
             s.seed,
             index * s.batch_size,
             s.batch_size,
@@ -172,27 +189,24 @@ class Trainer:
         )
         return draw, self.data.hints(draw.rows)
 
-    def close(self) -> None:
-        self.reader.shutdown(wait=True, cancel_futures=True)
-
-    # -- what is kept ------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------
 
     def net_weights(self) -> dict[str, Tensor]:
+        """Return a copy of the net's weights on the CPU."""
         return {
             key: value.detach().to("cpu", copy=True) for key, value in self.net.state_dict().items()
         }
 
     def decoder_weights(self) -> dict[str, Tensor]:
-        """The base's trained decoder by its own keys; empty where it was locked."""
-        chosen = {
-            key.removeprefix(DECODER): value
+        """Return a copy of the base's trained decoder by its own keys; empty where it is locked."""
+        return {
+            key.removeprefix(DECODER): value.detach().to("cpu", copy=True)
             for key, value in self.named.items()
             if key.startswith(DECODER)
         }
-        return {key: value.detach().to("cpu", copy=True) for key, value in chosen.items()}
 
     def state(self) -> dict[str, Tensor]:
-        """All that a later run needs to go on as if it had not stopped."""
+        """Return all that a later run needs to continue as if there had been no stop."""
         moments: dict[str, Tensor] = {}
         for key, value in self.named.items():
             for name, moment in self.optimizer.state.get(value, {}).items():
@@ -202,16 +216,16 @@ class Trainer:
         return {**weights, **moments, **history, "step": torch.tensor(self.step)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a `state`. Raises ValueError where it is another net's."""
-        wrong = [
+        """Continue from a `state`. Raises ValueError where it belongs to another net."""
+        unfit = [
             key
             for key, value in self.named.items()
             if f"weights.{key}" not in state or state[f"weights.{key}"].shape != value.shape
         ]
-        if wrong:
+        if unfit:
             raise ValueError(
-                f"the checkpoint belongs to another net: {len(wrong)} weights do not fit, as"
-                f" {wrong[0]}"
+                f"the checkpoint belongs to another net: {len(unfit)} weights do not fit, such as"
+                f" {unfit[0]}"
             )
         with torch.no_grad():
             for key, value in self.named.items():
@@ -222,15 +236,21 @@ class Trainer:
             {"state": {i: m for i, m in moments.items() if m}, "param_groups": groups}
         )
         self.step = int(state["step"])
-        self.history = History.of(state["history.losses"], state["history.norms"])
+        self.history = History.from_tensors(state["history.losses"], state["history.norms"])
 
 
-def _moments(state: Mapping[str, Tensor], key: str) -> dict[str, Tensor]:
-    names = ("step", "exp_avg", "exp_avg_sq")
-    return {name: state[f"adam.{name}.{key}"] for name in names if f"adam.{name}.{key}" in state}
+def _named_parameters(net: Any, base: Any | None) -> dict[str, Tensor]:
+    """Return what is trained, by its keys in a checkpoint: the net, and the decoder of `base`."""
+    named = {NET + key: value for key, value in net.named_parameters()}
+    if base is not None:
+        named |= {
+            DECODER + key: value for key, value in base.named_parameters() if value.requires_grad
+        }
+    return named
 
 
-def _pairs_of_zero_convolutions(net: Any) -> list[tuple[Tensor, Tensor]]:
+def _zero_convolutions(net: Any) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of each zero convolution."""
     named = {key: value for key, value in net.named_parameters() if is_zero_convolution(key)}
     return [
         (value, named[key.replace(".weight", ".bias")])
@@ -239,12 +259,6 @@ def _pairs_of_zero_convolutions(net: Any) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def run(trainer: Trainer, after: Callable[[float], None]) -> None:
-    """Steps until `settings.steps` are done; `after(loss)` follows each, and what it raises ends
-    the loop.
-    """
-    try:
-        while trainer.step < trainer.settings.steps:
-            after(trainer.advance())
-    finally:
-        trainer.close()
+def _moments(state: Mapping[str, Tensor], key: str) -> dict[str, Tensor]:
+    names = {name: f"adam.{name}.{key}" for name in MOMENTS}
+    return {name: state[entry] for name, entry in names.items() if entry in state}

@@ -1,20 +1,17 @@
-"""Nets to train and the base they stand on, as plain torch modules beside the host's managed ones.
+"""Make nets to train and the base they stand on, as plain torch modules beside ComfyUI's own.
 
 A ControlNet is the base's encoder and middle block, copied, joined to the locked base through 1×1
 convolutions whose weights and biases start at zero (Zhang et al., "Adding Conditional Control to
 Text-to-Image Diffusion Models", 2023). The hint enters through eight convolutions of its own, the
 last of them zero as well.
 
-The host's modules are built for inference: their weights may be inference tensors, quantised, cast
-on use or partly elsewhere. Autograd can keep none of that for the backward pass, so training runs
-on twins with plain weights.
+ComfyUI's modules are built for inference: their weights may be inference tensors, quantised, cast
+on use or partly on another device. Autograd can keep none of that for the backward pass, so
+training runs on copies with plain weights.
 """
-
-# The host has no types, so strict checking would only list its names.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -27,65 +24,39 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import torch
+from torch import Tensor
 
 from ..control.adapter import TAG, source_of
-from ..files.base_models import unet_from_config
 from ..files.families import Source, identify
+from .bases import TRAINABLE, base_name, net_config, refuse_base, unet_config
 
-HINT_CHANNELS = 3
-# the hint block's fresh weights are always the same: a new net is a function of its base
+RECORD = "controlstack_training"
+"""Attribute of a CONTROL_NET that was trained here: the metadata of its training."""
 HINT_SEED = 20230211
-_OF_UNET_ONLY = (
-    "out_channels",
-    "transformer_depth_output",
-    "disable_unet_model_creation",
-    "dtype",
-    "device",
-)
+"""The hint block's first weights are always the same: a new net is a function of its base."""
+CPU = torch.device("cpu")
 
 
 class PlainOps(comfy.ops.disable_weight_init):
-    """The host's layers with weights that are always there: its own Linear may wait for its weights
-    to be loaded.
+    """ComfyUI's layers, but with a Linear that has its weights at once.
+
+    The Linear of newer versions may wait for its weights to be loaded.
     """
 
     class Linear(torch.nn.Linear):
+        """A Linear whose weights are allocated and not initialised."""
+
         def reset_parameters(self) -> None:
-            return None
+            """Leave the weights as they are."""
 
 
-# -- which base ------------------------------------------------------------------------------------
+# -- weights of the base ---------------------------------------------------------------------------
 
 
-def refuse_base(model: Any) -> None:
-    """Raise ValueError where a ControlNet cannot be made from `model` (the host's MODEL)."""
-    config = model.model.model_config
-    unet = unet_from_config(config.unet_config)
-    if unet is None:
-        raise ValueError(
-            "model: a ControlNet can be trained for SD1.5, SD2 and SDXL; this model is"
-            f" {type(config).__name__}, which is no UNet with text"
-        )
-    if (channels := config.unet_config.get("in_channels")) != 4:
-        raise ValueError(
-            f"model: expected a base that takes 4 latent channels, found {channels}: this is an"
-            " inpainting or editing model. Take the plain model it was made from; the trained net"
-            " then works on both."
-        )
+def detach_from_inference(tensor: Tensor) -> Tensor:
+    """Return the same memory as a tensor that autograd accepts.
 
-
-def base_name(model: Any) -> str:
-    """`SD1.5`, `SDXL`, ... as the families table names it."""
-    unet = unet_from_config(model.model.model_config.unet_config)
-    return unet.base if unet is not None else type(model.model.model_config).__name__
-
-
-# -- weights ---------------------------------------------------------------------------------------
-
-
-def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """The same memory as a tensor that autograd may keep: weights loaded inside a node are
-    inference tensors.
+    Weights that a node loaded are inference tensors, which autograd refuses.
     """
     if not tensor.is_inference():
         return tensor.detach()
@@ -95,9 +66,10 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
     )  # type: ignore[arg-type]
 
 
-def effective_weight(model: Any, key: str, device: torch.device) -> torch.Tensor:
-    """What the base computes with under `diffusion_model.{key}`: dequantised, LoRAs applied. May
-    share its memory.
+def effective_weight(model: Any, key: str, device: torch.device) -> Tensor:
+    """Return what the base computes with under `diffusion_model.{key}`: dequantised, with LoRAs.
+
+    May share its memory with the model. Raises AttributeError where the model has no such weight.
     """
     key = f"diffusion_model.{key}"
     weight, _, convert = comfy.model_patcher.get_key_weight(model.model, key)
@@ -111,7 +83,7 @@ def effective_weight(model: Any, key: str, device: torch.device) -> torch.Tensor
     return weight
 
 
-def _taken(model: Any, key: str, device: torch.device) -> torch.Tensor:
+def _base_weight(model: Any, key: str, device: torch.device) -> Tensor:
     try:
         return effective_weight(model, key, device)
     except AttributeError:
@@ -124,25 +96,22 @@ def _taken(model: Any, key: str, device: torch.device) -> torch.Tensor:
 def frozen_base(
     model: Any, device: torch.device, compute: torch.dtype, *, decoder_too: bool = False
 ) -> torch.nn.Module:
-    """The base's UNet with plain weights that take no gradient; memory is shared with the host's
-    where it can be.
+    """Build the base's UNet with plain weights that take no gradient.
 
-    Matrices are in `compute`, vectors in float32, as autocast would make them at every step. With
-    `decoder_too` the decoder has float32 weights of its own, to be trained.
+    Memory is shared with ComfyUI's model where possible. Matrices are in `compute`, vectors in
+    float32, as autocast would convert them at every step. With `decoder_too` the decoder has
+    float32 weights of its own, to be trained.
     """
-    config = {
-        k: copy.copy(v)
-        for k, v in model.model.model_config.unet_config.items()
-        if k not in _OF_UNET_ONLY[2:]
-    }
+    config = unet_config(model)
     unet = openaimodel.UNetModel(**config, dtype=torch.float32, device="meta", operations=PlainOps)
-    weights: dict[str, torch.Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for key, empty in unet.state_dict().items():
-        found = _taken(model, key, device)
+        weight = _base_weight(model, key, device)
         if decoder_too and key.startswith(("output_blocks.", "out.")):
-            weights[key] = plain(found).to(device, torch.float32, copy=True)
+            weights[key] = detach_from_inference(weight).to(device, torch.float32, copy=True)
         else:
-            weights[key] = plain(found.to(device, compute if empty.ndim > 1 else torch.float32))
+            dtype = compute if empty.ndim > 1 else torch.float32
+            weights[key] = detach_from_inference(weight.to(device, dtype))
     unet.load_state_dict(weights, assign=True)
     unet.requires_grad_(False)
     if decoder_too:
@@ -151,116 +120,130 @@ def frozen_base(
     return unet.eval()
 
 
-# -- a net -----------------------------------------------------------------------------------------
+def with_decoder(model: Any, decoder: Mapping[str, Tensor]) -> Any:
+    """Return the MODEL with the decoder's weights replaced, as ComfyUI patches in a LoRA.
 
-
-def empty_net(config: Mapping[str, Any], device: torch.device | str) -> torch.nn.Module:
-    """The host's ControlNet for a base of that `unet_config`, float32, its weights not yet written."""
-    kept = {key: copy.copy(value) for key, value in config.items() if key not in _OF_UNET_ONLY}
-    return comfy.cldm.cldm.ControlNet(
-        **kept, hint_channels=HINT_CHANNELS, dtype=torch.float32, device=device, operations=PlainOps
+    The model itself where `decoder` is empty.
+    """
+    if not decoder:
+        return model
+    patched = model.clone()
+    patched.add_patches(
+        {f"diffusion_model.{key}": ("set", (value,)) for key, value in decoder.items()}
     )
+    return patched
 
 
-def created(model: Any) -> dict[str, torch.Tensor]:
-    """Weights of a net that does nothing yet, float32 on the CPU: the base's encoder and middle
-    block, and zeros.
+# -- weights of a net ------------------------------------------------------------------------------
 
-    Raises ValueError where no ControlNet can be made from this base.
+
+def create_weights(model: Any) -> dict[str, Tensor]:
+    """Make a net that does nothing yet: the base's encoder and middle block, and zeros.
+
+    Float32 on the CPU. Raises ValueError where no ControlNet can be made from this base.
     """
     refuse_base(model)
-    cpu = torch.device("cpu")
-    empty = empty_net(model.model.model_config.unet_config, "meta").state_dict()
-    hint = _hint_block(
-        {key: value.shape for key, value in empty.items() if key.startswith("input_hint_block.")}
-    )
-    weights: dict[str, torch.Tensor] = {}
+    empty = empty_net(model, "meta").state_dict()
+    hint_shapes = {
+        key: value.shape for key, value in empty.items() if key.startswith("input_hint_block.")
+    }
+    weights = _hint_block(hint_shapes)
     for key, value in empty.items():
         if is_zero_convolution(key):
             weights[key] = torch.zeros(value.shape)
-        else:
-            weights[key] = (
-                hint[key]
-                if key in hint
-                else _taken(model, key, cpu).to(cpu, torch.float32, copy=True)
-            )
-    return {key: plain(value) for key, value in weights.items()}
+        elif key not in hint_shapes:
+            weights[key] = _base_weight(model, key, CPU).to(CPU, torch.float32, copy=True)
+    return {key: detach_from_inference(weights[key]) for key in empty}
 
 
 def is_zero_convolution(key: str) -> bool:
-    """Those at the net's outputs, one a block."""
+    """Tell whether a weight belongs to a zero convolution at the net's outputs, one per block."""
     return key.startswith(("zero_convs.", "middle_block_out."))
 
 
-def _hint_block(shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """Convolutions as torch makes them, U(±1/√fan_in), but the last zero."""
+def _hint_block(shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Draw convolutions as torch initialises them, U(±1/√fan_in); the last one is zero."""
     generator = torch.Generator().manual_seed(HINT_SEED)
     last = max(int(key.split(".")[1]) for key in shapes)
-    weights: dict[str, torch.Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for key, shape in shapes.items():
         bound = 1 / math.sqrt(math.prod(shapes[key.rpartition(".")[0] + ".weight"][1:]))
-        drawn = torch.rand(shape, generator=generator) * 2 * bound - bound
-        weights[key] = torch.zeros(shape) if int(key.split(".")[1]) == last else drawn
+        uniform = torch.rand(shape, generator=generator) * 2 * bound - bound
+        weights[key] = torch.zeros(shape) if int(key.split(".")[1]) == last else uniform
     return weights
 
 
-def weights_of(net: Any, model: Any) -> dict[str, torch.Tensor]:
-    """Float32 copies on the CPU of a CONTROL_NET's weights, to train on for `model`.
+def copy_weights(net: Any, model: Any) -> dict[str, Tensor]:
+    """Return float32 copies on the CPU of a CONTROL_NET's weights, to train on for `model`.
 
     Raises ValueError where the net is of another kind, or does not fit the model.
     """
     refuse_base(model)
-    module = getattr(net, "control_model", None)
-    if not isinstance(module, comfy.cldm.cldm.ControlNet):
-        raise ValueError(
-            f"control_net: expected a ControlNet of SD1.5, SD2 or SDXL, found {_what(net)}"
-        )
-    expected = {
-        k: v.shape
-        for k, v in empty_net(model.model.model_config.unet_config, "meta").state_dict().items()
-    }
-    found = current_weights(net)
-    wrong = [
+    refuse_other_nets(net)
+    weights = current_weights(net)
+    expected = {key: value.shape for key, value in empty_net(model, "meta").state_dict().items()}
+    unfit = [
         key
-        for key in {**expected, **found}
-        if key not in found or found[key].shape != expected.get(key)
+        for key in {**expected, **weights}
+        if key not in weights or weights[key].shape != expected.get(key)
     ]
-    if wrong:
-        fault = f"{len(wrong)} of its weights do not fit, such as {wrong[0]}"
+    if unfit:
         raise ValueError(
-            f"control_net: {_what(net)} cannot be trained for this model ({base_name(model)}):"
-            f" {fault}"
+            f"control_net: {_describe(net)} cannot be trained for this model"
+            f" ({base_name(model)}): {len(unfit)} of its weights do not fit, such as {unfit[0]}."
+            " Connect a ControlNet of the same base."
         )
-    return {key: plain(found[key].to("cpu", torch.float32, copy=True)) for key in expected}
-
-
-def current_weights(net: Any) -> dict[str, torch.Tensor]:
-    """The weights of a CONTROL_NET in the ldm layout, wherever the host keeps them now."""
-    return {key: plain(value) for key, value in net.control_model.state_dict().items()}
-
-
-def zero_convolution_norms(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """√(|w|² + |b|²) of each, by the names `zero_convs.0` to `middle_block_out`."""
-    names = list(
-        dict.fromkeys(key.rpartition(".0.")[0] for key in weights if is_zero_convolution(key))
-    )
-    parts = {
-        name: [weights[f"{name}.0.{part}"].float().flatten() for part in ("weight", "bias")]
-        for name in names
+    return {
+        key: detach_from_inference(weights[key].to("cpu", torch.float32, copy=True))
+        for key in expected
     }
-    return {name: float(torch.cat(both).norm()) for name, both in parts.items()}
 
 
-def _what(net: Any) -> str:
+def refuse_other_nets(net: Any) -> None:
+    """Raise ValueError where a CONTROL_NET is not a ControlNet of a UNet."""
+    if not isinstance(getattr(net, "control_model", None), comfy.cldm.cldm.ControlNet):
+        raise ValueError(
+            f"control_net: expected a ControlNet of {TRAINABLE}, found {_describe(net)}"
+        )
+
+
+def current_weights(net: Any) -> dict[str, Tensor]:
+    """Return the weights of a CONTROL_NET in the ldm layout, on whatever device they are."""
+    return {
+        key: detach_from_inference(value) for key, value in net.control_model.state_dict().items()
+    }
+
+
+def zero_convolution_norms(weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return √(|w|² + |b|²) of each, by the names `zero_convs.0` to `middle_block_out`."""
+    names = dict.fromkeys(key.rpartition(".0.")[0] for key in weights if is_zero_convolution(key))
+    norms: dict[str, float] = {}
+    for name in names:
+        weight, bias = (weights[f"{name}.0.{part}"].float() for part in ("weight", "bias"))
+        norms[name] = float(torch.cat([weight.flatten(), bias.flatten()]).norm())
+    return norms
+
+
+def _describe(net: Any) -> str:
     source = source_of(net)
     return f"{source.name!r} ({source.identity})" if source else type(net).__name__
 
 
-def trainable(
-    weights: Mapping[str, torch.Tensor], model: Any, device: torch.device
+# -- modules ---------------------------------------------------------------------------------------
+
+
+def empty_net(model: Any, device: torch.device | str) -> torch.nn.Module:
+    """Build ComfyUI's ControlNet for a base, float32, with weights that are not yet written."""
+    return comfy.cldm.cldm.ControlNet(
+        **net_config(model), dtype=torch.float32, device=device, operations=PlainOps
+    )
+
+
+def trainable_net(
+    weights: Mapping[str, Tensor], model: Any, device: torch.device
 ) -> torch.nn.Module:
-    """A net on `device` with float32 weights of its own that take gradients."""
-    net = empty_net(model.model.model_config.unet_config, "meta")
+    """Build a net on `device` with float32 weights of its own that take gradients."""
+    net = empty_net(model, "meta")
     net.load_state_dict(
         {key: value.to(device, torch.float32, copy=True) for key, value in weights.items()},
         assign=True,
@@ -268,21 +251,16 @@ def trainable(
     return net.requires_grad_(True).train()
 
 
-def as_control(weights: Mapping[str, torch.Tensor], model: Any, name: str) -> Any:
-    """The host's CONTROL_NET with these weights, as its loader would give it; `name` stands in
-    later sentences.
+def as_control(weights: Mapping[str, Tensor], model: Any, name: str) -> Any:
+    """Build ComfyUI's CONTROL_NET with these weights, as its loader would.
+
+    `name` is what later errors call the net.
     """
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     manual_cast = comfy.model_management.unet_manual_cast(torch.float32, load_device)
-    config = {
-        k: copy.copy(v)
-        for k, v in model.model.model_config.unet_config.items()
-        if k not in _OF_UNET_ONLY
-    }
     module = comfy.cldm.cldm.ControlNet(
-        **config,
-        hint_channels=HINT_CHANNELS,
+        **net_config(model),
         dtype=torch.float32,
         device=offload_device,
         operations=comfy.ops.pick_operations(torch.float32, manual_cast),
@@ -297,3 +275,16 @@ def as_control(weights: Mapping[str, torch.Tensor], model: Any, name: str) -> An
     if identity is not None:
         setattr(control, TAG, Source(name, identity))
     return control
+
+
+def create(model: Any, control_net: Any = None) -> Any:
+    """Make a new CONTROL_NET for the base, or one with the weights of `control_net`.
+
+    Raises ValueError where the base cannot be trained, or the net does not fit it.
+    """
+    with torch.inference_mode(False):
+        weights = create_weights(model) if control_net is None else copy_weights(control_net, model)
+        net = as_control(weights, model, "new net")
+    if record := getattr(control_net, RECORD, None):
+        setattr(net, RECORD, record)
+    return net

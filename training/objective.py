@@ -1,9 +1,8 @@
-"""What is learned at a step: noise levels, noised latents, and the target in the model's own terms.
-Pure torch.
+"""Define what is learned at a step: noise levels, noised latents, and the target. Pure torch.
 
 `sampling` is the model's `model_sampling`. Its `calculate_denoised(sigma, out, x)` is a + b·out for
-every kind of model (eps: x − σ·out; v and flow likewise), so the output that would be right follows
-from it: (latent − a) / b.
+every kind of model (eps: x − σ·out; v and flow likewise), so the right output follows from it:
+(latent − a) / b.
 """
 
 from __future__ import annotations
@@ -29,13 +28,16 @@ class Draw:
     """(B,C,h,w) standard normal, float32 on the CPU."""
 
 
-def generator(*what: Any) -> torch.Generator:
-    """A generator that is a function of `what`: a resumed run needs no state but the step it is at."""
-    digest = hashlib.sha256(repr(what).encode()).digest()
+def seeded_generator(*key: Any) -> torch.Generator:
+    """Return a generator that is a function of `key`.
+
+    A resumed run therefore needs no random state but the number of its step.
+    """
+    digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
 
 
-def drawn(
+def draw_batch(
     seed: int,
     first: int,
     count: int,
@@ -44,10 +46,11 @@ def drawn(
     shape: Sequence[int],
     dropping: float,
 ) -> Draw:
-    """The draw for examples `first` to `first + count` of a run; each pair comes once before any
-    comes again.
+    """Draw examples `first` to `first + count` of a run.
+
+    Each pair comes once before any comes again. `dropping` is the share of empty prompts.
     """
-    random = generator(seed, "example", first)
+    random = seeded_generator(seed, "example", first)
     return Draw(
         rows=[_row(seed, position, pairs) for position in range(first, first + count)],
         drops=(torch.rand(count, generator=random) < dropping).tolist(),
@@ -58,21 +61,23 @@ def drawn(
 
 def _row(seed: int, position: int, pairs: int) -> int:
     epoch, place = divmod(position, pairs)
-    return int(torch.randperm(pairs, generator=generator(seed, "epoch", epoch))[place])
+    order = torch.randperm(pairs, generator=seeded_generator(seed, "epoch", epoch))
+    return int(order[place])
 
 
-def noised(
+def add_noise(
     sampling: Any, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor
 ) -> torch.Tensor:
-    """Latents (B,C,h,w) at noise levels sigmas (B,)."""
+    """Return latents (B,C,h,w) at noise levels sigmas (B,)."""
     return sampling.noise_scaling(sigmas, noise.clone(), latents, False)
 
 
 def target(
     sampling: Any, latents: torch.Tensor, x: torch.Tensor, sigmas: torch.Tensor
 ) -> torch.Tensor:
-    """The model output that would denoise `x` to `latents`, all (B,C,h,w): noise, v or velocity as
-    the model has it.
+    """Return the model output that would denoise `x` to `latents`, all (B,C,h,w).
+
+    That is the noise, v or the velocity, as the model predicts it.
     """
     offset = sampling.calculate_denoised(sigmas, torch.zeros_like(x), x)
     slope = sampling.calculate_denoised(sigmas, torch.ones_like(x), torch.zeros_like(x))

@@ -51,7 +51,7 @@ class PlainLoop:
         draw, hints = self.trainer.batch(self.step)
         text = data.prompts(draw.rows, draw.drops)
         latents, sigmas = data.latents[draw.rows], self.trainer.sigmas[draw.levels]
-        x = objective.noised(sampling, latents, draw.noise, sigmas)
+        x = objective.add_noise(sampling, latents, draw.noise, sigmas)
         seen, timesteps = sampling.calculate_input(sigmas, x), sampling.timestep(sigmas).float()
         control = self.net(x=seen, hint=hints, timesteps=timesteps, context=text.context)
         said = self.base(seen, timesteps, context=text.context, control=control)

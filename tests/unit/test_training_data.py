@@ -1,10 +1,9 @@
-"""Data sets: what is read, what is counted, what is refused before anything is trained. No host."""
+"""Test what a data set reads, counts, and refuses before training. Needs no ComfyUI."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ def picture(seed, size=(64, 64)):
 
 @pytest.fixture
 def fill(tmp_path):
-    """A folder in the form of fill50k, with five pairs."""
+    """Write a folder in the form of fill50k, with five pairs."""
     root = tmp_path / "input"
     folder = root / "fill"
     lines = []
@@ -42,36 +41,34 @@ def write(folder, lines):
     )
 
 
-def check(folder, *, with_method=False, size=64, **given):
-    rows, faults, examples = dataset.from_folder(folder, with_method=with_method)
-    return dataset.checked(rows, size, size, faults=faults, examples=examples, **given)
+def build(folder, *, with_method=False, size=64, **options):
+    source = dataset.from_folder(folder, with_method=with_method)
+    return dataset.build(source, size, size, **options)
 
 
-def test_pairs_are_what_the_files_hold(fill):
-    made = check(fill)
-    assert [pair.prompt for pair in made.pairs] == [f"prompt {i}" for i in range(5)]
+def test_pairs_are_what_the_files_contain(fill):
+    data = build(fill)
+    assert [pair.prompt for pair in data.pairs] == [f"prompt {i}" for i in range(5)]
     for i in range(5):
-        assert made.target(i).equal(torch.from_numpy(picture(i).astype(np.float32) / 255))
-        assert made.hint(i).equal(torch.from_numpy(picture(i + 10).astype(np.float32) / 255))
-    assert made.report == "5 pairs at 64×64, hints from the data set"
+        assert data.target(i).equal(torch.from_numpy(picture(i).astype(np.float32) / 255))
+        assert data.hint(i).equal(torch.from_numpy(picture(i + 10).astype(np.float32) / 255))
+    assert data.report == "5 pairs at 64×64, hints from the data set"
 
 
-def test_digest_is_of_the_content(fill):
-    first = check(fill).digest
-    assert check(fill).digest == first
+def test_digest_depends_on_the_content(fill):
+    first = build(fill).digest
+    assert build(fill).digest == first
     Image.fromarray(picture(99)).save(fill / "source" / "3.png")
-    second = check(fill).digest
+    second = build(fill).digest
     assert second != first
     text = (fill / "prompt.json").read_text()
     (fill / "prompt.json").write_text(text.replace("prompt 4", "another"))
-    assert check(fill).digest not in (first, second)
-    assert check(fill, size=128).digest != check(fill).digest
+    assert build(fill).digest not in (first, second)
+    assert build(fill, size=128).digest != build(fill).digest
 
 
 def test_faults_are_counted_before_training(fill):
-    """Every kind at once, with how many of each and an example; nothing is trained unless they may
-    be left out.
-    """
+    """Name every kind of fault at once, with counts and an example, unless left out."""
     (fill / "source" / "0.png").unlink()
     (fill / "target" / "1.png").write_bytes(b"no picture")
     whole = (fill / "target" / "2.png").read_bytes()
@@ -80,8 +77,8 @@ def test_faults_are_counted_before_training(fill):
     with (fill / "prompt.json").open("a") as file:
         file.write('\n{"source": "source/4.png"}\nnot json\n[1, 2]\n')
     with pytest.raises(ValueError, match=r"7 of 8 pairs cannot be used") as refused:
-        check(fill)
-    said = str(refused.value)
+        build(fill)
+    message = str(refused.value)
     for words in (
         "1 missing",
         "2 unreadable",
@@ -89,24 +86,24 @@ def test_faults_are_counted_before_training(fill):
         "3 malformed lines",
         "leave_out",
     ):
-        assert words in said
-    left = check(fill, leave_out=True)
+        assert words in message
+    left = build(fill, leave_out=True)
     assert len(left.pairs) == 1
     assert "left out: 3 malformed lines" in left.report
 
 
-def test_nothing_left_is_refused(fill):
+def test_a_data_set_without_usable_pairs_is_refused(fill):
     for path in fill.glob("target/*"):
         path.unlink()
     with pytest.raises(ValueError, match="5 of 5 pairs cannot be used: 5 missing") as refused:
-        check(fill, leave_out=True)
+        build(fill, leave_out=True)
     assert "leave_out" not in str(refused.value)
     write(fill, [])
     with pytest.raises(ValueError, match="the data set is empty"):
-        check(fill)
+        build(fill)
 
 
-def test_empty_prompts_and_other_sizes_are_told(fill):
+def test_the_report_counts_empty_prompts_and_other_sizes(fill):
     write(
         fill,
         [
@@ -114,9 +111,9 @@ def test_empty_prompts_and_other_sizes_are_told(fill):
             for i in (0, 1, 2)
         ],
     )
-    report = check(fill, size=128).report
+    report = build(fill, size=128).report
     assert "2 prompts are empty" in report
-    assert "3 pictures of another size are scaled and cut to it (3 of them enlarged)" in report
+    assert "3 pictures of another size are scaled and cropped to it (3 of them enlarged)" in report
 
 
 @pytest.mark.parametrize(
@@ -126,7 +123,7 @@ def test_paths_out_of_the_folder_are_refused(fill, name):
     Image.fromarray(picture(1)).save(fill.parents[1] / "secret.png")
     write(fill, [{"source": name, "target": "target/0.png", "prompt": ""}])
     with pytest.raises(ValueError, match="1 outside the data set's folder"):
-        check(fill)
+        build(fill)
 
 
 def test_links_out_of_the_folder_are_refused(fill, tmp_path):
@@ -134,13 +131,13 @@ def test_links_out_of_the_folder_are_refused(fill, tmp_path):
     (fill / "source" / "0.png").unlink()
     (fill / "source" / "0.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(ValueError, match="1 outside the data set's folder"):
-        check(fill)
+        build(fill)
     write(fill, [])
     (fill / "prompt.json").unlink()
     (fill / "prompt.json").symlink_to(tmp_path / "list.json")
     (tmp_path / "list.json").write_text("{}")
     with pytest.raises(pictures.PictureError, match="outside the data set's folder"):
-        check(fill)
+        build(fill)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +155,7 @@ def test_folders_elsewhere_are_refused(fill, tmp_path, name):
 
 
 def bomb(path, side=30000):
-    """A PNG of side × side black pixels: a megabyte on the disk, gigabytes when it is decoded."""
+    """Write a PNG of side × side black pixels: a megabyte on the disk, gigabytes when decoded."""
     row = b"\x00" * ((side + 7) // 8 + 1)
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
@@ -181,7 +178,7 @@ def test_a_picture_bomb_is_refused(fill, side):
     bomb(fill / "target" / "0.png", side)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match=r"1 too large") as refused:
-        check(fill)
+        build(fill)
     assert (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
     )  # kilobytes: it was not decoded
@@ -189,7 +186,7 @@ def test_a_picture_bomb_is_refused(fill, side):
 
 
 def test_pictures_of_all_modes(tmp_path):
-    """Grey, palette, 16 bits, turned by EXIF, transparent over white: values by hand."""
+    """Check grey, palette, 16 bits, EXIF rotation, transparency over white: values by hand."""
     half = Image.new("RGBA", (64, 64), (0, 0, 0, 128))
     half.save(tmp_path / "clear.png")
     assert pictures.decoded((tmp_path / "clear.png").read_bytes())[0, 0, 0] == pytest.approx(
@@ -221,50 +218,50 @@ def test_fitting_keeps_the_middle():
 
 
 def test_pictures_with_a_method(tmp_path):
-    """Hints are made from the pictures as they are trained, captions stand beside them."""
+    """Make hints from the pictures as they are trained; captions are in files beside them."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(3):
         Image.fromarray(picture(i, (128, 128))).save(folder / f"{i}.jpg", quality=95)
     (folder / "1.txt").write_text("a caption\n")
-    seen = []
+    shapes = []
 
     def method(target):
-        seen.append(target.shape)
+        shapes.append(target.shape)
         return 1 - target
 
-    made = check(
+    data = build(
         folder, with_method=True, method=method, hint_method="negative", hint_params={"a": 1}
     )
-    assert seen == [(64, 64, 3)] * 3
-    assert [pair.prompt for pair in made.pairs] == ["", "a caption", ""]
-    assert torch.allclose(made.hint(0), 1 - made.target(0), atol=0.5 / 255 + 1e-6)
-    assert made.hint_method == "negative"
-    other = check(
+    assert shapes == [(64, 64, 3)] * 3
+    assert [pair.prompt for pair in data.pairs] == ["", "a caption", ""]
+    assert torch.allclose(data.hint(0), 1 - data.target(0), atol=0.5 / 255 + 1e-6)
+    assert data.hint_method == "negative"
+    other = build(
         folder, with_method=True, method=method, hint_method="negative", hint_params={"a": 2}
     )
-    assert other.digest != made.digest
+    assert other.digest != data.digest
     with pytest.raises(ValueError, match=r"photos/ has no prompt.json"):
-        check(folder)
+        build(folder)
     (folder / "empty").mkdir()
     with pytest.raises(ValueError, match="has no pictures"):
-        check(folder / "empty", with_method=True)
+        build(folder / "empty", with_method=True)
 
 
 def test_method_on_a_listed_folder(fill):
-    """With a method, source is not read at all."""
+    """Do not read the list's source where a method makes the hints."""
     write(fill, [{"target": "target/0.png", "prompt": "x"}])
-    made = check(fill, with_method=True, method=lambda target: target, hint_method="same")
-    assert made.hint(0).equal(made.target(0))
+    data = build(fill, with_method=True, method=lambda target: target, hint_method="same")
+    assert data.hint(0).equal(data.target(0))
 
 
-def test_batches_of_the_graph():
+def test_batches_from_the_graph():
     targets, hints = torch.rand(3, 64, 64, 3), torch.rand(3, 64, 64, 3)
-    made = dataset.checked(dataset.from_batches(targets, hints, "one for all"), 64, 64)
-    assert [pair.prompt for pair in made.pairs] == ["one for all"] * 3
-    assert made.target(2).equal(targets[2])
-    assert made.hint(1).equal(hints[1])
-    lines = dataset.checked(dataset.from_batches(targets, hints, "a\nb\nc"), 64, 64)
+    data = dataset.build(dataset.from_batches(targets, hints, "one for all"), 64, 64)
+    assert [pair.prompt for pair in data.pairs] == ["one for all"] * 3
+    assert data.target(2).equal(targets[2])
+    assert data.hint(1).equal(hints[1])
+    lines = dataset.build(dataset.from_batches(targets, hints, "a\nb\nc"), 64, 64)
     assert [pair.prompt for pair in lines.pairs] == ["a", "b", "c"]
     with pytest.raises(
         ValueError, match="expected one line, or one for each of 3 pictures, found 2"
@@ -274,28 +271,31 @@ def test_batches_of_the_graph():
         dataset.from_batches(targets, hints[:2], "")
     targets[1, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="1 of 3 pairs cannot be used: 1 unreadable"):
-        dataset.checked(dataset.from_batches(targets, hints, ""), 64, 64)
+        dataset.build(dataset.from_batches(targets, hints, ""), 64, 64)
 
 
 @pytest.mark.parametrize("size", [(0, 64), (64, 100), (32, 32)])
-def test_sizes_that_a_unet_cannot_halve(size):
+def test_sizes_that_a_unet_cannot_halve_are_refused(size):
     with pytest.raises(ValueError, match="expected multiples of 64"):
-        dataset.checked([], *size)
+        dataset.build(dataset.Source([]), *size)
 
 
 def test_progress_and_stop(fill):
     seen = []
-    check(fill, progress=lambda done, total: seen.append((done, total)))
+    build(fill, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i, 5) for i in range(6)]
 
     def stop(done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        check(fill, progress=stop)
+        build(fill, progress=stop)
 
 
-def test_counts_are_of_this_call(fill):
-    faults = Counter()
-    dataset.checked(dataset.from_folder(fill, with_method=False)[0], 64, 64, faults=faults)
-    assert not faults
+def test_building_leaves_the_counts_of_its_source_alone(fill):
+    (fill / "source" / "0.png").unlink()
+    source = dataset.from_folder(fill, with_method=False)
+    for _ in range(2):
+        report = dataset.build(source, 64, 64, leave_out=True).report
+        assert "left out: 1 missing" in report
+    assert not source.faults

@@ -79,7 +79,7 @@ class Studio:
         )
         cpu = torch.device("cpu")
         base = nets.frozen_base(self.model, cpu, chosen.compute, decoder_too=chosen.train_decoder)
-        trained = nets.trainable(nets.weights_of(net, self.model), self.model, cpu)
+        trained = nets.trainable_net(nets.copy_weights(net, self.model), self.model, cpu)
         return loop.Trainer(
             base, trained, self.model.get_model_object("model_sampling"), data, chosen, cpu
         )

@@ -29,7 +29,7 @@ def train(file: Path, *, steps: int, kill_at: int = 0) -> int:
     )
     data = cache.Encoded(latents, (text,), (0, 0, 0), text, lambda row: hints[row])
     settings = loop.Settings(steps=steps, batch_size=2, learning_rate=1e-3, precision="fp32")
-    net = nets.trainable(nets.created(model), model, cpu)
+    net = nets.trainable_net(nets.create_weights(model), model, cpu)
     base = nets.frozen_base(model, cpu, torch.float32)
     trainer = loop.Trainer(base, net, model.model.model_sampling, data, settings, cpu)
     if file.exists():
@@ -41,7 +41,8 @@ def train(file: Path, *, steps: int, kill_at: int = 0) -> int:
         if trainer.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    loop.run(trainer, after)
+    with trainer:
+        trainer.run(after)
     return held
 
 

@@ -38,7 +38,7 @@ def rivals(studio):
     from workbench import tiny
 
     model = tiny.model_patcher()  # the textbook loop wants weights that are no inference tensors
-    net = nets.as_control(nets.created(model), model, "new")
+    net = nets.as_control(nets.create_weights(model), model, "new")
     used = type(studio)(model, studio.clip, studio.vae)
     made = []
 
@@ -49,7 +49,9 @@ def rivals(studio):
 
     yield (
         ours,
-        lambda data, batch: plain_loop.PlainLoop(model, nets.created(model), ours(data, batch)),
+        lambda data, batch: plain_loop.PlainLoop(
+            model, nets.create_weights(model), ours(data, batch)
+        ),
     )
     for trainer in made:
         trainer.close()

@@ -134,13 +134,13 @@ def test_at_full_size_too(host, folder):
     from workbench import tiny
 
     model = tiny.full_model_patcher()
-    start = nets.created(model)
+    start = nets.create_weights(model)
     for key, value in start.items():
         if is_zero_convolution(key) or key.startswith("input_hint_block.14"):
             value.normal_(std=0.02)
     net = load(put(folder, "published.safetensors", start, model.model.model_config.unet_config))
     assert source_of(net).identity.family == "ControlNet (diffusers)"
-    taken = nets.weights_of(net, model)
+    taken = nets.copy_weights(net, model)
     assert taken.keys() == start.keys()
     assert all(taken[key].equal(value) for key, value in start.items())
 
@@ -149,7 +149,7 @@ def test_at_full_size_too(host, folder):
     settings = loop.Settings(
         steps=1, batch_size=1, precision="fp32", learning_rate=1e-4, weight_decay=0.0
     )
-    trainable = nets.trainable(taken, model, cpu)
+    trainable = nets.trainable_net(taken, model, cpu)
     base = nets.frozen_base(model, cpu, torch.float32)
     del net, taken
     gc.collect()

@@ -122,7 +122,7 @@ def test_accumulation_is_a_larger_batch(studio, eight, monkeypatch):
 
 
 def test_prompts_are_dropped_and_pairs_come_in_turn():
-    from pack.training.objective import drawn
+    from pack.training.objective import draw_batch
 
     draws = [drawn(7, first, 4, 8, 1000, (4, 2, 2), 0.5) for first in range(0, 4000, 4)]
     drops = [drop for draw in draws for drop in draw.drops]
@@ -136,10 +136,10 @@ def test_prompts_are_dropped_and_pairs_come_in_turn():
     noise = torch.cat([draw.noise.flatten() for draw in draws])
     assert abs(noise.mean()) < 0.02
     assert abs(noise.std() - 1) < 0.02
-    again = drawn(7, 400, 4, 8, 1000, (4, 2, 2), 0.5)
+    again = draw_batch(7, 400, 4, 8, 1000, (4, 2, 2), 0.5)
     assert again.noise.equal(draws[100].noise)
-    assert not drawn(8, 400, 4, 8, 1000, (4, 2, 2), 0.5).noise.equal(again.noise)
-    assert not any(drawn(7, first, 4, 8, 1000, (1,), 0.0).drops[0] for first in range(40))
+    assert not draw_batch(8, 400, 4, 8, 1000, (4, 2, 2), 0.5).noise.equal(again.noise)
+    assert not any(draw_batch(7, first, 4, 8, 1000, (1,), 0.0).drops[0] for first in range(40))
 
 
 def test_bf16_keeps_float32_weights(studio, eight):
@@ -298,7 +298,7 @@ def test_the_last_picture_may_fail(studio, monkeypatch, fault):
 
 
 def test_a_full_disk_does_not_end_the_training(studio, monkeypatch, caplog):
-    from pack.training import checkpoint_files, session
+    from pack.training import checkpoint_files, resume
 
     def full(*_):
         raise OSError("x.safetensors: the disk is full")
@@ -308,7 +308,7 @@ def test_a_full_disk_does_not_end_the_training(studio, monkeypatch, caplog):
     net, *_ = studio.train(studio.create(), studio.dataset(*discs(2)), **given)
     assert net.controlstack_training["controlstack.steps"] == "2"
     assert "the disk is full" in caplog.text
-    assert session.steps_in(checkpoint("x")) == 0
+    assert resume.steps_in(checkpoint("x")) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn], ids=["fp16", "fp8"])
@@ -324,7 +324,7 @@ def test_bases_in_few_bits(studio, eight, dtype, precision):
     }
     for key, value in model.model.diffusion_model.named_parameters():
         value.data = whole[key]
-    weights = nets.created(model)
+    weights = nets.create_weights(model)
     assert all(weights[key].equal(value.float()) for key, value in whole.items() if key in weights)
     settings = {"precision": precision, "gradient_checkpointing": True}
     trainer = type(studio)(model, None, None).trainer(
@@ -384,7 +384,7 @@ def test_out_of_memory_names_the_knobs(studio, monkeypatch, error):
         assert knob in said
     assert "train_decoder" not in said  # it is off already
     assert "1 steps are kept in the checkpoint" in said
-    from pack.training.session import steps_in
+    from pack.training.resume import steps_in
 
     assert steps_in(checkpoint(f"full {error}")) == 1
 
@@ -392,7 +392,7 @@ def test_out_of_memory_names_the_knobs(studio, monkeypatch, error):
 def test_loss_that_is_no_number_says_so(studio, monkeypatch):
     """Weights of before are kept; the checkpoint has them."""
     from pack.training.loop import Trainer
-    from pack.training.session import steps_in
+    from pack.training.resume import steps_in
 
     real = Trainer.loss
 
@@ -434,11 +434,11 @@ def test_nets_that_do_not_fit_are_refused(studio):
     with pytest.raises(
         ValueError, match=r"expected a ControlNet of SD1.5, SD2 or SDXL, found SimpleNamespace"
     ):
-        nets.weights_of(SimpleNamespace(control_model=torch.nn.Linear(1, 1)), studio.model)
+        nets.copy_weights(SimpleNamespace(control_model=torch.nn.Linear(1, 1)), studio.model)
     other = studio.create()
     other.control_model.zero_convs[0] = torch.nn.Sequential(torch.nn.Conv2d(16, 16, 1))
     with pytest.raises(ValueError, match=r"weights do not fit, such as zero_convs.0.0"):
-        nets.weights_of(other, studio.model)
+        nets.copy_weights(other, studio.model)
 
 
 @pytest.mark.parametrize(
@@ -452,7 +452,7 @@ def test_bases_that_cannot_be_trained_are_refused(studio, change, said):
 
     config = SimpleNamespace(unet_config={**studio.model.model.model_config.unet_config, **change})
     with pytest.raises(ValueError, match=said):
-        nets.created(SimpleNamespace(model=SimpleNamespace(model_config=config)))
+        nets.create_weights(SimpleNamespace(model=SimpleNamespace(model_config=config)))
 
 
 def test_sdxl_bases(host):
@@ -493,16 +493,16 @@ def test_sdxl_bases(host):
     latents, hint = torch.randn(2, 4, 8, 8), torch.rand(64, 64, 3)
     data = cache.Encoded(latents, (rows[1],), (0, 0), rows[0], lambda _: hint)
     settings = loop.Settings(steps=2, batch_size=2, precision="fp32", learning_rate=1e-3)
-    net = nets.trainable(nets.created(model), model, cpu)
+    net = nets.trainable_net(nets.create_weights(model), model, cpu)
     trainer = loop.Trainer(
         nets.frozen_base(model, cpu, torch.float32), net, base.model_sampling, data, settings, cpu
     )
     draw, hints = trainer.read(0)
     text = data.prompts(draw.rows, draw.drops)
-    x = objective.noised(base.model_sampling, latents, draw.noise, trainer.sigmas[draw.levels])
+    x = objective.add_noise(base.model_sampling, latents, draw.noise, trainer.sigmas[draw.levels])
     sigmas = trainer.sigmas[draw.levels]
     with torch.no_grad():
-        said = trainer.says(x, sigmas, hints, text.context, text.y)
+        said = trainer.predict(x, sigmas, hints, text.context, text.y)
         seen, timesteps = (
             base.model_sampling.calculate_input(sigmas, x),
             base.model_sampling.timestep(sigmas).float(),
@@ -538,10 +538,10 @@ class Words:
 
 
 def test_prompts_of_several_lengths(eight):
-    from pack.training.cache import Text, together
+    from pack.training.cache import Text, batch_texts
 
     short, long = Text(torch.randn(1, 77, 8)), Text(torch.randn(1, 154, 8))
-    both = together([short, long]).context
+    both = batch_texts([short, long]).context
     assert both.shape == (2, 154, 8)
     assert both[0, :77].equal(both[0, 77:])
     assert both[1].equal(long.context[0])

@@ -82,7 +82,7 @@ def test_a_new_net_does_nothing_at_full_size(host):
     from workbench import tiny
 
     model = tiny.full_model_patcher()
-    weights = nets.created(model)
+    weights = nets.create_weights(model)
     net = nets.as_control(weights, model, "new")
     prompts = [tiny.conditioning(seed, size="full") for seed in (1, 2)]
     base, theirs, ours = images(model, net, prompts, steps=1)
@@ -93,7 +93,7 @@ def test_a_new_net_does_nothing_at_full_size(host):
     elsewhere = as_diffusers(weights, model.model.model_config.unet_config)
     assert not [key for key in PUBLISHED if key not in elsewhere]
     loaded = comfy.controlnet.load_controlnet_state_dict(elsewhere)
-    taken = nets.weights_of(loaded, model)
+    taken = nets.copy_weights(loaded, model)
     assert all(taken[key].equal(value) for key, value in weights.items())
     del loaded, elsewhere, weights
     goes_on_from(model, taken)
@@ -113,7 +113,7 @@ def goes_on_from(model, weights):
         steps=1, batch_size=1, precision="fp32", learning_rate=1e-4, weight_decay=0.0
     )
     before = {key: zlib.crc32(value.numpy()) for key, value in weights.items()}
-    net = nets.trainable(weights, model, cpu)
+    net = nets.trainable_net(weights, model, cpu)
     weights.clear()
     base = nets.frozen_base(model, cpu, torch.float32)
     trainer = loop.Trainer(base, net, model.model.model_sampling, data, settings, cpu)
@@ -160,8 +160,8 @@ def test_loras_on_the_base_are_copied(studio, loaded):
         comfy.model_management.load_models_gpu([patched])
     from pack.training import nets
 
-    assert torch.allclose(nets.created(patched)[key], base + 0.125, atol=1e-6)
-    assert nets.created(studio.model)[key].equal(base)
+    assert torch.allclose(nets.create_weights(patched)[key], base + 0.125, atol=1e-6)
+    assert nets.create_weights(studio.model)[key].equal(base)
     comfy.model_management.unload_all_models()
 
 
@@ -171,7 +171,7 @@ def test_forward_is_the_hosts(studio):
     from workbench import tiny
 
     net, cpu = tiny.control_net(), torch.device("cpu")
-    ours = nets.trainable(nets.weights_of(net, studio.model), studio.model, cpu)
+    ours = nets.trainable_net(nets.copy_weights(net, studio.model), studio.model, cpu)
     base = nets.frozen_base(studio.model, cpu, torch.float32)
     x, hint, context = torch.randn(2, 4, 8, 8), torch.rand(2, 3, 64, 64), torch.randn(2, 77, 64)
     timesteps = torch.tensor([10.0, 900.0])
@@ -239,7 +239,9 @@ def test_the_base_stays_locked(studio, eight):
     trainer.close()
     assert hashed(trainer.base) == twin
     assert hashed(studio.model.model.diffusion_model) == before
-    assert nets.weights_of(studio.create(), studio.model)  # and another net can still be made of it
+    assert nets.copy_weights(
+        studio.create(), studio.model
+    )  # and another net can still be made of it
 
 
 def test_what_is_trained_is_a_copy(studio):
@@ -281,6 +283,6 @@ def test_target_is_the_models_own(studio, kind, name, atol):
     )
     latents, noise = torch.randn(5, 4, 8, 8), torch.randn(5, 4, 8, 8)
     sigmas = sampling.sigmas[torch.tensor([5, 100, 400, 800, 999])].float()
-    x = objective.noised(sampling, latents, noise, sigmas)
+    x = objective.add_noise(sampling, latents, noise, sigmas)
     right = getattr(Sampled, kind)(latents, noise, sigmas.view(-1, 1, 1, 1))
     assert torch.allclose(objective.target(sampling, latents, x, sigmas), right, atol=atol)
