@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..control.adapter import source_of, types_offered
+from ..control.net_info import NetInfo, source_of
 from ..control.unions import AUTO
 from ..files import conditions
 from ..preprocessors import catalogue, hint_check
@@ -90,13 +90,13 @@ def carried(image: torch.Tensor) -> conditions.Condition | None:
     return conditions.condition(getattr(image, TAG, ""))
 
 
-def union_type(control_net: Any, image: torch.Tensor, asked: str) -> tuple[str, str]:
+def union_type(info: NetInfo, image: torch.Tensor, asked: str) -> tuple[str, str]:
     """The union type to use, and a remark or ''.
 
     'auto' is the type of what the hint carries; where it carries nothing, or what the net was not
     taught, it stays 'auto' (the net is told no type) and the remark asks for one.
     """
-    offered = types_offered(control_net)
+    offered = info.union_types
     if asked != AUTO or not offered:
         return asked, ""
     is_a = carried(image)
@@ -116,11 +116,11 @@ def union_type(control_net: Any, image: torch.Tensor, asked: str) -> tuple[str, 
     )
 
 
-def suspicion(control_net: Any, image: torch.Tensor) -> str:
+def suspicion(info: NetInfo, image: torch.Tensor) -> str:
     """The sentence for a hint (B,H,W,C) that is obviously no map of the kind its net reads; ''
     where nothing is.
     """
-    source, is_a = source_of(control_net), carried(image)
+    source, is_a = info.source, carried(image)
     expected = conditions.expected(source)
     if source is None or expected is None:
         return ""

@@ -14,7 +14,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..control.adapter import TAG, source_of
+from ..control.net_info import TAG, source_of
 from ..files.families import Source
 from ..host.runtime import networks, progress, say
 from ..preprocessors import CATALOGUE, catalogue

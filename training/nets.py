@@ -28,7 +28,7 @@ import comfy.model_patcher
 import comfy.ops
 import torch
 
-from ..control.adapter import TAG, source_of
+from ..control.net_info import TAG, source_of
 from ..files.base_models import unet_from_config
 from ..files.families import Source, identify
 

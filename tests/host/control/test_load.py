@@ -72,7 +72,7 @@ def test_what_is_loaded_names_its_file(world, put):
     keys tell.
     """
     name = put("my canny net.safetensors", weights(world), {"controlstack.hint": "canny"})
-    from pack.control.adapter import source_of
+    from pack.control.net_info import source_of
 
     net = load(name)
     assert source_of(net).name == name
