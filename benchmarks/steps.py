@@ -76,7 +76,7 @@ class Bench:
 
         stack = None
         for net, hint in self.units(nets):
-            stack = Add.execute(net, hint, 0.8, 0.0, 1.0, mode, "crop", "", "", stack)[0]
+            stack = Add.execute(net, hint, stack, strength=0.8, mode=mode)[0]
         out = Apply.execute(self.positive, stack, self.negative)
         return out[0], out[1]
 

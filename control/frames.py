@@ -1,6 +1,6 @@
 """Which rows of a sampler's batch a control acts on.
 
-The host stacks conditionings chunk after chunk: a batch of two prompts and three latents has the
+ComfyUI stacks conditionings chunk after chunk: a batch of two prompts and three latents has the
 rows `[a0 a1 a2, b0 b1 b2]`. A control may act on some conditionings only (cond_only), or on some
 latents only (a frame whose strength is 0); the rest is not computed.
 """
@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+import torch
 
 
 @dataclass(frozen=True)
 class Rows:
-    """`chunks`: the conditionings that act, of `all_chunks`; `entries`: the latents that act in
-    each of them.
+    """The rows of one batch that a control acts on.
 
-    `frames`: every latent's number in the whole batch or clip. They differ from 0, 1, 2 … where the
-    host samples a long clip in windows.
+    `chunks`: the conditionings that act, of `all_chunks`; `entries`: the latents that act in each
+    of them. `frames`: every latent's number in the whole batch or clip. They differ from 0, 1, 2 …
+    where ComfyUI samples a long clip in windows.
     """
 
     chunks: tuple[int, ...]
@@ -28,14 +31,17 @@ class Rows:
 
     @property
     def total(self) -> int:
+        """Number of rows in the whole batch."""
         return self.all_chunks * len(self.frames)
 
     @property
     def are_all(self) -> bool:
+        """Whether every row of the batch acts."""
         return len(self.chunks) == self.all_chunks and len(self.entries) == len(self.frames)
 
     @cached_property
     def acting_frames(self) -> tuple[int, ...]:
+        """Frame numbers of the acting latents of one conditioning."""
         return tuple(self.frames[entry] for entry in self.entries)
 
     @cached_property
@@ -45,21 +51,26 @@ class Rows:
 
     @property
     def selection(self) -> slice | list[int]:
-        """The same for indexing: a slice where they lie side by side, which costs a GPU neither
-        copy nor wait.
+        """`indices` for indexing a tensor.
+
+        A slice where the rows are contiguous, which costs a GPU neither a copy nor a wait.
         """
         first, count = self.indices[0], len(self.indices)
-        side_by_side = self.indices == list(range(first, first + count))
-        return slice(first, first + count) if side_by_side else self.indices
+        are_contiguous = self.indices == list(range(first, first + count))
+        return slice(first, first + count) if are_contiguous else self.indices
+
+    def select(self, value: Any) -> Any:
+        """Return the acting rows of a tensor that has all rows; any other value unchanged."""
+        if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == self.total:
+            return value[self.selection]
+        return value
 
 
 def frames_of(entries: int, window: Sequence[int] | None) -> tuple[int, ...]:
-    """Numbers of a conditioning's latents: those of the window that the host is at, else 0, 1, 2 …"""
+    """Return the frame numbers of a conditioning's latents: its window's, else counted from 0."""
     return tuple(window) if window is not None and len(window) == entries else tuple(range(entries))
 
 
-def taken(frames: Sequence[int], available: int) -> list[int]:
-    """For each frame the entry of a batch of `available` that is meant for it: its own, from the
-    start when fewer.
-    """
+def source_indices(frames: Sequence[int], available: int) -> list[int]:
+    """Return each frame's entry in a batch of `available`, which repeats when it is shorter."""
     return [frame % available for frame in frames]

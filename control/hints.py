@@ -1,27 +1,21 @@
-"""Hints, made ready for a net before the host fits them: inpainting's mask, the region, the frames,
-the aspect.
+"""Hints, made ready before ComfyUI fits them: the inpaint mask, the region and the frames.
 
-A hint is (B,C,H,W). What comes out has the picture's aspect or its very size, so that the host,
-which always cuts the middle out of a hint of another aspect, has nothing left to cut.
+A hint is (B,C,H,W).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from .frames import taken
+from .fits import Resize
+from .frames import source_indices
 
-Resize = Callable[[torch.Tensor, int, int], torch.Tensor]
-"""(B,C,H,W), height, width → (B,C,height,width): the host's own interpolation, without its crop."""
-
-LATENT_PX = 8  # the host's area conditioning counts in eighths of the picture's pixels
-REMOVED = {
-    "inpaint": -1.0,
-    "repaint": 0.0,
-}  # how a net was taught what is painted anew: SD1.5's inpainting net, unions
+LATENT_PX = 8  # ComfyUI's area conditioning counts in eighths of the picture's pixels
+INPAINT_VALUE = {"inpaint": -1.0, "repaint": 0.0}
+"""The hint's value in the area to inpaint, as SD1.5's inpainting net and as unions were trained."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +28,20 @@ class Region:
     width: float
 
     def cut(self, picture: torch.Tensor) -> torch.Tensor:
-        """(…,H,W) → its part, at least one pixel."""
+        """Return this part of a picture, (…,H,W): at least one pixel."""
         height, width = picture.shape[-2:]
-        top, left = (
-            min(round(self.top * height), height - 1),
-            min(round(self.left * width), width - 1),
-        )
+        top = min(round(self.top * height), height - 1)
+        left = min(round(self.left * width), width - 1)
         bottom = max(top + 1, min(round((self.top + self.height) * height), height))
         right = max(left + 1, min(round((self.left + self.width) * width), width))
         return picture[..., top:bottom, left:right]
 
 
 def region_of(area: Sequence[float | str], hint: torch.Tensor) -> Region:
-    """The region that the host's area conditioning names: ("percentage", h, w, y, x), or in eighths
-    of pixels.
+    """Read the area of ComfyUI's conditioning: ("percentage", h, w, y, x), or eighths of pixels.
 
-    Raises ValueError where an area in pixels reaches outside the hint: then the hint is not of the
-    picture's size.
+    Raises ValueError where an area in pixels reaches outside the hint: then the hint does not have
+    the picture's size.
     """
     if area[0] == "percentage":
         height, width, top, left = (float(value) for value in area[1:5])
@@ -59,7 +50,7 @@ def region_of(area: Sequence[float | str], hint: torch.Tensor) -> Region:
     if top + height > hint.shape[-2] or left + width > hint.shape[-1]:
         raise ValueError(
             f"fit 'region': the prompt's area reaches to {left + width}x{top + height} pixels, the"
-            f" hint is {hint.shape[-1]}x{hint.shape[-2]}. Give a hint of the picture's size, or set"
+            f" hint is {hint.shape[-1]}x{hint.shape[-2]}. Use a hint of the picture's size, or set"
             " the area in percent."
         )
     return Region(
@@ -68,52 +59,22 @@ def region_of(area: Sequence[float | str], hint: torch.Tensor) -> Region:
 
 
 def for_frames(hint: torch.Tensor, frames: Sequence[int]) -> torch.Tensor:
-    """The entries of a hint or mask batch for these frames; the same tensor where one serves all."""
+    """Pick the entries of a hint or mask batch for these frames.
+
+    Returns the same tensor where it has a single entry or exactly these.
+    """
     if hint.shape[0] == 1 or list(frames) == list(range(hint.shape[0])):
         return hint
-    # Picking copies: laid out as it was (a hint's colours side by side), it rounds in convolutions
-    # as it did.
-    return hint.movedim(1, -1)[taken(frames, hint.shape[0])].movedim(-1, 1)
+    # Indexing copies. The copy keeps the memory layout (a hint is channels last), so that
+    # convolutions round as they do for the original.
+    return hint.movedim(1, -1)[source_indices(frames, hint.shape[0])].movedim(-1, 1)
 
 
-def inpainted(
-    hint: torch.Tensor, mask: torch.Tensor, removed: float, resize: Resize
+def fill_inpaint_area(
+    hint: torch.Tensor, mask: torch.Tensor, value: float, resize: Resize
 ) -> torch.Tensor:
-    """The hint with `removed` for colour wherever `mask`, (B,H,W) in [0,1], is over one half."""
+    """Set the hint to `value` wherever `mask`, (B,H,W) in [0,1], is over one half."""
     fitted = resize(mask.unsqueeze(1), hint.shape[-2], hint.shape[-1]) > 0.5
     rows = max(hint.shape[0], fitted.shape[0])
     hint, fitted = for_frames(hint, range(rows)), for_frames(fitted, range(rows))
-    return torch.where(fitted, hint.new_tensor(removed), hint)
-
-
-def stretched(hint: torch.Tensor, height: int, width: int, resize: Resize) -> torch.Tensor:
-    """The whole hint at this size, whatever its aspect."""
-    return resize(hint, height, width)
-
-
-def padded(hint: torch.Tensor, height: int, width: int, resize: Resize) -> torch.Tensor:
-    """The whole hint in its own aspect in the middle; around it the median colour of its border.
-
-    As A1111's "Resize and Fill": the border of a line map is its background.
-    """
-    scale = min(height / hint.shape[-2], width / hint.shape[-1])
-    h, w = max(1, round(hint.shape[-2] * scale)), max(1, round(hint.shape[-1] * scale))
-    top, left = (height - h) // 2, (width - w) // 2
-    # Laid out like any IMAGE (colours side by side), so that convolutions round as they do for one.
-    canvas = border_colour(hint).movedim(1, -1).repeat(1, height, width, 1).movedim(-1, 1)
-    canvas[:, :, top : top + h, left : left + w] = resize(hint, h, w)
-    return canvas
-
-
-def border_colour(hint: torch.Tensor) -> torch.Tensor:
-    """(B,C,H,W) → (B,C,1,1): the median over the outermost pixels, for each picture and channel."""
-    edges = (hint[..., 0, :], hint[..., -1, :], hint[..., :, 0], hint[..., :, -1])
-    return torch.cat(edges, dim=-1).float().quantile(0.5, dim=-1).to(hint)[..., None, None]
-
-
-# What is done to a hint of another aspect than the picture's. Nothing for "crop", which is the
-# host's own way, and for "region", whose hint has the aspect of its area already.
-FITTED: dict[str, Callable[[torch.Tensor, int, int, Resize], torch.Tensor]] = {
-    "stretch": stretched,
-    "pad": padded,
-}
+    return torch.where(fitted, hint.new_tensor(value), hint)

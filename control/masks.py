@@ -8,17 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from .frames import taken
+from .fits import FITS
+from .frames import source_indices
 from .hints import Region, for_frames
 
 
 @dataclass(frozen=True)
 class EffectMask:
-    """`values`: (B,H,W) in [0,1], 1 where control acts; entry b is for frame b, repeated when
-    fewer.
+    """Where control acts, for each batch entry or frame.
 
-    `acts` tells for each entry whether it is not all zero. It is asked at every step, so it is told
-    once, when the mask comes in.
+    `values`: (B,H,W) in [0,1], 1 where control acts; entry b is for frame b, and the batch repeats
+    when it is shorter. `acts`: whether each entry is not all zero. It is asked at every step and
+    reading it waits for the GPU, so it is read once, when the mask comes in.
     """
 
     values: torch.Tensor
@@ -26,13 +27,16 @@ class EffectMask:
 
     @property
     def is_zero(self) -> bool:
+        """Whether control acts nowhere."""
         return not any(self.acts)
 
     def acts_on(self, frame: int) -> bool:
-        return self.acts[taken([frame], len(self.acts))[0]]
+        """Return whether control acts anywhere in this frame."""
+        return self.acts[source_indices([frame], len(self.acts))[0]]
 
     def cut(self, region: Region) -> EffectMask:
-        return _known(region.cut(self.values))
+        """Return the part of the mask in a region."""
+        return _with_acts(region.cut(self.values))
 
     def sized(
         self,
@@ -42,13 +46,12 @@ class EffectMask:
         picture: tuple[int, int],
         fit: str = "crop",
     ) -> torch.Tensor:
-        """(chunks * len(frames), 1, *size): the frames' masks, the same for each of `chunks`
-        conditionings.
+        """Return the frames' masks for each of `chunks` conditionings.
 
-        Fitted to the aspect of `picture`, the latent's (height, width), as the hint is, so that
-        both stay aligned.
+        → (chunks * len(frames), 1, *size). Fitted to the aspect of `picture`, the latent's (height,
+        width), as the hint is, so that both stay aligned.
         """
-        fitted = _FITTED[fit](for_frames(self.values, frames), *picture).unsqueeze(1)
+        fitted = FITS[fit].mask(for_frames(self.values, frames), *picture).unsqueeze(1)
         if fitted.shape[-2] >= size[0] and fitted.shape[-1] >= size[1]:
             fitted = functional.interpolate(fitted, size=size, mode="area")
         else:
@@ -57,18 +60,24 @@ class EffectMask:
 
 
 def effect_mask(mask: torch.Tensor) -> EffectMask | None:
-    """A MASK, (B,H,W) or (H,W), as an EffectMask; None where it is 1 everywhere, because then it
-    changes nothing.
+    """Read a MASK, (B,H,W) or (H,W); None where it is 1 everywhere and so changes nothing.
 
-    Raises ValueError for another shape, an empty mask or values that are not numbers.
+    Raises ValueError for another shape, an empty mask or values that are not finite.
     """
     values = mask_values("effect_mask", mask)
-    return None if bool((values == 1.0).all()) else _known(values)
+    return None if bool((values == 1.0).all()) else _with_acts(values)
+
+
+def inpaint_mask(mask: torch.Tensor) -> torch.Tensor:
+    """Read a MASK, (B,H,W) or (H,W), as (B,H,W) in [0,1]: 1 in the area to inpaint."""
+    return mask_values("inpaint_mask", mask)
 
 
 def mask_values(name: str, mask: torch.Tensor) -> torch.Tensor:
-    """A MASK, (B,H,W) or (H,W), as (B,H,W) in [0,1]. Raises ValueError naming the input for
-    anything else.
+    """Read a MASK, (B,H,W) or (H,W), as (B,H,W) in [0,1].
+
+    Raises ValueError naming the input for another shape, an empty mask or values that are not
+    finite.
     """
     values = mask.float()
     if values.ndim == 4 and 1 in (values.shape[1], values.shape[-1]):
@@ -84,35 +93,5 @@ def mask_values(name: str, mask: torch.Tensor) -> torch.Tensor:
     return values.clamp(0.0, 1.0)
 
 
-def _known(values: torch.Tensor) -> EffectMask:
+def _with_acts(values: torch.Tensor) -> EffectMask:
     return EffectMask(values, tuple(bool(frame.any()) for frame in values))
-
-
-def _centre_crop(values: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(B,H,W) → its largest centred part with the aspect width : height, rounded to pixels as the
-    host rounds.
-
-    At least one pixel is left, also of a line that would be cut across.
-    """
-    h, w = values.shape[-2:]
-    left = round((w - h * width / height) / 2) if w * height > h * width else 0
-    top = round((h - w * height / width) / 2) if w * height < h * width else 0
-    top, left = min(top, (h - 1) // 2), min(left, (w - 1) // 2)
-    return values[:, top : h - top, left : w - left]
-
-
-def _padded(values: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(B,H,W) → the aspect width : height, with the edges' values around it: a mask of ones stays
-    one.
-    """
-    h, w = values.shape[-2:]
-    across = round((h * width / height - w) / 2) if w * height < h * width else 0
-    along = round((w * height / width - h) / 2) if w * height > h * width else 0
-    return functional.pad(values, (across, across, along, along), mode="replicate")
-
-
-def _whole(values: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    return values
-
-
-_FITTED = {"crop": _centre_crop, "region": _centre_crop, "pad": _padded, "stretch": _whole}

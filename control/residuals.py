@@ -17,12 +17,13 @@ Residuals = dict[str, list[torch.Tensor | None]]
 
 
 def merge(previous: Residuals | None, own: Residuals) -> Residuals:
-    """The sum of two nets' residuals, previous + own, place by place. Shorter lists count as if
-    filled with None.
+    """Add two nets' residuals, previous + own, place by place.
+
+    A shorter list counts as if filled with None.
     """
     if previous is None:
         return {place: list(own.get(place, [])) for place in PLACES}
-    return {place: _added(previous.get(place, []), own.get(place, [])) for place in PLACES}
+    return {place: _add(previous.get(place, []), own.get(place, [])) for place in PLACES}
 
 
 Weights = Callable[[int, list[int]], Sequence[float]]
@@ -30,36 +31,27 @@ Weights = Callable[[int, list[int]], Sequence[float]]
 
 
 def weigh(residuals: Residuals, weights: Weights) -> Residuals:
-    """Multiply each residual by its weight; those of a ControlNet run from the first input block to
-    the middle.
-    """
+    """Multiply each residual by its weight, from the first input block to the middle block."""
     weighed: Residuals = {place: list(residuals.get(place, [])) for place in PLACES}
-    found = by_depth(weighed)
-    by_block = weights(len(found), [residual.shape[-2] for _, _, residual in found])
-    for (place, i, residual), weight in zip(found, by_block, strict=True):
+    ordered = by_depth(weighed)
+    by_block = weights(len(ordered), [residual.shape[-2] for _, _, residual in ordered])
+    for (place, i, residual), weight in zip(ordered, by_block, strict=True):
         weighed[place][i] = residual if weight == 1.0 else residual * weight
     return weighed
 
 
 def by_depth(residuals: Residuals) -> list[tuple[str, int, torch.Tensor]]:
-    """The residuals that there are, from the shallowest to the deepest, each with its place and
-    index.
-    """
-    features = [("input", i) for i in reversed(range(len(residuals.get("input", []))))]
-    blocks = [
-        (place, i) for place in ("output", "middle") for i in range(len(residuals.get(place, [])))
-    ]
-    return [
-        (place, i, found)
-        for place, i in features + blocks
-        if (found := residuals[place][i]) is not None
-    ]
+    """List the residuals that are not None, shallow to deep, each with its place and index."""
+    count = {place: len(residuals.get(place, [])) for place in PLACES}
+    positions = [("input", i) for i in reversed(range(count["input"]))]
+    positions += [("output", i) for i in range(count["output"])]
+    positions += [("middle", i) for i in range(count["middle"])]
+    every = ((place, i, residuals[place][i]) for place, i in positions)
+    return [(place, i, residual) for place, i, residual in every if residual is not None]
 
 
 def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -> Residuals:
-    """Apply `change` to every tensor, once to one that stands in several places, as a transformer's
-    residuals do.
-    """
+    """Apply `change` to every tensor, and only once to one that several places share."""
     changed: dict[int, torch.Tensor] = {}
 
     def once(residual: torch.Tensor) -> torch.Tensor:
@@ -67,32 +59,30 @@ def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -
             changed[id(residual)] = change(residual)
         return changed[id(residual)]
 
-    return {
-        place: [None if r is None else once(r) for r in residuals.get(place, [])]
-        for place in PLACES
-    }
+    def of_place(place: str) -> list[torch.Tensor | None]:
+        return [None if r is None else once(r) for r in residuals.get(place, [])]
+
+    return {place: of_place(place) for place in PLACES}
 
 
 def spread_rows(residuals: Residuals, rows: slice | list[int], total: int) -> Residuals:
-    """Residuals computed for some `rows` of a batch of `total`, zero for all others: → (total, …)."""
+    """Put residuals of some `rows` into a batch of `total` rows, zero elsewhere: → (total, …)."""
 
     def spread(residual: torch.Tensor) -> torch.Tensor:
-        whole = residual.new_zeros((total, *residual.shape[1:]))
-        whole[rows] = residual  # one for all is written to each
-        return whole
+        batch = residual.new_zeros((total, *residual.shape[1:]))
+        batch[rows] = residual  # a residual of one row is written to each
+        return batch
 
     return each(residuals, spread)
 
 
-def _added(
+def _add(
     previous: list[torch.Tensor | None], own: list[torch.Tensor | None]
 ) -> list[torch.Tensor | None]:
-    longest = max(len(previous), len(own))
-    sums: dict[
-        tuple[int, int], torch.Tensor
-    ] = {}  # two nets for transformers give few tensors in many places
+    # Nets for transformers put few tensors into many places: each pair is added once.
+    sums: dict[tuple[int, int], torch.Tensor] = {}
 
-    def added(p: torch.Tensor | None, o: torch.Tensor | None) -> torch.Tensor | None:
+    def add(p: torch.Tensor | None, o: torch.Tensor | None) -> torch.Tensor | None:
         if p is None or o is None:
             return p if o is None else o
         key = (id(p), id(o))
@@ -100,10 +90,10 @@ def _added(
             sums[key] = p + o
         return sums[key]
 
-    return [
-        added(p, o) for p, o in zip(_filled(previous, longest), _filled(own, longest), strict=True)
-    ]
+    longest = max(len(previous), len(own))
+    pairs = zip(_padded(previous, longest), _padded(own, longest), strict=True)
+    return [add(p, o) for p, o in pairs]
 
 
-def _filled(residuals: list[torch.Tensor | None], length: int) -> list[torch.Tensor | None]:
+def _padded(residuals: list[torch.Tensor | None], length: int) -> list[torch.Tensor | None]:
     return residuals + [None] * (length - len(residuals))

@@ -1,43 +1,56 @@
-"""Units and stacks: frozen descriptions of which net acts with which hint, how strongly, when,
-where and how deep.
+"""Units and stacks: which net acts with which hint, how strongly, when, where and how deep.
 
-Nothing here computes: nets, hints and masks are only carried.
+Everything is frozen and nothing here computes: nets, hints and masks are only carried.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from ..files.families import Source
 from .layers import SOFT_BASE, Layers
 from .masks import EffectMask
+from .net_info import NetInfo
 from .schedule import Schedule
+from .unions import UnionType
 
-# The public choices, and which of them are built.
-MODES = ("balanced", "prompt", "control", "cond_only")
-FITS = ("crop", "stretch", "pad", "region")
-SPEEDS = ("exact", "fast", "approximate")
-CHOICES = {"mode": MODES, "fit": FITS, "speed": SPEEDS}
-BUILT = {**CHOICES, "speed": ("exact",)}
-# What a mode means: soft over depth (where `layers` says nothing itself), and on the positive
-# prompt only.
-SOFT = ("prompt", "control")
-ON_POSITIVE = ("control", "cond_only")
+
+@dataclass(frozen=True)
+class Mode:
+    """What a mode does.
+
+    `soft`: it has soft layers where a unit sets none. `positive_only`: it acts on the positive
+    prompt only.
+    """
+
+    soft: bool = False
+    positive_only: bool = False
+
+
+MODES: Mapping[str, Mode] = {
+    "balanced": Mode(),
+    "prompt": Mode(soft=True),
+    "control": Mode(soft=True, positive_only=True),
+    "cond_only": Mode(positive_only=True),
+}
+SPEEDS: Mapping[str, bool] = {"exact": True, "fast": False, "approximate": False}
+"""Choices of `speed`, and whether each is available."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One net of a stack. `net`: the host's control object; `hint`: (B,C,H,W); percents in [0,1] of
-    sampling.
+    """A net of a stack with its hint and settings.
 
-    `frame_schedule` is over the numbers of batch entries or frames; `inpaint_mask`, (B,H,W), is 1
-    where the picture is painted anew.
+    `net`: ComfyUI's control object; `hint`: (B,3,H,W); percents: fractions of sampling in [0,1].
+    `frame_strength`: over the numbers of batch entries or frames. `inpaint_mask`: (B,H,W), 1 in the
+    area to inpaint. `types`: the union types that the net is asked for, none for "auto".
     """
 
     net: Any
+    net_info: NetInfo
     hint: torch.Tensor
     strength: float = 1.0
     start_percent: float = 0.0
@@ -46,59 +59,48 @@ class Unit:
     fit: str = "crop"
     schedule: Schedule = field(default_factory=Schedule)
     layers: Layers = field(default_factory=Layers)
-    frame_schedule: Schedule = field(default_factory=Schedule)
+    frame_strength: Schedule = field(default_factory=Schedule)
     effect_mask: EffectMask | None = None
     inpaint_mask: torch.Tensor | None = None
-    union_type: str = "auto"
-    source: Source | None = None
+    types: tuple[UnionType, ...] = ()
 
     @property
     def depth(self) -> Layers:
-        """Its weighting over depth: what `layers` says, else its mode's own."""
-        return (
-            Layers("soft", (SOFT_BASE,))
-            if self.mode in SOFT and not self.layers.kind
-            else self.layers
-        )
+        """Its weights over depth: its own layers, else those of its mode."""
+        if MODES[self.mode].soft and not self.layers.kind:
+            return Layers("soft", (SOFT_BASE,))
+        return self.layers
 
     @property
     def is_idle(self) -> bool:
-        """Nothing of it can ever reach the image: its net need not be loaded."""
-        schedules = self.schedule.is_zero or self.frame_schedule.is_zero
+        """Whether it can never change the image, so that its net need not be loaded."""
+        schedules = self.schedule.is_zero or self.frame_strength.is_zero
         masked_out = self.effect_mask is not None and self.effect_mask.is_zero
         zero = self.strength == 0.0 or schedules or masked_out or self.layers.is_zero
         return zero or self.start_percent > self.end_percent
 
     @property
     def is_instant(self) -> bool:
-        """Its range is one instant: it acts only if a sampler step falls exactly there."""
+        """Whether its range is one instant: it acts only if a sampler step falls exactly there."""
         return self.start_percent == self.end_percent
 
     @property
     def on_positive_only(self) -> bool:
-        return self.mode in ON_POSITIVE
+        """Whether it acts on the positive prompt only."""
+        return MODES[self.mode].positive_only
 
     def acts_on(self, frame: int) -> bool:
-        """Whether anything of it reaches this batch entry or frame."""
+        """Return whether it can change this batch entry or frame."""
         masked_out = self.effect_mask is not None and not self.effect_mask.acts_on(frame)
-        return not masked_out and self.frame_schedule.at(frame) != 0.0
+        return not masked_out and self.frame_strength.at(frame) != 0.0
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Units in the order in which they are added up."""
+    """Units, in the order in which their residuals are added."""
 
     units: tuple[Unit, ...] = ()
 
     def with_unit(self, unit: Unit) -> Stack:
+        """Return this stack with one more unit at its end."""
         return Stack((*self.units, unit))
-
-
-def refuse_not_built(name: str, value: str) -> None:
-    """Raise ValueError for a choice that the public surface has but that is not built yet, or that
-    it does not have.
-    """
-    if value not in BUILT[name]:
-        built = " or ".join(repr(choice) for choice in BUILT[name])
-        what = "not built yet" if value in CHOICES[name] else f"no {name} at all"
-        raise ValueError(f"{name} {value!r} is {what}: choose {built}")

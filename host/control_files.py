@@ -10,7 +10,7 @@ import comfy.controlnet
 import comfy.utils
 import folder_paths
 
-from ..control.adapter import TAG
+from ..control.net_info import TAG
 from ..files.families import CONTROL, Identity, Source, identify, with_article
 from ..files.header import FileError, Header, is_safetensors, read_header, tensors_alone
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..control.adapter import source_of, types_offered
+from ..control.net_info import NetInfo, source_of
 from ..control.unions import AUTO
 from ..files import conditions
 from ..preprocessors import CATALOGUE, Preprocessor, hint_check
@@ -79,13 +79,13 @@ def hint_condition(image: torch.Tensor) -> conditions.Condition | None:
     return conditions.condition(getattr(image, TAG, ""))
 
 
-def union_type(control_net: Any, image: torch.Tensor, asked: str) -> tuple[str, str]:
+def union_type(info: NetInfo, image: torch.Tensor, asked: str) -> tuple[str, str]:
     """Return the union type to use, and a remark or ''.
 
     'auto' is the type of the hint's condition. If the hint has none, or the net was not trained on
     it, it stays 'auto' (the net runs without a type) and the remark asks for one.
     """
-    offered = types_offered(control_net)
+    offered = info.union_types
     if asked != AUTO or not offered:
         return asked, ""
     condition = hint_condition(image)
@@ -102,9 +102,9 @@ def union_type(control_net: Any, image: torch.Tensor, asked: str) -> tuple[str, 
     return AUTO, remark
 
 
-def mismatch_warning(control_net: Any, image: torch.Tensor) -> str:
+def mismatch_warning(info: NetInfo, image: torch.Tensor) -> str:
     """Warn of a hint (B,H,W,C) of a kind that its net obviously does not read; '' otherwise."""
-    source, condition = source_of(control_net), hint_condition(image)
+    source, condition = info.source, hint_condition(image)
     expected = conditions.expected(source)
     if source is None or expected is None:
         return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..control.adapter import TAG, source_of
+from ..control.net_info import TAG, source_of
 from ..files.families import Source
 from . import checkpoint_files, nets
 

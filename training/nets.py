@@ -26,7 +26,7 @@ import comfy.ops
 import torch
 from torch import Tensor
 
-from ..control.adapter import TAG, source_of
+from ..control.net_info import TAG, source_of
 from ..files.families import Source, identify
 from .bases import TRAINABLE, base_name, net_config, refuse_base, unet_config
 

@@ -156,7 +156,7 @@ def test_labels_survive_the_hosts_own_save_and_load(nodes, host):
 
 def test_a_hint_below_zero_reaches_the_control(nodes, picture):
     """The inpaint hint's -1 is in the node's output as it is, and the stack takes it."""
-    from pack.nodes.apply import hint_of
+    from pack.control.units import hint_of
 
     mask = torch.zeros(1, 512, 512)
     mask[:, 100:200, 100:200] = 1
@@ -228,7 +228,7 @@ class Net:
     """A control object as Load tags it: only its file's name tells what it was trained on."""
 
     def __init__(self, name: str, **identity):
-        from pack.control.adapter import TAG
+        from pack.control.net_info import TAG
         from pack.files.families import Identity, Source
 
         setattr(self, TAG, Source(name, Identity("ControlNet", "controlnet", "SD1.5", **identity)))

@@ -24,7 +24,13 @@ HOST = {
     "server",
     "execution",
 }
-MAY_IMPORT_HOST = ("nodes/", "host/", "training/", "control/adapter.py")
+MEET_THE_SAMPLER = ("net_info", "adapter", "hint_cache", "attach", "checks")
+MAY_IMPORT_HOST = (
+    "nodes/",
+    "host/",
+    "training/",
+    *(f"control/{file}.py" for file in MEET_THE_SAMPLER),
+)
 BELOW = {
     "__init__.py": {"nodes"},
     "preprocessors": set(),
@@ -36,7 +42,7 @@ BELOW = {
 }
 WITHOUT_HOST = {f"host/{name}.py" for name in ("atomic", "folders", "memory", "picture_files")}
 LAZY = {"cv2", "transformers", "huggingface_hub"}
-FUNCTION_LINES, FILE_LINES = 30, 700
+FUNCTION_LINES, FILE_LINES = 30, 600
 
 
 def sources(*rooms: str) -> list[Path]:

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from pack.control import frames, hints, residuals
+from pack.control import fits, frames, hints, residuals
 from pack.control.masks import effect_mask
 
 
@@ -80,7 +80,7 @@ def test_rows_of_a_batch():
         slice(0, 4),
         True,
     )
-    assert frames.taken([0, 1, 2, 3, 4], 2) == [0, 1, 0, 1, 0]
+    assert frames.source_indices([0, 1, 2, 3, 4], 2) == [0, 1, 0, 1, 0]
 
 
 def test_a_mask_of_ones_is_none_and_zeros_are_known():
@@ -145,11 +145,11 @@ def test_padding_is_the_borders_median():
     hint = torch.zeros(1, 3, 4, 8)
     hint[:, 0] = 0.25
     hint[:, :, 1:3, 1:7] = 1.0
-    out = hints.padded(hint, 8, 8, nearest)
+    out = fits.pad_hint(hint, 8, 8, nearest)
     assert out.shape == (1, 3, 8, 8)
     assert out[0, :, 0, 0].tolist() == [0.25, 0, 0]
     assert out[:, :, 2:6].equal(hint)
-    assert hints.padded(hint, 4, 8, nearest).equal(hint)
+    assert fits.pad_hint(hint, 4, 8, nearest).equal(hint)
 
 
 def test_regions_are_cut_in_percent_or_eighths_of_pixels():
@@ -168,10 +168,10 @@ def test_regions_are_cut_in_percent_or_eighths_of_pixels():
 def test_inpainting_removes_what_is_white():
     hint, mask = torch.full((1, 3, 4, 4), 0.7), torch.zeros(1, 2, 2)
     mask[0, 0, 1] = 1.0
-    out = hints.inpainted(hint, mask, -1.0, nearest)
+    out = hints.fill_inpaint_area(hint, mask, -1.0, nearest)
     assert (out[:, :, :2, 2:] == -1).all()
     assert (out == -1).sum() == 3 * 4
-    assert hints.inpainted(hint, mask.repeat(3, 1, 1), 0.0, nearest).shape[0] == 3
+    assert hints.fill_inpaint_area(hint, mask.repeat(3, 1, 1), 0.0, nearest).shape[0] == 3
 
 
 def test_thousands_of_masks_raise_nothing_but_a_sentence():

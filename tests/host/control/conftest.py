@@ -89,10 +89,8 @@ class World:
                 "mode": "balanced",
                 "fit": "crop",
             }
-            given = {key: value for key, value in u.items() if key != "net"}
-            stack = Add.execute(
-                u["net"], stack=stack, **{**plain, "schedule": "", "layers": "", **given}
-            )[0]
+            settings = {**plain, "schedule": "", "layers": "", **u}
+            stack = Add.execute(settings.pop("net"), stack=stack, **settings)[0]
         return stack
 
 

@@ -212,7 +212,7 @@ def test_clones_of_every_kind_for_other_devices(family):
     base_name, make = tiny_bases.NETS[family]
     base, net = tiny_bases.BASES[base_name](), make()
     image = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
-    stack = Add.execute(net, image, 0.7, 0.0, 1.0, "balanced", "crop", "", "")[0]
+    stack = Add.execute(net, image, strength=0.7)[0]
     out = Apply.execute(base.positive, stack, base.negative, vae=base.vae)
     control = out[0][0][1]["control"]
     clone = control.deepclone_multigpu(torch.device("cpu"), autoregister=True)

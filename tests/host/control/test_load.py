@@ -69,7 +69,7 @@ def test_the_net_equals_that_of_comfyuis_loader(world, put, name):
 def test_a_loaded_net_names_its_file(world, put):
     """A copy that ComfyUI's nodes make is a new object: its keys tell what it is."""
     name = put("my canny net.safetensors", weights(world), {"controlstack.hint": "canny"})
-    from pack.control.adapter import source_of
+    from pack.control.net_info import source_of
 
     net = load(name)
     assert source_of(net).name == name

@@ -89,7 +89,7 @@ def test_what_is_built_for_unets_alone_is_refused(world, more):
     more = {k: torch.rand(1, 8, 8) if v == 1 else v for k, v in more.items()}
     with pytest.raises(ValueError, match="SD2 and SDXL only"):
         world.ours([{"net": Unknown(), "image": world.hint(), **more}])
-    with pytest.raises(ValueError, match="takes no inpaint_mask"):
+    with pytest.raises(ValueError, match="does not use an inpaint_mask"):
         world.ours([{"net": Unknown(), "image": world.hint(), "inpaint_mask": torch.ones(8, 8)}])
 
 
@@ -148,10 +148,10 @@ def started(world, unit):
     """The chain member of one unit, ready to be called; its net need not fit the tiny model."""
     from dataclasses import replace
 
-    from pack.control.adapter import attach
+    from pack.control.attach import attach
 
     control = attach(world.stack([unit]), [world.positive], with_negative=True)[0][0][1]["control"]
-    control.unit = replace(control.unit, source=None)
+    control.unit = replace(control.unit, net_info=replace(control.unit.net_info, source=None))
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
     return control
 

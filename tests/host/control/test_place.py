@@ -121,7 +121,7 @@ def test_a_region_beyond_the_hint_gets_a_sentence(world):
         ValueError, match="the prompt's area reaches to 96x64 pixels, the hint is 64x64"
     ):
         world.ours(unit(world, fit="region"), with_area(world, (5, 6, 3, 6)))
-    with pytest.raises(ValueError, match="the positive prompt carries no area"):
+    with pytest.raises(ValueError, match="the positive prompt has no area"):
         world.ours(unit(world, fit="region"))
 
 

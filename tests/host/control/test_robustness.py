@@ -74,7 +74,7 @@ def test_a_finished_run_keeps_no_tensor(world):
     chain = world.ours(units_of(world))
     world.sample(*chain)
     control = chain[0][0][1]["control"]
-    assert control.run.hints == {}
+    assert control.run.hints.prepared == {}
     assert control.run.factors == {}
     assert control.inner.cond_hint is None
     assert control.inner.control_model is world.nets[1].control_model
@@ -128,18 +128,18 @@ def test_a_net_whose_hint_encoder_sees_more_is_left_to_the_host(world):
     import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
     import torch
 
-    from pack.control.adapter import remembering
+    from pack.control.hint_cache import twin_with_cached_hint
 
     class Timed(openaimodel.TimestepBlock):
         def forward(self, x, emb):
             return x
 
     module = copy.copy(world.nets[0].control_model)
-    assert remembering(module) is not None
+    assert twin_with_cached_hint(module) is not None
     encoder = openaimodel.TimestepEmbedSequential(*module.input_hint_block, Timed())
     module._modules = {**module._modules, "input_hint_block": encoder}
-    assert remembering(module) is None
-    assert remembering(torch.nn.Identity()) is None
+    assert twin_with_cached_hint(module) is None
+    assert twin_with_cached_hint(torch.nn.Identity()) is None
 
 
 def test_a_net_with_a_forward_of_its_own_is_left_to_the_host(world, counted):
@@ -250,10 +250,13 @@ BAD = {
     "layers kind": (lambda t: {"layers": "linear 1"}, r"two weights 'a\.\.b'"),
     "mode": (
         lambda t: {"mode": "softly"},
-        "'softly' is no mode at all: choose 'balanced' or 'prompt'",
+        "mode: expected 'balanced', 'prompt', 'control' or 'cond_only', found 'softly'",
     ),
-    "fit": (lambda t: {"fit": "fill"}, "choose 'crop' or"),
-    "region without an area": (lambda t: {"fit": "region"}, "the positive prompt carries no area"),
+    "fit": (
+        lambda t: {"fit": "fill"},
+        "fit: expected 'crop', 'stretch', 'pad' or 'region', found 'fill'",
+    ),
+    "region without an area": (lambda t: {"fit": "region"}, "the positive prompt has no area"),
     "inpaint mask": (lambda t: {"inpaint_mask": t.ones(0, 8, 8)}, "inpaint_mask: expected a mask"),
     "frame strength": (
         lambda t: {"frame_strength": "0.5:1"},
@@ -265,8 +268,14 @@ BAD = {
         lambda t: {"net": "net.safetensors"},
         "expected a CONTROL_NET from a loader, found str",
     ),
-    "union type": (lambda t: {"union_type": "depth"}, "is no union ControlNet"),
-    "strength": (lambda t: {"strength": float("nan")}, "expected numbers for strength"),
+    "union type": (
+        lambda t: {"union_type": "depth"},
+        "has no union types to choose from: leave union_type at 'auto'",
+    ),
+    "strength": (
+        lambda t: {"strength": float("nan")},
+        "strength: expected a finite number, found nan",
+    ),
 }
 
 
@@ -279,9 +288,13 @@ def test_bad_input_gets_a_sentence(world, case):
         world.ours([{"net": world.nets[0], "image": world.hint(), **make(torch)}])
 
 
-def test_speed_that_is_not_built(world):
-    with pytest.raises(ValueError, match="'fast' is not built yet"):
-        world.ours(units_of(world, 1), speed="fast")
+@pytest.mark.parametrize("speed", ["fast", "approximate"])
+def test_a_speed_that_is_not_available(world, speed):
+    sentence = f"speed '{speed}' is not available yet: choose 'exact'"
+    with pytest.raises(ValueError, match=sentence):
+        world.ours(units_of(world, 1), speed=speed)
+    with pytest.raises(ValueError, match="speed: expected 'exact', 'fast' or 'approximate'"):
+        world.ours(units_of(world, 1), speed="faster")
 
 
 def test_a_stack_of_something_else(world):

@@ -102,7 +102,7 @@ def test_a_sampler_that_does_not_tell_its_steps(world):
         0
     ][1]["control"]
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
-    with pytest.raises(ValueError, match="write fractions of sampling instead"):
+    with pytest.raises(ValueError, match="Use fractions of sampling instead"):
         control.strength_at(torch.tensor([7.0]), {})
 
 
@@ -136,7 +136,7 @@ def test_the_table_of_percents_is_made_once_for_the_whole_chain(world, monkeypat
 
 def test_the_hosts_curve_is_a_schedule(host):
     """Its Curve Editor's value, as the node gets it: an object, the raw dict, or plain points."""
-    from pack.nodes.apply import schedule_of
+    from pack.control.units import schedule_of
 
     points = [(0.0, 1.0), (0.5, 0.5), (1.0, 0.25)]
     read = schedule_of("0:1, 0.5:0.5, 1:0.25 | smooth")
@@ -306,7 +306,7 @@ def test_a_sampler_that_does_not_tell_its_steps_is_refused_at_its_first_call(wor
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
     first = (torch.zeros(2, 4, 8, 8), torch.tensor([14.0, 14.0]), {}, 2)
     with pytest.raises(
-        ValueError, match="does not tell its steps; write fractions of sampling instead"
+        ValueError, match="does not report its steps.* Use fractions of sampling instead"
     ):
         control.get_control(*first, {"cond_or_uncond": [1, 0]})
     assert (

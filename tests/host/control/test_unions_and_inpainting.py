@@ -47,10 +47,10 @@ def started(world, unit):
     """
     from dataclasses import replace
 
-    from pack.control.adapter import attach
+    from pack.control.attach import attach
 
     control = attach(world.stack([unit]), [world.positive], with_negative=True)[0][0][1]["control"]
-    control.unit = replace(control.unit, source=None)
+    control.unit = replace(control.unit, net_info=replace(control.unit.net_info, source=None))
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
     return control
 
@@ -154,9 +154,8 @@ def test_auto_takes_the_type_of_a_hint_of_ours_and_asks_otherwise(world, union):
     assert all(ours.equal(expected) for ours, expected in zip(auto, told, strict=True))
     assert not all(ours.equal(expected) for ours, expected in zip(untold, told, strict=True))
 
-    plain = (1.0, 0.0, 1.0, "balanced", "crop", "", "")
-    assert Add.execute(union, hint, *plain).ui is None
-    (sentence,) = Add.execute(union, stranger, *plain).ui["text"]
+    assert Add.execute(union, hint).ui is None
+    (sentence,) = Add.execute(union, stranger).ui["text"]
     assert "name one of" in sentence
     assert "depth" in sentence
 
@@ -197,8 +196,8 @@ def test_the_net_itself_is_left_as_it_was(world, union):
         ("canny, ", "union_type: expected 'auto' or one of"),
         ("canny:x, depth", "union_type: expected a number from 0 to 10 at character 7"),
         ("canny:11, depth", "a number from 0 to 10"),
-        ("depth:0.5", "one alone has strength"),
-        ("canny, depth", "needs as many pictures for each of them.*Found 3"),
+        ("depth:0.5", "expected a single type without a weight"),
+        ("canny, depth", "needs as many hints for each of them.*Found 3"),
     ],
 )
 def test_types_that_do_not_read_get_a_sentence(world, union, text, sentence):
@@ -245,7 +244,7 @@ def test_a_unions_repaint_hint_is_black_where_it_is_painted_anew(world, union):
         strict=True,
     ):
         assert a.equal(b)
-    with pytest.raises(ValueError, match="takes an inpaint_mask for its type 'repaint' only"):
+    with pytest.raises(ValueError, match="uses an inpaint_mask for its type 'repaint' only"):
         world.ours([{**unit, "union_type": "depth, canny", "inpaint_mask": painted()}])
 
 
@@ -317,7 +316,7 @@ def test_a_concatenated_mask_is_fitted_as_its_hint_is(world, concat):
 
 
 def test_a_missing_mask_gets_a_sentence(world, concat):
-    from pack.control.adapter import TAG, source_of
+    from pack.control.net_info import TAG, source_of
     from pack.files.families import Source
 
     with pytest.raises(ValueError, match="is an inpainting net: connect inpaint_mask"):

@@ -87,7 +87,7 @@ def test_a_net_in_diffusers_layout_goes_on(studio, folder):
     """Taken up as it is, each of its weights moved by a step's length, saved in the ldm layout,
     read by the host.
     """
-    from pack.control.adapter import source_of
+    from pack.control.net_info import source_of
     from workbench.tiny_family import family
 
     config = studio.model.model.model_config.unet_config
@@ -128,7 +128,7 @@ def test_at_full_size_too(host, folder):
     """SD1.5's own shapes, 1.4 GB a file, through the same stations; a step at 64 pixels moves every
     matrix.
     """
-    from pack.control.adapter import source_of
+    from pack.control.net_info import source_of
     from pack.training import loop, nets
     from pack.training.cache import Encoded, Text
     from workbench import tiny

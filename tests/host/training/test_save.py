@@ -63,7 +63,7 @@ def test_the_hosts_loader_gives_the_same_net(studio, trained, folder, precision)
 
 
 def test_our_loader_names_what_it_was_trained_for(studio, trained, folder):
-    from pack.control.adapter import source_of
+    from pack.control.net_info import source_of
     from pack.host.control_files import load_net
 
     save(trained, "folder/edges")

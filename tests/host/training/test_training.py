@@ -124,7 +124,7 @@ def test_accumulation_is_a_larger_batch(studio, eight, monkeypatch):
 def test_prompts_are_dropped_and_pairs_come_in_turn():
     from pack.training.objective import draw_batch
 
-    draws = [drawn(7, first, 4, 8, 1000, (4, 2, 2), 0.5) for first in range(0, 4000, 4)]
+    draws = [draw_batch(7, first, 4, 8, 1000, (4, 2, 2), 0.5) for first in range(0, 4000, 4)]
     drops = [drop for draw in draws for drop in draw.drops]
     assert abs(sum(drops) / len(drops) - 0.5) < 0.03
     rows = [row for draw in draws for row in draw.rows]

@@ -32,7 +32,7 @@ def images(model, net, conditionings, size=(8, 8), steps=3):
 
     positive, negative = conditionings
     hint = torch.rand(1, size[0] * 8, size[1] * 8, 3, generator=torch.Generator().manual_seed(1))
-    stack = Add.execute(net, hint, 1.0, 0.0, 1.0, "balanced", "crop", "", "")[0]
+    stack = Add.execute(net, hint)[0]
     ours = Apply.execute(positive, stack, negative)
     theirs = nodes.ControlNetApplyAdvanced().apply_controlnet(
         positive, negative, net, hint, 1.0, 0.0, 1.0

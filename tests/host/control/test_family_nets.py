@@ -82,7 +82,9 @@ def ours(
     ):  # the host would take an inpainting net without a mask: nothing is painted
         more.setdefault("inpaint_mask", image.new_zeros(image.shape[1:3]))
     fit = more.pop("fit", "crop")
-    stack = Add.execute(net, image, strength, start, end, mode, fit, schedule, layers, **more)[0]
+    interval = {"start_percent": start, "end_percent": end}
+    more = {"fit": fit, "schedule": schedule, "layers": layers, **interval, **more}
+    stack = Add.execute(net, image, strength=strength, mode=mode, **more)[0]
     positive, negative = chain or plain(base)
     out = Apply.execute(positive, stack, negative, vae=base.vae, model=base.patcher)
     return out[0], out[1]
@@ -217,7 +219,7 @@ def pairs():
 
 @pytest.mark.parametrize(("family", "other"), list(pairs()), indirect=["family"])
 def test_a_pair_that_cannot_work_is_refused_with_both_named(family, other, bases):
-    from pack.control.adapter import source_of
+    from pack.control.net_info import source_of
 
     _, net = family
     wrong = bases(other)
@@ -259,9 +261,12 @@ UNET_ONLY = {
     "effect_mask": {"effect_mask": True},
 }
 NEVER_HERE = {
-    "inpaint_mask": ({"inpaint_mask": True}, "takes no inpaint_mask"),
-    "union_type": ({"union_type": "depth"}, "is no union ControlNet: leave union_type at 'auto'"),
-    "region": ({"fit": "region"}, "the positive prompt carries no area"),
+    "inpaint_mask": ({"inpaint_mask": True}, "does not use an inpaint_mask"),
+    "union_type": (
+        {"union_type": "depth"},
+        "has no union types to choose from: leave union_type at 'auto'",
+    ),
+    "region": ({"fit": "region"}, "the positive prompt has no area"),
 }
 
 
@@ -272,24 +277,24 @@ def test_what_a_family_cannot_do_is_said_before_sampling(family):
     """
     import torch
 
-    from pack.control.adapter import BLOCKS, shape_of
+    from pack.control.layouts import BLOCKS
+    from pack.control.net_info import look_at
 
     base, net = family
+    layout = look_at(net).layout
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1.0
     for more in UNET_ONLY.values():
         given = {key: mask if value is True else value for key, value in more.items()}
-        if shape_of(net):
+        if layout is not None:
             ours(base, net, **given)
             continue
         with pytest.raises(
-            ValueError, match=r"built for .* SD2 and SDXL only. Use mode 'balanced' or 'cond_only'"
+            ValueError, match=r"work with .* SD2 and SDXL only. Use mode 'balanced' or 'cond_only'"
         ):
             ours(base, net, **given)
     for asked, (more, said) in NEVER_HERE.items():
-        if asked == "inpaint_mask" and (
-            shape_of(net) == BLOCKS or getattr(net, "concat_mask", False)
-        ):
+        if asked == "inpaint_mask" and (layout is BLOCKS or getattr(net, "concat_mask", False)):
             continue
         with pytest.raises(ValueError, match=said):
             ours(

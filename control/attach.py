@@ -1,0 +1,116 @@
+"""Put a stack on conditionings: its units as a chain of controls, each with its hint set."""
+
+# ComfyUI has no types, so strict checking would only list its names.
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from . import checks, hints, unions
+from .adapter import StackedControl
+from .fits import FITS
+from .hint_cache import resize
+from .stack import Stack, Unit
+from .unions import REPAINT
+
+
+def attach(
+    stack: Stack,
+    conditionings: Sequence[list[Any]],
+    vae: Any = None,
+    model: Any = None,
+    *,
+    with_negative: bool,
+) -> list[list[Any]]:
+    """Return the conditionings with the stack's nets at the end of each entry's chain.
+
+    Entries with the same chain share the same objects, on positive and negative alike: only then
+    does ComfyUI run both in one batch. Without a negative, ComfyUI is told to apply the positive's
+    control to it. Raises ValueError for a unit that cannot be served, or does not fit the `model`.
+    """
+    for unit in stack.units:
+        if model is not None:
+            checks.refuse_mismatch(unit.net_info, model.model.model_config)
+        checks.refuse_unfit(unit, vae)
+    is_regional = any(FITS[unit.fit].by_area for unit in stack.units)
+    if is_regional and not any("area" in options for _, options in conditionings[0]):
+        raise ValueError(
+            "fit 'region': the positive prompt has no area. Set one with ComfyUI's Conditioning"
+            " (Set Area) before Apply Control Stack, or choose another fit."
+        )
+    chains: dict[Any, Any] = {}
+    attached: list[list[Any]] = []
+    for conditioning in conditionings:
+        entries: list[Any] = []
+        for text, options in conditioning:
+            previous = options.get("control")
+            area = tuple(options.get("area", ())) if is_regional else ()
+            if (previous, area) not in chains:
+                chains[previous, area] = _chain(stack, previous, vae, area)
+            control = chains[previous, area]
+            changed = {**options, "control": control, "control_apply_to_uncond": not with_negative}
+            entries.append([text, options if control is previous else changed])
+        attached.append(entries)
+    return attached
+
+
+def _chain(stack: Stack, previous: Any, vae: Any, area: tuple[Any, ...]) -> Any:
+    """Return the last of the stack's members, linked after `previous`.
+
+    A unit by area is left out where there is no area. A negative needs none: ComfyUI gives each
+    area of the positive a negative of its own, with the positive's control.
+    """
+    for unit in stack.units:
+        if FITS[unit.fit].by_area:
+            if not area:
+                continue
+            unit = _in_region(unit, hints.region_of(area, unit.hint))
+        member = StackedControl(unit, _net_with_hint(unit, vae))
+        member.set_previous_controlnet(previous)
+        previous = member
+    return previous
+
+
+def _in_region(unit: Unit, region: hints.Region) -> Unit:
+    return replace(
+        unit,
+        hint=region.cut(unit.hint),
+        effect_mask=None if unit.effect_mask is None else unit.effect_mask.cut(region),
+        inpaint_mask=None if unit.inpaint_mask is None else region.cut(unit.inpaint_mask),
+    )
+
+
+def _net_with_hint(unit: Unit, vae: Any) -> Any:
+    """Copy the unit's net and set its hint, the area to inpaint marked as the net was trained."""
+    net, hint, concat = unit.net.copy(), unit.hint, []
+    if unit.inpaint_mask is not None:
+        bilinear = partial(resize, method="bilinear", crop="center")
+        if unit.net_info.takes_mask:
+            hint = hints.fill_inpaint_area(hint, unit.inpaint_mask, 0.0, bilinear)
+            concat = [1.0 - unit.inpaint_mask.unsqueeze(1)]
+        else:
+            hint = _with_inpaint_value(unit, unit.inpaint_mask, bilinear)
+    interval = (unit.start_percent, unit.end_percent)
+    net.set_cond_hint(hint, unit.strength, interval, vae=vae, extra_concat=concat)
+    if unit.types:
+        net.set_extra_arg("control_type", [kind.number for kind in unit.types])
+    return net
+
+
+def _with_inpaint_value(unit: Unit, mask: torch.Tensor, bilinear: Any) -> torch.Tensor:
+    """Mark the area to inpaint in the unit's hint; of a union's hints only in that for repaint."""
+    if not unit.types:
+        return hints.fill_inpaint_area(unit.hint, mask, hints.INPAINT_VALUE["inpaint"], bilinear)
+    parts = list(unions.hints_by_type(unit.hint, len(unit.types)))
+    for i, kind in enumerate(unit.types):
+        if kind.name == REPAINT:
+            value = hints.INPAINT_VALUE[REPAINT]
+            parts[i] = hints.fill_inpaint_area(parts[i], mask, value, bilinear)
+    rows = max(part.shape[0] for part in parts)
+    return torch.cat([hints.for_frames(part, range(rows)) for part in parts])

@@ -1,0 +1,110 @@
+"""What a control net is: looked at once, when it comes in over a wire, and only read afterwards.
+
+A net that Load ControlNet made carries its Source under `TAG`. A net of another loader is described
+by the keys of its module, or by its class.
+"""
+
+# ComfyUI has no types, so strict checking would only list its names.
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..files import families
+from ..files.families import Source
+from .layouts import Layout, class_names, layout_of
+
+TAG = "controlstack_source"  # attribute of a control object that Load ControlNet made: its Source
+
+
+@dataclass(frozen=True)
+class NetInfo:
+    """What is known about a net.
+
+    `class_name`: of the control object. `source`: file and family, None where neither its tag nor
+    its keys tell them. `layout`: how its residuals lie, None for a net that can only be scaled as a
+    whole. `union_types`: the types that can be asked for, name → number. `needs_vae`: it encodes
+    its hint as latents. `takes_mask`: it reads the inpaint mask as a channel beside the hint.
+    `is_adapter`: a T2I-Adapter, which rounds its hint's size and computes its features once.
+    `is_comfy_class`: of ComfyUI's own class, not another pack's. `caches_like_comfy`: it keeps its
+    hint where ComfyUI's classes do.
+    """
+
+    class_name: str
+    source: Source | None = None
+    layout: Layout | None = None
+    union_types: Mapping[str, int] = field(default_factory=dict[str, int])
+    needs_vae: bool = False
+    takes_mask: bool = False
+    is_adapter: bool = False
+    is_comfy_class: bool = False
+    caches_like_comfy: bool = False
+
+    @property
+    def name(self) -> str:
+        """The file's name, or the class of a net whose file is not known."""
+        return self.source.name if self.source else self.class_name
+
+    def __str__(self) -> str:
+        """Name the net as sentences for users do: its file and family, else its class."""
+        if self.source:
+            return f"ControlNet {self.source.name!r} ({self.source.identity})"
+        return f"the {self.class_name}"
+
+
+def look_at(net: Any) -> NetInfo:
+    """Describe a control object. Raises ValueError for anything that is not a CONTROL_NET."""
+    if not hasattr(net, "get_control") or not hasattr(net, "set_cond_hint"):
+        raise ValueError(
+            f"control_net: expected a CONTROL_NET from a loader, found {type(net).__name__}"
+        )
+    classes = class_names(net)
+    is_comfy_class = type(net).__module__.startswith("comfy.")
+    return NetInfo(
+        class_name=type(net).__name__,
+        source=source_of(net),
+        layout=layout_of(net, *_modules(net)),
+        union_types=types_offered(net),
+        needs_vae=getattr(net, "latent_format", None) is not None,
+        takes_mask=bool(getattr(net, "concat_mask", False)),
+        is_adapter="comfy.controlnet.T2IAdapter" in classes,
+        is_comfy_class=is_comfy_class,
+        caches_like_comfy=is_comfy_class or "comfy.controlnet.ControlNet" in classes,
+    )
+
+
+def source_of(net: Any) -> Source | None:
+    """Return what Load wrote onto a control object, else what the keys of its module tell.
+
+    None where its keys are not those of a control net.
+    """
+    if tagged := getattr(net, TAG, None):
+        return tagged
+    module = next(iter(_modules(net)), None)
+    # A Control-LoRA has weights, but a module only while it runs.
+    weights = getattr(net, "control_weights", {}) if module is None else module.state_dict()
+    identity = families.identify({key: tuple(value.shape) for key, value in weights.items()})
+    if identity is None or not identity.is_control:
+        return None
+    return Source(type(net).__name__, identity)
+
+
+def types_offered(net: Any) -> dict[str, int]:
+    """Return the union types of a net, name → number; empty for a net that is not a union net."""
+    count = getattr(getattr(net, "control_model", None), "num_control_type", 0)
+    return {name: number for name, number in all_union_types().items() if number < count}
+
+
+def all_union_types() -> dict[str, int]:
+    """Return ComfyUI's names of the types of union nets → their numbers."""
+    from comfy.cldm.control_types import UNION_CONTROLNET_TYPES
+
+    return dict(UNION_CONTROLNET_TYPES)
+
+
+def _modules(net: Any) -> list[Any]:
+    modules = (getattr(net, "control_model", None), getattr(net, "t2i_model", None))
+    return [module for module in modules if module is not None]

@@ -1,0 +1,162 @@
+"""Read what comes over wires: a net, an image and settings as a Unit, several as a Stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+
+from . import layers, masks, schedule, unions
+from .fits import FITS
+from .net_info import NetInfo, all_union_types, look_at
+from .schedule import Schedule
+from .stack import MODES, SPEEDS, Stack, Unit
+
+Reader = Callable[[str, Any], Any]
+"""The name of an input and its value → the value of the Unit's field of that name."""
+
+
+def unit_of(
+    net: Any, info: NetInfo, image: torch.Tensor, union_type: str = unions.AUTO, **settings: Any
+) -> Unit:
+    """Build a Unit of a net, its `look_at`, an IMAGE and settings as they come (see `READERS`).
+
+    Raises ValueError naming the input that cannot be used.
+    """
+    values = {name: READERS[name](name, value) for name, value in settings.items()}
+    hint = hint_of(image)
+    return Unit(net, info, hint, types=_types_of(union_type, info, hint), **values)
+
+
+def stack_of(stack: Any) -> Stack:
+    """Read our Stack, or a CONTROL_NET_STACK: a list of (control_net, image, strength, start, end).
+
+    Raises ValueError for anything else.
+    """
+    if stack is None or isinstance(stack, Stack):
+        return stack or Stack()
+    if not isinstance(stack, Sequence) or not all(map(_is_row, cast("Sequence[Any]", stack))):
+        raise ValueError(
+            "stack: expected a CONTROL_STACK, or a CONTROL_NET_STACK of (control_net, image,"
+            f" strength, start, end), found {type(cast('Any', stack)).__name__}"
+        )
+    return Stack(tuple(_unit_of_row(*row) for row in cast("Sequence[Any]", stack)))
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, Sequence) and len(cast("Sequence[Any]", row)) == 5
+
+
+def _unit_of_row(net: Any, image: torch.Tensor, strength: float, start: float, end: float) -> Unit:
+    settings = {"strength": strength, "start_percent": start, "end_percent": end}
+    return unit_of(net, look_at(net), image, unions.AUTO, **settings)
+
+
+def hint_of(image: torch.Tensor) -> torch.Tensor:
+    """Turn an IMAGE, (B,H,W,C), into a hint, (B,3,H,W): grey is repeated, alpha left out.
+
+    Values are unchanged. Raises ValueError for an empty batch, a picture without pixels, or values
+    that are not finite.
+    """
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"image: expected (batch, height, width, 3), found {tuple(image.shape)}")
+    if image.numel() == 0:
+        raise ValueError(
+            "image: expected at least one picture with at least one pixel, found"
+            f" {tuple(image.shape)}"
+        )
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError(
+            "image: expected finite values, found NaN or infinity. Check the node that made this"
+            " hint."
+        )
+    colours = image.repeat(1, 1, 1, 3) if image.shape[-1] == 1 else image[..., :3]
+    # In the memory layout of an IMAGE (channels last), so that convolutions round as for one.
+    return colours.float().contiguous().movedim(-1, 1)
+
+
+def schedule_of(value: Any) -> Schedule:
+    """Read a schedule: its text, or ComfyUI's CURVE over sampling.
+
+    A curve comes as an object, as {"points", "interpolation"}, or as (x, y) pairs.
+    """
+    if isinstance(value, str):
+        return schedule.parse(value)
+    if isinstance(value, Mapping):
+        curve = cast("Mapping[str, Any]", value)
+        points, interpolation = curve.get("points"), curve.get("interpolation")
+    else:
+        points, interpolation = getattr(value, "points", value), type(value).__name__
+    is_linear = interpolation in ("linear", "LinearCurve")
+    return schedule.from_points(points, "linear" if is_linear else "smooth")
+
+
+def _types_of(text: str, info: NetInfo, hint: torch.Tensor) -> tuple[unions.UnionType, ...]:
+    """Read union_type for a net and its hint. Raises ValueError for a type that the net lacks."""
+    if text == unions.AUTO:
+        return ()
+    if not info.union_types:
+        raise ValueError(f"{info} has no union types to choose from: leave union_type at 'auto'")
+    types = unions.parse(text, all_union_types())
+    for kind in types:
+        if kind.name not in info.union_types:
+            offered = ", ".join(info.union_types)
+            raise ValueError(f"{info} has no type {kind.name!r}: choose 'auto' or one of {offered}")
+    unions.hints_by_type(hint, len(types) or 1)
+    return types
+
+
+# -- one reader for each setting -------------------------------------------------------------------
+
+
+def refuse_unavailable_speed(speed: str) -> None:
+    """Raise ValueError for a speed that is not a choice, or that is not available yet."""
+    _choice(SPEEDS)("speed", speed)
+    available = [name for name, is_available in SPEEDS.items() if is_available]
+    if speed not in available:
+        raise ValueError(f"speed {speed!r} is not available yet: choose {_alternatives(available)}")
+
+
+def _choice(choices: Iterable[str]) -> Reader:
+    def read(name: str, value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"{name}: expected {_alternatives(choices)}, found {value!r}")
+        return value
+
+    return read
+
+
+def _alternatives(names: Iterable[str]) -> str:
+    *first, last = (repr(name) for name in names)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, found {value}")
+    return value
+
+
+def _text(parse: Callable[[Any], Any]) -> Reader:
+    return lambda _name, value: parse(value)
+
+
+def _optional(parse: Callable[[torch.Tensor], Any]) -> Reader:
+    return lambda _name, value: None if value is None else parse(value)
+
+
+READERS: Mapping[str, Reader] = {
+    "strength": _finite,
+    "start_percent": _finite,
+    "end_percent": _finite,
+    "mode": _choice(MODES),
+    "fit": _choice(FITS),
+    "schedule": _text(schedule_of),
+    "layers": _text(layers.parse),
+    "frame_strength": _text(schedule.parse_frames),
+    "effect_mask": _optional(masks.effect_mask),
+    "inpaint_mask": _optional(masks.inpaint_mask),
+}
+"""How each setting of Add Control is read; every one is a field of Unit."""
