@@ -1,77 +1,97 @@
-// Which text inputs are drawn, and the widgets that draw them.
+// Which text inputs are shown as pictures, and the widgets that draw them.
 
 import { chain } from "./host.js";
-import { netFile, samplerSteps } from "./lib/reading.js";
-import { layersField } from "./widgets/bars.js";
-import { scheduleField } from "./widgets/curve.js";
+import { netFile, samplerSteps } from "./lib/graph.js";
+import { layersField } from "./widgets/bars_editor.js";
+import { scheduleField } from "./widgets/curve_editor.js";
 
-// Node → input → the widget's type. The values stay the host's plain STRING.
-export const FIELDS = { ControlStackAdd: { schedule: "CONTROLSTACK_SCHEDULE", layers: "CONTROLSTACK_LAYERS" } };
-const OPEN = "controlstack_open"; // the node's property that remembers which fields are open
+// Node → input → the widget's type. The values stay ComfyUI's plain STRING.
+export const FIELDS = {
+  ControlStackAdd: { schedule: "CONTROLSTACK_SCHEDULE", layers: "CONTROLSTACK_LAYERS" },
+};
+const OPEN = "controlstack_open"; // the node's property that stores which fields are open
+const FRESH_MS = 250; // how long a value read from the graph is reused: a drag reads it every frame
+const UNDO_MS = 500; // how long keys are collected into one step of undo
 
+// The constructors of our widgets, by type. `nets` knows how many blocks a net has.
 export function fieldWidgets(host, nets) {
   return {
-    CONTROLSTACK_SCHEDULE: fieldWidget(host, (services) => scheduleField(services)),
-    CONTROLSTACK_LAYERS: fieldWidget(host, (services) => layersField(services), nets),
+    CONTROLSTACK_SCHEDULE: fieldWidget(host, nets, scheduleField),
+    CONTROLSTACK_LAYERS: fieldWidget(host, nets, layersField),
   };
 }
 
-const FRESH_MS = 250; // how long what was read from the graph is taken as it was: a drag asks many times a frame
+const reported = new Set(); // inputs whose failure was logged
+const fieldsInGraph = new Set();
+let redrawTimer = 0;
 
-const said = new Set(); // fields whose failure was told
-const shown = new Set(); // fields of nodes that are in a graph
-let redrawing = 0;
-
-// After a change of the graph, when it has come to rest: ticks and numbers of blocks follow it.
+// Redraws once the graph has stopped changing: ticks and numbers of blocks follow it.
 export function redrawFields() {
-  clearTimeout(redrawing);
-  redrawing = setTimeout(() => { for (const field of shown) if (field.open) field.draw(); }, FRESH_MS + 50);
+  clearTimeout(redrawTimer);
+  redrawTimer = setTimeout(() => {
+    for (const field of fieldsInGraph) if (field.open) field.draw();
+  }, FRESH_MS + 50);
 }
 
-function fieldWidget(host, makeField, nets) {
+function fieldWidget(host, nets, makeField) {
   return (node, name, spec) => {
-    const fallback = spec[1]?.default ?? "";
+    const text = spec[1]?.default ?? "";
     try {
-      return { widget: added(host, node, name, makeField, nets, fallback) };
+      return { widget: addField(host, node, name, makeField, nets, text) };
     } catch (error) {
-      if (!said.has(name)) console.error(`ControlStack: '${name}' is shown as plain text, because its widget failed`, error);
-      said.add(name);
-      return { widget: node.addWidget("text", name, fallback, () => {}) };
+      const message = `ControlStack: '${name}' is shown as plain text, because its widget failed`;
+      if (!reported.has(name)) console.error(message, error);
+      reported.add(name);
+      return { widget: node.addWidget("text", name, text, () => {}) };
     }
   };
 }
 
-function added(host, node, name, makeField, nets, text) {
-  let widget = null, soon = 0;
+function addField(host, node, name, makeField, nets, text) {
+  let widget = null;
   const field = makeField({
     label: () => widget?.label ?? name,
     say: host.say,
     changed: () => widget?.callback?.(field.text),
-    settled: ({ soon: isSoon = false } = {}) => {
-      clearTimeout(soon);
-      if (isSoon) soon = setTimeout(() => host.captureUndo(), 500);
-      else host.captureUndo();
-    },
+    settled: undoCapture(host),
     resized: (byPx) => widget && host.refit(node, byPx),
-    setOpen: (open) => remember(node, name, open),
+    setOpen: (open) => storeOpen(node, name, open),
     forward: (element) => host.forward(element),
-    steps: briefly(() => samplerSteps(host, node)),
-    blocks: briefly(() => nets?.blocks(netFile(host, node)) ?? null),
-    range: () => ["start_percent", "end_percent"].map((input, end) => {
-      const value = host.widget(node, input)?.value;
-      return typeof value === "number" ? value : end;
-    }),
+    ...graphReaders(host, node, nets),
   });
   field.setText(text);
   widget = host.addTextWidget(node, name, `controlstack_${name}`, field);
-  queueMicrotask(() => field.draw()); // the page gives the widget its translated label only now
-  chain(node, "onAdded", () => shown.add(field));
-  chain(node, "onRemoved", () => shown.delete(field));
+  queueMicrotask(() => field.draw()); // the frontend sets the widget's translated label only now
+  chain(node, "onAdded", () => fieldsInGraph.add(field));
+  chain(node, "onRemoved", () => fieldsInGraph.delete(field));
   chain(node, "onConfigure", () => field.setOpen(isOpen(node, name)));
   return widget;
 }
 
-function briefly(read) {
+// Ends a step of undo: at once, or `soon`, after the last of several keys.
+function undoCapture(host) {
+  let timer = 0;
+  return ({ soon = false } = {}) => {
+    clearTimeout(timer);
+    if (soon) timer = setTimeout(() => host.captureUndo(), UNDO_MS);
+    else host.captureUndo();
+  };
+}
+
+// What a field reads from the graph around its node; null where the graph does not tell.
+function graphReaders(host, node, nets) {
+  const number = (name, fallback) => {
+    const value = host.widget(node, name)?.value;
+    return typeof value === "number" ? value : fallback;
+  };
+  return {
+    steps: cached(() => samplerSteps(host, node)),
+    blocks: cached(() => nets.blocks(netFile(host, node))),
+    range: () => [number("start_percent", 0), number("end_percent", 1)],
+  };
+}
+
+function cached(read) {
   let value = null, until = 0;
   return () => {
     if (performance.now() > until) [value, until] = [read(), performance.now() + FRESH_MS];
@@ -79,11 +99,15 @@ function briefly(read) {
   };
 }
 
-const opened = (node) => String(node.properties?.[OPEN] ?? "").split(" ").filter(Boolean);
+function openFields(node) {
+  return String(node.properties?.[OPEN] ?? "").split(" ").filter(Boolean);
+}
 
-const isOpen = (node, name) => opened(node).includes(name);
+function isOpen(node, name) {
+  return openFields(node).includes(name);
+}
 
-function remember(node, name, open) {
-  const others = opened(node).filter((other) => other !== name);
+function storeOpen(node, name, open) {
+  const others = openFields(node).filter((other) => other !== name);
   node.setProperty(OPEN, [...others, ...(open ? [name] : [])].join(" "));
 }

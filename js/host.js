@@ -1,6 +1,10 @@
-// The one place that knows the host's page: graph, widgets, undo, settings, requests. Everything else is given this.
+// The one file that knows ComfyUI's frontend: graph, widgets, undo, settings, requests. The other
+// files get a Host.
 
 import { wordsOf } from "./lib/words.js";
+
+const MARGIN_PX = 5;
+const MIDDLE_BUTTON = 1, MIDDLE_PRESSED = 4; // of a pointer event's `button` and `buttons`
 
 export class Host {
   constructor(app, api) {
@@ -20,7 +24,7 @@ export class Host {
     return this.manager?.setting?.get(id);
   }
 
-  // What we say, in the page's language: (key, values) → text.
+  // Our texts in the frontend's language: (key, values) → text.
   get say() {
     return wordsOf(this.setting("Comfy.Locale"));
   }
@@ -30,17 +34,18 @@ export class Host {
     return (await this.api.fetchApi("/i18n")).json();
   }
 
-  // Every node of every subgraph.
+  // Every node, those of subgraphs too.
   nodes() {
     const graphs = [this.graph, ...(this.graph?.subgraphs?.values() ?? [])];
-    return graphs.flatMap((graph) => graph?.nodes ?? graph?._nodes ?? []);
+    return graphs.flatMap(nodesOf);
   }
 
-  // The node of an execution id: "7", or "2:7" for node 7 of the subgraph that node 2 is; null where there is none.
+  // The node of an execution id: "7", or "2:7" for node 7 of the subgraph in node 2; null where
+  // there is no such node.
   nodeOf(id) {
     let graph = this.graph, node = null;
     for (const part of String(id ?? "").split(":")) {
-      node = (graph?.nodes ?? graph?._nodes ?? []).find((one) => String(one.id) === part) ?? null;
+      node = nodesOf(graph).find((one) => String(one.id) === part) ?? null;
       graph = node?.subgraph;
     }
     return node;
@@ -58,21 +63,25 @@ export class Host {
     return node.widgets?.find((widget) => widget.name === name);
   }
 
-  // The node that feeds an input, through reroutes; null where nothing does or a subgraph's border comes first.
+  // The node that feeds an input, through reroutes; null for an unconnected input and at a
+  // subgraph's border.
   source(node, input) {
     const slot = node.inputs?.findIndex((one) => one.name === input) ?? -1;
-    const found = slot < 0 || !node.graph ? null : node.getInputNode(slot);
-    if (found && this.comfyClass(found) === "Reroute") return this.source(found, found.inputs[0].name);
-    return found ?? null;
+    if (slot < 0 || !node.graph) return null;
+    const feeder = node.getInputNode(slot);
+    if (feeder && this.comfyClass(feeder) === "Reroute") {
+      return this.source(feeder, feeder.inputs[0].name);
+    }
+    return feeder ?? null;
   }
 
-  // Every node that a node feeds, directly.
+  // Every node that a node feeds directly.
   targets(node) {
-    if (!node.graph) return []; // on its way into a subgraph or out of the workflow
+    if (!node.graph) return []; // being moved into a subgraph or out of the workflow
     return (node.outputs ?? []).flatMap((_, slot) => node.getOutputNodes(slot) ?? []);
   }
 
-  // A widget that is an element. `view`: {element, height, text, setText(value)}; its value is one text.
+  // Adds a DOM widget whose value is one text. `view`: {element, height, text, setText(value)}.
   addTextWidget(node, name, type, view) {
     return node.addDOMWidget(name, type, view.element, {
       getValue: () => view.text,
@@ -84,10 +93,16 @@ export class Host {
     });
   }
 
-  // A widget that shows and stores nothing. It comes after the node's values were restored, so it shifts none of them.
-  addPicture(node, name, element, heightPx) {
+  // Adds a DOM widget that stores nothing. It must be added after the node's values were restored,
+  // so that it shifts none of them.
+  addDisplay(node, name, element, heightPx) {
     const widget = node.addDOMWidget(name, name, element, {
-      getValue: () => "", setValue: () => {}, getMinHeight: () => heightPx, margin: MARGIN_PX, serialize: false, hideInPanel: true,
+      getValue: () => "",
+      setValue: () => {},
+      getMinHeight: () => heightPx,
+      margin: MARGIN_PX,
+      serialize: false,
+      hideInPanel: true,
     });
     widget.serialize = false;
     this.refit(node);
@@ -103,7 +118,7 @@ export class Host {
     this.refit(node);
   }
 
-  // The node gets `byPx` taller (or shorter), and never less than its widgets need.
+  // Makes the node taller by `byPx` (negative: shorter), and never smaller than its widgets need.
   refit(node, byPx = 0) {
     const [, needed] = node.computeSize();
     node.setSize([node.size[0], Math.max(needed, node.size[1] + byPx)]);
@@ -114,22 +129,21 @@ export class Host {
     this.app.canvas?.setDirty(true, true);
   }
 
-  // What was done becomes one step of the page's undo.
+  // Makes the changes since the last capture one step of undo.
   captureUndo() {
     const tracker = this.manager?.workflow?.activeWorkflow?.changeTracker;
     (tracker?.captureCanvasState ?? tracker?.checkState)?.call(tracker);
   }
 
-  // The middle button pans and the wheel zooms over our elements as they do beside them.
+  // Lets the middle button pan and the wheel zoom over our element, as they do beside it.
   forward(element) {
-    const canvas = () => this.app.canvas;
     const isClassic = () => !globalThis.LiteGraph?.vueNodesMode;
-    const pass = (name, method, isMiddle) => element.addEventListener(name, (event) => {
-      if (isMiddle(event) && isClassic()) canvas()?.[method]?.(event);
+    const pass = (name, method, applies) => element.addEventListener(name, (event) => {
+      if (applies(event) && isClassic()) this.app.canvas?.[method]?.(event);
     });
-    pass("pointerdown", "processMouseDown", (event) => event.button === 1);
-    pass("pointermove", "processMouseMove", (event) => (event.buttons & 4) === 4);
-    pass("pointerup", "processMouseUp", (event) => event.button === 1);
+    pass("pointerdown", "processMouseDown", (event) => event.button === MIDDLE_BUTTON);
+    pass("pointermove", "processMouseMove", (event) => (event.buttons & MIDDLE_PRESSED) !== 0);
+    pass("pointerup", "processMouseUp", (event) => event.button === MIDDLE_BUTTON);
     pass("wheel", "processMouseWheel", () => true);
   }
 
@@ -137,21 +151,25 @@ export class Host {
     this.api.addEventListener("graphChanged", listener);
   }
 
-  // The answer of one of our routes, or null where it refused; `signal` ends the wait.
+  // Posts to one of our routes and returns the Response, whatever its status; `signal` aborts it.
   async ask(path, body, signal) {
     const headers = { "Content-Type": "application/json" };
-    return this.api.fetchApi(`/controlstack/${path}`, { method: "POST", headers, body: JSON.stringify(body), signal });
+    const options = { method: "POST", headers, body: JSON.stringify(body), signal };
+    return this.api.fetchApi(`/controlstack/${path}`, options);
   }
 
-  // A picture of the host's folders as an address.
+  // The address of a picture in ComfyUI's folders, a new one each time: the file may have changed.
   view({ filename, subfolder = "", type = "input" }) {
-    return this.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type, rand: Math.random() })}`);
+    const rand = Math.random();
+    return this.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type, rand })}`);
   }
 }
 
-const MARGIN_PX = 5;
+function nodesOf(graph) {
+  return graph?.nodes ?? graph?._nodes ?? [];
+}
 
-// Calls both: what was there, then ours.
+// Makes target[name] call what was there and then `ours`.
 export function chain(target, name, ours) {
   const before = target[name];
   target[name] = function (...args) {

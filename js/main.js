@@ -1,19 +1,19 @@
-// The one registration. What fails in a room is said once and leaves the host's page as it is.
+// The one registration. Errors in one feature are logged once and never break ComfyUI's page.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { FIELDS, fieldWidgets, redrawFields } from "./fields.js";
 import { Host } from "./host.js";
-import { LIVE, Live } from "./live.js";
-import { FILTER, Nets } from "./nets.js";
+import { LIVE, LiveHints } from "./live_hints.js";
+import { FILTER, NetLists } from "./net_lists.js";
 import { Remarks } from "./remarks.js";
 import { Tooltips } from "./tooltips.js";
 
 const host = new Host(app, api);
-const nets = new Nets(host, redrawFields);
-const live = new Live(host);
+const nets = new NetLists(host, redrawFields);
+const live = new LiveHints(host);
 const tooltips = new Tooltips(host);
-const told = new Set();
+const reported = new Set();
 new Remarks(host);
 
 document.head.append(Object.assign(document.createElement("link"), {
@@ -25,8 +25,8 @@ function guarded(name, work) {
     try {
       return work(...args);
     } catch (error) {
-      if (!told.has(name)) console.error(`ControlStack: ${name} failed`, error);
-      told.add(name);
+      if (!reported.has(name)) console.error(`ControlStack: ${name} failed`, error);
+      reported.add(name);
     }
   };
 }
@@ -36,24 +36,34 @@ const follow = guarded("following the graph", () => {
   redrawFields();
 });
 
+const SETTINGS = [
+  {
+    id: LIVE,
+    name: "Live hints",
+    category: ["ControlStack", "Hints", "Live hints"],
+    type: "boolean",
+    defaultValue: false,
+    tooltip: "Updates a preprocessor's hint as soon as one of its settings changes, without running"
+      + " the rest of the workflow.",
+  },
+  {
+    id: FILTER,
+    name: "List only ControlNets that fit",
+    category: ["ControlStack", "Nets", "List only ControlNets that fit"],
+    type: "boolean",
+    defaultValue: true,
+    onChange: () => nets.soon(),
+    tooltip: "Load ControlNet (Stack) hides ControlNets that do not fit the connected model.",
+  },
+];
+
 app.registerExtension({
   name: "ControlStack",
-
-  settings: [
-    {
-      id: LIVE, name: "Live hints", category: ["ControlStack", "Hints", "Live hints"], type: "boolean", defaultValue: false,
-      tooltip: "Turning a setting of a preprocessing node draws its hint anew, without running the rest of the workflow.",
-    },
-    {
-      id: FILTER, name: "List only ControlNets that fit", category: ["ControlStack", "Nets", "List only ControlNets that fit"],
-      type: "boolean", defaultValue: true, onChange: () => nets.soon(),
-      tooltip: "Load ControlNet (Stack) leaves out nets of other model families than the connected model's.",
-    },
-  ],
-
+  settings: SETTINGS,
   getCustomWidgets: () => fieldWidgets(host, nets),
 
-  // The host declares plain texts, so that everything works without this page; here they get their widgets.
+  // Python declares plain texts, so that everything works without this script; here they get their
+  // widgets.
   beforeRegisterNodeDef: guarded("drawing of text inputs", (nodeType, nodeData) => {
     for (const [input, type] of Object.entries(FIELDS[nodeData.name] ?? {})) {
       const declared = nodeData.input?.required?.[input] ?? nodeData.input?.optional?.[input];
@@ -64,9 +74,10 @@ app.registerExtension({
 
   setup: async () => {
     guarded("watching the graph", () => host.onGraphChange(follow))();
-    await guarded("tooltips", () => tooltips.load().catch((error) => console.warn("ControlStack: tooltips stay English", error)))();
+    await guarded("tooltips", () => tooltips.load().catch(
+      (error) => console.warn("ControlStack: tooltips stay English", error)))();
   },
-  afterConfigureGraph: follow, // a workflow that was opened is not a change
+  afterConfigureGraph: follow, // opening a workflow does not count as a change
   nodeCreated: (node) => {
     guarded("tooltips", () => tooltips.watch(node))();
     guarded("live hints", () => live.isOurs(node) && live.watch(node))();

@@ -1,8 +1,7 @@
-// Tooltips of the settings that a method brings.
-//
-// ComfyUI's key for such a setting, `nodeDefs.NODE.inputs.method_NAME`, does not name the method: settings of one name
-// would share one text, whichever method is chosen. Older frontends show none without that key. Here each shows its
-// method's own text, or the translation that the node of its own has.
+// Tooltips of the settings that a method brings.  ComfyUI's key for such a setting,
+// `nodeDefs.NODE.inputs.method_NAME`, does not name the method: settings of one name would share
+// one text, whichever method is chosen. Older frontends show none without that key. Here each shows
+// its method's own text, or the translation that the node of its own has.
 
 const DYNAMIC = "COMFY_DYNAMICCOMBO_V3";
 const OURS = "ControlStack";
@@ -24,10 +23,12 @@ export class Tooltips {
   // Fetch the translations; English needs none.
   async load() {
     const language = this.host.setting("Comfy.Locale");
-    if (language && language !== "en") this.translations = (await this.host.translations())[language]?.nodeDefs ?? {};
+    if (!language || language === "en") return;
+    this.translations = (await this.host.translations())[language]?.nodeDefs ?? {};
   }
 
-  // Give every setting of the node that a choice brings its tooltip, now and whenever the choice changes.
+  // Give every setting of the node that a choice brings its tooltip, now and whenever the choice
+  // changes.
   watch(node) {
     const declared = this.nodes.get(this.host.comfyClass(node));
     const combos = new Map(inputs(declared).filter(([, [type]]) => type === DYNAMIC));
@@ -37,7 +38,8 @@ export class Tooltips {
       if (!name || !combos.has(combo)) return;
       const get = () => this.text(combos.get(combo), this.host.widget(node, combo)?.value, name);
       // The frontend writes the English text to the widget, so this ignores writes.
-      Object.defineProperty(widget, "tooltip", { configurable: true, enumerable: true, get, set() {} });
+      const tooltip = { configurable: true, enumerable: true, get, set() {} };
+      Object.defineProperty(widget, "tooltip", tooltip);
     };
     node.widgets?.forEach(describe);
     const add = node.addCustomWidget;
@@ -57,7 +59,8 @@ export class Tooltips {
   // The translation of another node's setting that has the same name and the same text.
   translated(name, text) {
     for (const [id, declared] of this.nodes) {
-      const isIt = inputs(declared).some(([input, [, options]]) => input === name && options?.tooltip === text);
+      const isIt = inputs(declared)
+        .some(([input, [, options]]) => input === name && options?.tooltip === text);
       const translation = isIt && this.translations[id]?.inputs?.[name]?.tooltip;
       if (translation) return translation;
     }

@@ -201,11 +201,8 @@ def record_middle(
     blocks: Blocks | None = transformer_options.get(BLOCKS)
     if blocks is not None and tuple(transformer_options["block"]) == ("output", 0):
         added, blocks.added_to_middle = blocks.added_to_middle, None
-        if added is not None and added.shape == h.shape:
-            h_before = h - added
-        else:
-            h_before = h
-        blocks.norms["middle", 0] = row_norms(h_before)
+        bare = h if added is None or added.shape != h.shape else h - added
+        blocks.norms["middle", 0] = row_norms(bare)
     return h, skip
 
 

@@ -1,11 +1,12 @@
-// Strength over depth: the text form, read and written as control/layers.py does, and the weight of each block.
-// A profile is {kind: "" or one of KINDS, values: soft's base, linear's ends, or the weights of blocks}.
+// Strength over depth: the text form, read and written as control/layers.py does, and the weight of
+// each block. A layers value is {kind: "" or a key of PROFILES, values: as its row reads them}.
 
-import { TextError, indent, number, show, split, strip } from "./text.js";
+import { TextError, indent, number, oneOf, show, split, strip } from "./grammar.js";
 
 export const HIGHEST = 10;
 const SOFT_BASE = 0.825, SOFT_DEPTH = 13;
-const BLOCKS_A_LEVEL = 3; // a UNet of SD or SDXL halves its resolution after every third skip connection
+// A UNet of SD or SDXL halves its resolution after every third skip connection.
+const BLOCKS_PER_LEVEL = 3;
 
 export const PRESETS = [
   ["all the same", ""],
@@ -15,19 +16,15 @@ export const PRESETS = [
   ["by resolution", "resolution"],
 ];
 
-// What follows each kind: (rest, text, position) to values.
-const READERS = {
-  soft: (rest, text, at) => [strip(rest) ? number("layers", rest, text, at + indent(rest), 0, 1) : SOFT_BASE],
-  linear: (rest, text, at) => {
-    const ends = split(rest, "..", at);
-    if (ends.length === 2) return ends.map(([word, p]) => number("layers", word, text, p, 0, HIGHEST));
-    throw new TextError("layers", text, ends[0][1], "two weights 'a..b', for the first block and the middle");
-  },
-  blocks: (rest, text, at) => split(rest, ",", at).map(([word, p]) => number("layers", word, text, p, 0, HIGHEST)),
-  resolution: (rest, text, at) => {
-    if (!strip(rest)) return [];
-    throw new TextError("layers", text, at + indent(rest), "nothing after 'resolution'");
-  },
+// The twin of PROFILES in control/layers.py, a row for each kind.
+//   parse(rest, text, at): what follows the kind, the whole text, the position there → values
+//   weights(values, count): one weight for each of `count` residuals, input to middle
+//   toText(values): what follows the kind
+export const PROFILES = {
+  soft: { parse: readBase, weights: soft, toText: joined(", ") },
+  linear: { parse: readEnds, weights: stretched, toText: joined("..") },
+  blocks: { parse: readBlocks, weights: stretched, toText: joined(", ") },
+  resolution: { parse: readNothing, weights: byResolution, toText: joined(", ") },
 };
 
 // Reads a profile; throws TextError naming the position of what does not parse.
@@ -36,29 +33,73 @@ export function parse(text) {
   const words = text.slice(start).replace(/[\t\r\n]/g, " ");
   const kind = words.split(" ", 1)[0];
   if (!kind) return { kind: "", values: [] };
-  if (!Object.hasOwn(READERS, kind)) {
-    throw new TextError("layers", text, start, "'soft', 'linear', 'blocks' or 'resolution'");
+  if (!Object.hasOwn(PROFILES, kind)) {
+    throw new TextError("layers", text, start, oneOf(Object.keys(PROFILES)));
   }
-  return { kind, values: READERS[kind](words.slice(kind.length + 1), text, start + kind.length + 1) };
+  const rest = words.slice(kind.length + 1);
+  return { kind, values: PROFILES[kind].parse(rest, text, start + kind.length + 1) };
 }
 
-// The text of a profile: parse(form(l)) equals l.
-export function form({ kind, values }) {
-  return `${kind} ${values.map(show).join(kind === "linear" ? ".." : ", ")}`.trim();
+// Writes a profile: parse(toText(layers)) equals layers.
+export function toText({ kind, values }) {
+  return kind ? `${kind} ${PROFILES[kind].toText(values)}`.trim() : "";
 }
 
 // One weight for each of `count` residuals, input to middle; heights are those of SD and SDXL.
 export function weights({ kind, values }, count) {
-  const each = (weigh) => Array.from({ length: count }, (_, i) => weigh(i));
-  if (kind === "soft") return each((i) => values[0] ** (Math.max(SOFT_DEPTH, count) - 1 - i));
-  if (kind === "resolution") return each((i) => 2 ** Math.floor(Math.min(i, Math.max(count - 2, 0)) / BLOCKS_A_LEVEL));
-  if (kind === "linear" || kind === "blocks") return each((i) => stretched(values, i, count));
-  return each(() => 1);
+  return kind ? PROFILES[kind].weights(values, count) : times(count, () => 1);
 }
 
-// Value at depth i of `count` when `values` are spread evenly from input to middle.
-function stretched(values, i, count) {
-  const depth = count > 1 ? (i * (values.length - 1)) / (count - 1) : 0;
-  const low = Math.min(Math.floor(depth), values.length - 1), high = Math.min(low + 1, values.length - 1);
-  return values[low] + (values[high] - values[low]) * (depth - low);
+// -- reading and writing --------------------------------------------------------------------------
+
+function readBase(rest, text, at) {
+  return [strip(rest) ? number("layers", rest, text, at + indent(rest), 0, 1) : SOFT_BASE];
+}
+
+function readEnds(rest, text, at) {
+  const ends = split(rest, "..", at);
+  if (ends.length !== 2) {
+    const expected = "two weights 'a..b', for the first block and the middle";
+    throw new TextError("layers", text, ends[0][1], expected);
+  }
+  return ends.map(([word, p]) => number("layers", word, text, p, 0, HIGHEST));
+}
+
+function readBlocks(rest, text, at) {
+  return split(rest, ",", at).map(([word, p]) => number("layers", word, text, p, 0, HIGHEST));
+}
+
+function readNothing(rest, text, at) {
+  if (!strip(rest)) return [];
+  throw new TextError("layers", text, at + indent(rest), "nothing after 'resolution'");
+}
+
+function joined(separator) {
+  return (values) => values.map(show).join(separator);
+}
+
+// -- weights --------------------------------------------------------------------------------------
+
+function times(count, weigh) {
+  return Array.from({ length: count }, (_, i) => weigh(i));
+}
+
+function soft([base], count) {
+  const deepest = Math.max(SOFT_DEPTH, count) - 1;
+  return times(count, (i) => base ** (deepest - i));
+}
+
+// The values spread evenly from input to middle, and straight lines between them.
+function stretched(values, count) {
+  const last = values.length - 1;
+  return times(count, (i) => {
+    const depth = count > 1 ? (i * last) / (count - 1) : 0;
+    const low = Math.min(Math.floor(depth), last), high = Math.min(low + 1, last);
+    return values[low] + (values[high] - values[low]) * (depth - low);
+  });
+}
+
+function byResolution(_values, count) {
+  const lastLevel = Math.max(count - 2, 0); // the middle block has the size of the last skip
+  return times(count, (i) => 2 ** Math.floor(Math.min(i, lastLevel) / BLOCKS_PER_LEVEL));
 }

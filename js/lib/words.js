@@ -1,14 +1,16 @@
-// What our widgets say, in the page's language. Errors of the text forms are the grammar's own and stay as they are.
+// The texts of our widgets, in the frontend's language. Errors of the text forms are the grammar's
+// own and stay English.
 
 export const WORDS = {
   en: {
-    // both fields
+    // both text fields
     asText: "{field}, as text",
     showPicture: "{field}: show the picture",
     hidePicture: "{field}: hide the picture",
     preset: "preset",
     // the schedule as a curve
-    points: "{field}: points of the curve. Arrows move a point, Insert adds one, Delete removes it.",
+    points: "{field}: points of the curve. Arrow keys move a point, Insert adds one,"
+      + " Delete removes it.",
     point: "point {number} at {where}",
     percent: "{at} % of sampling",
     samplerStep: "sampler step {at}",
@@ -18,10 +20,10 @@ export const WORDS = {
     positionUnit: "fraction of sampling, or sampler step",
     strength: "strength at the point",
     at: "at",
-    is: "is",
+    is: "strength",
     add: "add a point",
     remove: "remove the point",
-    between: "between the points",
+    between: "interpolation between points",
     linear: "linear",
     smooth: "smooth",
     step: "step",
@@ -32,7 +34,7 @@ export const WORDS = {
     late: "late",
     bell: "bell",
     // the layers as bars
-    blocks: "{field}: a weight for each block, from input to middle. Arrows change it.",
+    blocks: "{field}: a weight for each block, from input to middle. Arrow keys change it.",
     block: "block {number} of {count}",
     middle: "middle block",
     weight: "weight {weight}",
@@ -53,7 +55,7 @@ export const WORDS = {
     hide: "Hide the comparison",
     // lists of nets
     netFor: "{family} for {base}",
-    doubt: "{net}, does not fit {base}",
+    doesNotFit: "{net}, does not fit {base}",
   },
   zh: {
     asText: "{field}（文本）",
@@ -102,14 +104,15 @@ export const WORDS = {
     compare: "与原图对比",
     hide: "隐藏对比",
     netFor: "{base} 的 {family}",
-    doubt: "{net}，不适用于 {base}",
+    doesNotFit: "{net}，不适用于 {base}",
   },
 };
 
-// (key, values) → text, in the language of a locale ("zh", "zh-TW"); English where there is none of ours.
+// (key, values) → text, in the language of a locale ("zh", "zh-TW"); English for all others.
 export function wordsOf(locale) {
-  const known = [String(locale), String(locale).split("-")[0]].find((name) => Object.hasOwn(WORDS, name));
-  const words = WORDS[known ?? "en"];
+  const names = [String(locale), String(locale).split("-")[0]];
+  const language = names.find((name) => Object.hasOwn(WORDS, name)) ?? "en";
+  const words = WORDS[language];
   return (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 

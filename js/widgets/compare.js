@@ -1,28 +1,25 @@
-// Source and hint over each other, with a divider that is dragged, or moved by arrow keys.
+// Source and hint over each other, with a divider that is dragged or moved by arrow keys.
 
-import { element } from "./dom.js";
+import { claimInput, element } from "./dom.js";
 
 export const HEIGHT_PX = 220;
 
-export class Compare {
+export class CompareView {
   constructor({ say, forward }) {
     this.say = say;
     this.source = element("img", { alt: say("source"), draggable: false });
     this.hint = element("img", { alt: say("hint"), draggable: false });
     this.divider = element("div", { className: "divider" });
-    this.said = element("p");
+    this.message = element("p");
     this.slider = element("input", {
       type: "range", min: 0, max: 100, value: 50, attributes: { "aria-label": say("divider") },
       on: { input: () => this.divide() },
     });
-    this.element = element("div", {
-      className: "controlstack-compare", attributes: { role: "group", "aria-label": say("both") },
-    }, this.source, this.hint, this.divider, this.said, this.slider);
+    const attributes = { role: "group", "aria-label": say("both") };
+    this.element = element("div", { className: "controlstack-compare", attributes },
+      this.source, this.hint, this.divider, this.message, this.slider);
     this.element.style.minHeight = `${HEIGHT_PX}px`;
-    for (const name of ["pointerdown", "pointermove", "pointerup", "mousedown"]) {
-      this.element.addEventListener(name, (event) => event.button === 1 || event.buttons === 4 || event.stopPropagation());
-    }
-    this.element.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.stopPropagation());
+    claimInput(this.element, ["pointerdown", "pointermove", "pointerup", "mousedown"]);
     forward(this.element);
     this.divide();
   }
@@ -35,17 +32,22 @@ export class Compare {
     this.slider.setAttribute("aria-valuetext", this.say("share", { percent }));
   }
 
-  show({ source, hint, said }) {
+  // Shows addresses of pictures and a message; an empty address keeps the picture before.
+  show({ source, hint, message }) {
     if (source && this.source.src !== source) this.source.src = source;
     if (hint) {
-      const old = this.hint.src;
+      const before = this.hint.src;
       this.hint.src = hint;
-      if (old.startsWith("blob:")) URL.revokeObjectURL(old);
+      revoke(before);
     }
-    if (said !== undefined) this.said.textContent = said;
+    if (message !== undefined) this.message.textContent = message;
   }
 
   destroy() {
-    if (this.hint.src.startsWith("blob:")) URL.revokeObjectURL(this.hint.src);
+    revoke(this.hint.src);
   }
+}
+
+function revoke(address) {
+  if (address.startsWith("blob:")) URL.revokeObjectURL(address);
 }

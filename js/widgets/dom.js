@@ -1,24 +1,26 @@
-// Elements, made without markup: what comes from a workflow is only ever text.
+// Elements, made without markup: text from a workflow is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
+const MIDDLE_BUTTON = 1, MIDDLE_PRESSED = 4; // of a pointer event's `button` and `buttons`
 
-// An HTML element with properties, ARIA and data attributes, listeners (`on`) and children.
+// An HTML element with properties, `attributes`, listeners (`on`) and children.
 export function element(tag, { on = {}, attributes = {}, ...properties } = {}, ...children) {
-  const made = document.createElement(tag);
-  Object.assign(made, properties);
-  setAttributes(made, attributes);
-  for (const [name, listener] of Object.entries(on)) made.addEventListener(name, listener);
-  made.append(...children);
-  return made;
+  const node = document.createElement(tag);
+  Object.assign(node, properties);
+  setAttributes(node, attributes);
+  addListeners(node, on);
+  node.append(...children);
+  return node;
 }
 
 export function svg(tag, attributes = {}, ...children) {
-  const made = document.createElementNS(SVG, tag);
-  setAttributes(made, attributes);
-  made.append(...children);
-  return made;
+  const node = document.createElementNS(SVG, tag);
+  setAttributes(node, attributes);
+  node.append(...children);
+  return node;
 }
 
+// Sets what differs; null removes an attribute.
 export function setAttributes(target, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null) target.removeAttribute(name);
@@ -26,29 +28,47 @@ export function setAttributes(target, attributes) {
   }
 }
 
-// Makes the number of `parent`'s children equal `count`, keeping those that are there (and so the focus).
+export function addListeners(target, listeners) {
+  for (const [name, listener] of Object.entries(listeners)) {
+    target.addEventListener(name, listener);
+  }
+}
+
+// Gives `parent` exactly `count` children; those that exist stay, and with them the focus.
 export function keepChildren(parent, count, make) {
   while (parent.children.length > count) parent.lastChild.remove();
-  while (parent.children.length < count) parent.append(make(parent.children.length));
+  while (parent.children.length < count) parent.append(make());
   return [...parent.children];
 }
 
-// A list of choices that stands for an action: it falls back to its title. A choice is [name, value, what is shown].
-export function chooser(title, choices, chosen) {
-  const select = element("select", {
-    attributes: { "aria-label": title },
-    on: { change: () => { const picked = choices[select.selectedIndex - 1]; select.selectedIndex = 0; chosen(picked[1]); } },
-  }, element("option", { textContent: `${title}…`, value: "" }),
-    ...choices.map(([name, , shown]) => element("option", { textContent: shown, value: name })));
+// A list whose choices are actions: it falls back to its title. A choice is [value, label].
+export function chooser(title, choices, choose) {
+  const pick = () => {
+    const [value] = choices[select.selectedIndex - 1];
+    select.selectedIndex = 0;
+    choose(value);
+  };
+  const options = choices.map(([, label]) => option(label, label));
+  const select = element("select", { attributes: { "aria-label": title }, on: { change: pick } },
+    option(`${title}…`, ""), ...options);
   return select;
+}
+
+export function option(label, value) {
+  return element("option", { textContent: label, value });
 }
 
 // Calls `work` at most once a frame, with the newest arguments.
 export function everyFrame(work) {
-  let asked = null;
+  let latest = null;
+  const run = () => {
+    const args = latest;
+    latest = null;
+    work(...args);
+  };
   return (...args) => {
-    if (asked === null) requestAnimationFrame(() => { const last = asked; asked = null; work(...last); });
-    asked = args;
+    if (latest === null) requestAnimationFrame(run);
+    latest = args;
   };
 }
 
@@ -57,4 +77,18 @@ export function pointerIn(target, event) {
   const frame = target.getBoundingClientRect();
   const scale = frame.width / (target.clientWidth || frame.width) || 1;
   return [(event.clientX - frame.left) / scale, (event.clientY - frame.top) / scale];
+}
+
+// Keeps pointer and key events of our element from ComfyUI, which would drag or delete the node.
+// The middle button and Ctrl or Command keys stay ComfyUI's.
+export function claimInput(target, pointerEvents) {
+  for (const name of pointerEvents) {
+    target.addEventListener(name, (event) => {
+      const isMiddle = event.button === MIDDLE_BUTTON || event.buttons === MIDDLE_PRESSED;
+      if (!isMiddle) event.stopPropagation();
+    });
+  }
+  target.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+  });
 }

@@ -1,50 +1,55 @@
-// The frame of a text with a picture: a row with the text itself, a small drawing, and a body that opens below it.
-//
-// The text is the only state. A view is {body, draw(), error(text), spark(): path data}; `services` is what the host
-// offers: {label(), say(key, values), changed(), settled(), resized(byPx), setOpen(open), forward(element)}.
+// A text input with a picture: a row with the text and a small drawing, and an editor that opens
+// below it.  The text is the only state. An editor is {parts: its elements, draw(), check(text):
+// the error's message or "", spark(): path data of the small drawing}. `services` is what the node
+// offers: {label(), say(key, values), changed(), settled(), resized(byPx), setOpen(open),
+// forward(element)}.
 
-import { element, setAttributes, svg } from "./dom.js";
+import { claimInput, element, setAttributes, svg } from "./dom.js";
 
 const ROW_PX = 22, GAP_PX = 4, ERROR_PX = 32;
 
 export class Field {
-  constructor(services, { makeView, bodyHeight }) {
+  constructor(services, { makeEditor, bodyHeight }) {
     this.services = services;
     this.bodyHeight = bodyHeight;
     this.text = "";
     this.open = false;
+    this.build();
+    this.editor = makeEditor(this);
+    this.body.append(...this.editor.parts);
+    this.listen();
+    this.draw();
+  }
+
+  build() {
     this.disclose = element("button", {
       type: "button", on: { click: () => this.toggle() }, attributes: { "aria-expanded": "false" },
     });
     this.input = element("input", {
       type: "text", className: "controlstack-text", spellcheck: false, autocomplete: "off",
-      on: { input: () => this.edit(this.input.value), change: () => services.settled() },
+      on: {
+        input: () => this.edit(this.input.value),
+        change: () => this.services.settled(),
+      },
     });
-    this.sparkPath = svg("path", {});
-    this.error = element("p", { className: "controlstack-error", hidden: true, attributes: { role: "alert" } });
+    this.sparkPath = svg("path");
+    const spark = { class: "controlstack-spark", viewBox: "-1 -1 46 18", "aria-hidden": "true" };
     this.title = element("label");
-    const row = element("div", { className: "controlstack-row" }, this.disclose, this.title, this.input,
-      svg("svg", { class: "controlstack-spark", viewBox: "-1 -1 46 18", "aria-hidden": "true" }, this.sparkPath));
+    const row = element("div", { className: "controlstack-row" },
+      this.disclose, this.title, this.input, svg("svg", spark, this.sparkPath));
+    const alert = { className: "controlstack-error", hidden: true, attributes: { role: "alert" } };
+    this.error = element("p", alert);
     this.body = element("div", { className: "controlstack-body", hidden: true });
-    this.element = element("div", {
-      className: "controlstack-field", attributes: { role: "group" },
-    }, row, this.error, this.body);
-    this.view = makeView(this);
-    this.body.append(...this.view.parts);
-    this.listen();
-    this.draw();
+    const group = { className: "controlstack-field", attributes: { role: "group" } };
+    this.element = element("div", group, row, this.error, this.body);
   }
 
-  // Keys and pointers that are ours stay here: the page would delete or drag the node.
   listen() {
-    const { element: root } = this;
-    for (const name of ["pointerdown", "pointermove", "pointerup", "mousedown", "dblclick"]) {
-      root.addEventListener(name, (event) => event.button === 1 || event.buttons === 4 || event.stopPropagation());
-    }
-    root.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.stopPropagation());
+    const pointerEvents = ["pointerdown", "pointermove", "pointerup", "mousedown", "dblclick"];
+    claimInput(this.element, pointerEvents);
     this.body.addEventListener("copy", (event) => this.copy(event));
     this.body.addEventListener("paste", (event) => this.paste(event));
-    this.services.forward(root);
+    this.services.forward(this.element);
   }
 
   get height() {
@@ -52,16 +57,16 @@ export class Field {
     return ROW_PX + error + (this.open ? this.bodyHeight + GAP_PX : 0);
   }
 
-  // From outside: loading, undo, another script. Anything but a text becomes one.
+  // A change from outside: loading, undo, another script. Anything but a text is made one.
   setText(value) {
-    const text = typeof value === "string" ? value : value == null ? "" : String(value);
+    const text = String(value ?? "");
     if (text === this.text) return;
     this.text = text;
     this.draw();
     this.services.resized(0);
   }
 
-  // From here: the workflow is told.
+  // A change by the user.
   edit(text) {
     if (text === this.text) return;
     const before = this.height;
@@ -71,7 +76,7 @@ export class Field {
     this.services.changed();
   }
 
-  // From outside too: a saved node has its size already.
+  // Opens or closes without resizing the node: a saved node has its size already.
   setOpen(open) {
     this.open = open;
     this.draw();
@@ -86,8 +91,8 @@ export class Field {
   }
 
   draw() {
-    this.name(this.services.label());
-    const problem = this.view?.error(this.text) ?? "";
+    this.drawNames(this.services.label());
+    const problem = this.editor.check(this.text);
     if (this.input.value !== this.text) this.input.value = this.text;
     this.input.setAttribute("aria-invalid", String(Boolean(problem)));
     this.error.hidden = !problem;
@@ -95,17 +100,18 @@ export class Field {
     this.body.hidden = !this.open;
     this.disclose.textContent = this.open ? "▾" : "▸";
     this.disclose.setAttribute("aria-expanded", String(this.open));
-    this.sparkPath.setAttribute("d", problem ? "" : this.view?.spark() ?? "");
-    if (this.open) this.view?.draw();
+    this.sparkPath.setAttribute("d", problem ? "" : this.editor.spark());
+    if (this.open) this.editor.draw();
     this.element.style.minHeight = `${this.height}px`;
   }
 
-  name(field) {
+  drawNames(field) {
     const { say } = this.services;
     this.title.textContent = field;
     setAttributes(this.element, { "aria-label": field });
     setAttributes(this.input, { "aria-label": say("asText", { field }), placeholder: field });
-    setAttributes(this.disclose, { "aria-label": say(this.open ? "hidePicture" : "showPicture", { field }) });
+    const label = say(this.open ? "hidePicture" : "showPicture", { field });
+    setAttributes(this.disclose, { "aria-label": label });
   }
 
   copy(event) {

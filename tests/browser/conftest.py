@@ -207,7 +207,7 @@ def cells(drive, running, running_newest_page) -> dict[str, dict]:
                 "saved": saved,
                 **graphs,
             }
-            found[cell] = drive("widgets.mjs", {**ask, "more": cell in SOME_CELLS})
+            found[cell] = drive("editor_scenes.mjs", {**ask, "more": cell in SOME_CELLS})
         return found
 
     with ThreadPoolExecutor(2) as pool:

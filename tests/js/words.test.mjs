@@ -12,7 +12,8 @@ const blanks = (text) => (text.match(/\{\w+\}/g) ?? []).sort();
 test("every language has every word, with the same blanks", () => {
   for (const words of Object.values(WORDS)) {
     assert.deepEqual(Object.keys(words).sort(), Object.keys(WORDS.en).sort());
-    for (const [key, text] of Object.entries(words)) assert.deepEqual(blanks(text), blanks(WORDS.en[key]), key);
+    for (const [key, text] of Object.entries(words))
+      assert.deepEqual(blanks(text), blanks(WORDS.en[key]), key);
   }
 });
 
@@ -23,12 +24,14 @@ test("Chinese is Chinese", () => {
 
 test("every preset and interpolation has its word", () => {
   const named = [...schedule.PRESETS, ...layers.PRESETS].map(([name]) => name);
-  for (const name of [...named, ...schedule.INTERPOLATIONS]) assert.equal(english(name), name);
+  for (const name of [...named, ...Object.keys(schedule.INTERPOLATIONS)])
+    assert.equal(english(name), name);
 });
 
 test("a locale's language, else English", () => {
   for (const locale of ["zh", "zh-TW"]) assert.equal(wordsOf(locale)("bell"), "钟形");
-  for (const locale of ["en", "fr", "", undefined, "constructor"]) assert.equal(wordsOf(locale)("bell"), "bell");
+  for (const locale of ["en", "fr", "", undefined, "constructor"])
+    assert.equal(wordsOf(locale)("bell"), "bell");
 });
 
 test("blanks are filled, with text and nothing else", () => {
@@ -38,11 +41,27 @@ test("blanks are filled, with text and nothing else", () => {
 
 // Every word that a script asks for is there, and none is there for nobody.
 test("the scripts ask for the words that there are", () => {
-  const files = readdirSync(new URL("../../js/", import.meta.url), { recursive: true }).filter((name) => name.endsWith(".js"));
-  const source = files.filter((name) => !name.endsWith("words.js"))
-    .map((name) => readFileSync(new URL(`../../js/${name}`, import.meta.url), "utf8")).join("\n");
-  const asked = new Set([...source.matchAll(/\bsay\((?:[^"()]*\? )?"([^"]+)"(?: : "([^"]+)")?/g)].flatMap(([, ...keys]) => keys.filter(Boolean)));
-  const listed = [...schedule.PRESETS, ...layers.PRESETS].map(([name]) => name).concat(schedule.INTERPOLATIONS);
-  assert.deepEqual([...asked].filter((key) => !(key in WORDS.en)), []);
-  assert.deepEqual(Object.keys(WORDS.en).filter((key) => !asked.has(key) && !listed.includes(key)), []);
+  const files = readdirSync(new URL("../../js/", import.meta.url), { recursive: true }).filter(
+    (name) => name.endsWith(".js"),
+  );
+  const source = files
+    .filter((name) => !name.endsWith("words.js"))
+    .map((name) => readFileSync(new URL(`../../js/${name}`, import.meta.url), "utf8"))
+    .join("\n");
+  const asked = new Set(
+    [...source.matchAll(/\bsay\((?:[^"()]*\? )?"([^"]+)"(?: : "([^"]+)")?/g)].flatMap(
+      ([, ...keys]) => keys.filter(Boolean),
+    ),
+  );
+  const listed = [...schedule.PRESETS, ...layers.PRESETS]
+    .map(([name]) => name)
+    .concat(Object.keys(schedule.INTERPOLATIONS));
+  assert.deepEqual(
+    [...asked].filter((key) => !(key in WORDS.en)),
+    [],
+  );
+  assert.deepEqual(
+    Object.keys(WORDS.en).filter((key) => !asked.has(key) && !listed.includes(key)),
+    [],
+  );
 });

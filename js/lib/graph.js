@@ -1,17 +1,18 @@
-// What a graph says about a control: the sampler's steps, the net's file, the model. Over `host.source`, `host.targets`
-// and `host.widget`, so that it can be tried without a page.
+// What a graph tells about a control: the sampler's steps, the net's file, the model. Uses only
+// `host.source`, `host.targets` and `host.widget`, so that it can be tested without a page.
 
 const MOST_NODES = 500;
 const MODEL_FILES = [["ckpt_name", "checkpoints"], ["unet_name", "diffusion_models"]];
 
 // Nodes after `node`, nearest first.
 export function downstream(host, node) {
-  const found = [], seen = new Set([node]);
+  const nodes = [], seen = new Set([node]);
   for (let layer = [node]; layer.length && seen.size < MOST_NODES;) {
-    layer = layer.flatMap((one) => host.targets(one)).filter((one) => !seen.has(one) && seen.add(one));
-    found.push(...layer);
+    layer = layer.flatMap((one) => host.targets(one))
+      .filter((one) => !seen.has(one) && seen.add(one));
+    nodes.push(...layer);
   }
-  return found;
+  return nodes;
 }
 
 // Steps of the first sampler after `node`, or null.
@@ -29,23 +30,25 @@ export function netFile(host, node) {
   return typeof name === "string" ? name : null;
 }
 
-// {folder, name} of the base model on which what comes after `node` acts, or null.
+// {folder, name} of the base model that the nodes after `node` use, or null.
 export function baseModel(host, node) {
   for (const one of downstream(host, node)) {
-    const loader = modelLoader(host, one);
-    if (loader) return loader;
+    const file = modelFile(host, one);
+    if (file) return file;
   }
   return null;
 }
 
-function modelLoader(host, node) {
+function modelFile(host, node) {
   const seen = new Set();
-  for (let one = host.source(node, "model"); one && !seen.has(one); one = host.source(one, "model")) {
+  let one = host.source(node, "model");
+  while (one && !seen.has(one)) {
     seen.add(one);
     for (const [widget, folder] of MODEL_FILES) {
       const name = value(host, one, widget);
       if (typeof name === "string") return { folder, name };
     }
+    one = host.source(one, "model");
   }
   return null;
 }

@@ -1,40 +1,59 @@
-// Works the schedule curve and the layer bars as a user would, in one renderer of one page, and prints what became of
-// them as JSON. node widgets.mjs ASK.json, with drive.mjs's keys and {"cell": NAME, "pictures": DIR,
-//   "stack": UI-form JSON of a whole workflow with ControlStackAdd, "saved": {NAME: {"workflow", "prompt"}}}
+// Works the schedule curve and the layer bars as a user would, in one renderer of one page, and
+// prints what became of them as JSON. node editor_scenes.mjs ASK.json, with browser.mjs's keys and
+// {"cell": NAME, "pictures": DIR,
+//   "stack": UI-form JSON of a whole workflow with ControlStackAdd, "saved": {NAME: {"workflow",
+//   "prompt"}}}
 import { join } from "node:path";
-import { ask, atRest, frames, launch, load, openPage, post, settle, until } from "./drive.mjs";
-import { scenes } from "./live.mjs";
+import { ask, atRest, frames, launch, load, openPage, post, settle, until } from "./browser.mjs";
+import { scenes } from "./hint_scenes.mjs";
 
-const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4, last_node_id: 0, last_link_id: 0 };
+const EMPTY = {
+  nodes: [],
+  links: [],
+  groups: [],
+  config: {},
+  extra: {},
+  version: 0.4,
+  last_node_id: 0,
+  last_link_id: 0,
+};
 const VIEW = { width: 1300, height: 900 };
 
 // A graph of one Add Control at a known place, both of its fields open where `open` says so.
 async function oneNode(page, open = true) {
-  await page.evaluate(async ({ empty, open }) => {
-    await window.app.loadGraphData(empty);
-    const node = LiteGraph.createNode("ControlStackAdd");
-    node.pos = [100, 60];
-    window.app.graph.add(node);
-    window.app.canvas.ds.scale = 1;
-    window.app.canvas.ds.offset = [200, 40];
-    window.app.canvas.setDirty(true, true);
-    window.app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.();
-    return open;
-  }, { empty: EMPTY, open });
+  await page.evaluate(
+    async ({ empty, open }) => {
+      await window.app.loadGraphData(empty);
+      const node = LiteGraph.createNode("ControlStackAdd");
+      node.pos = [100, 60];
+      window.app.graph.add(node);
+      window.app.canvas.ds.scale = 1;
+      window.app.canvas.ds.offset = [200, 40];
+      window.app.canvas.setDirty(true, true);
+      window.app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.();
+      return open;
+    },
+    { empty: EMPTY, open },
+  );
   await still(page);
   if (!open) return;
-  for (const name of ["schedule", "layers"]) await field(page, name).locator("button[aria-expanded]").click();
+  for (const name of ["schedule", "layers"])
+    await field(page, name).locator("button[aria-expanded]").click();
   await plot(page, "layers").waitFor();
   await still(page);
 }
 
 // Where the fields and what is in them lie.
-const places = (page) => page.evaluate(() => [...document.querySelectorAll(".controlstack-field, .controlstack-plot")].map((one) => {
-  const { x, y, width, height } = one.getBoundingClientRect();
-  return [x, y, width, height];
-}));
+const places = (page) =>
+  page.evaluate(() =>
+    [...document.querySelectorAll(".controlstack-field, .controlstack-plot")].map((one) => {
+      const { x, y, width, height } = one.getBoundingClientRect();
+      return [x, y, width, height];
+    }),
+  );
 
-// Until the fields are there and have come to rest: the node's layout follows a change some frames later.
+// Until the fields are there and have come to rest: the node's layout follows a change some frames
+// later.
 async function still(page) {
   await field(page, "layers").waitFor();
   await atRest(page, () => places(page), { calmMs: 120 });
@@ -43,15 +62,17 @@ async function still(page) {
 const field = (page, name) => page.locator(`.controlstack-field[aria-label="${name}"]`);
 const plot = (page, name) => field(page, name).locator("svg.controlstack-plot");
 
-const state = (page) => page.evaluate(() => {
-  const node = window.app.graph.nodes.find((one) => one.type === "ControlStackAdd");
-  const { scale, offset } = window.app.canvas.ds;
-  return {
-    values: Object.fromEntries(node.widgets.map((widget) => [widget.name, widget.value])),
-    types: Object.fromEntries(node.widgets.map((widget) => [widget.name, widget.type])),
-    pos: [...node.pos], view: [scale, ...offset],
-  };
-});
+const state = (page) =>
+  page.evaluate(() => {
+    const node = window.app.graph.nodes.find((one) => one.type === "ControlStackAdd");
+    const { scale, offset } = window.app.canvas.ds;
+    return {
+      values: Object.fromEntries(node.widgets.map((widget) => [widget.name, widget.value])),
+      types: Object.fromEntries(node.widgets.map((widget) => [widget.name, widget.type])),
+      pos: [...node.pos],
+      view: [scale, ...offset],
+    };
+  });
 
 // The other renderer is at work, and has laid the node out.
 async function switched(page, vue) {
@@ -84,14 +105,21 @@ async function drag(page, [x, y], [dx, dy], steps = 12) {
 // Undo loads the graph as it was; `name` then has the text that it had.
 async function undo(page, name, { values }) {
   await page.keyboard.press("Control+z");
-  await until(page, ([name, text]) => window.app.graph.nodes[0]?.widgets.find((one) => one.name === name).value === text, [name, values[name]]);
+  await until(
+    page,
+    ([name, text]) =>
+      window.app.graph.nodes[0]?.widgets.find((one) => one.name === name).value === text,
+    [name, values[name]],
+  );
   await field(page, "layers").waitFor();
 }
 
 const SCENES = {
   async created(page) {
     await oneNode(page, false);
-    const prompt = await page.evaluate(async () => Object.values((await window.app.graphToPrompt()).output)[0].inputs);
+    const prompt = await page.evaluate(
+      async () => Object.values((await window.app.graphToPrompt()).output)[0].inputs,
+    );
     return { ...(await state(page)), prompt };
   },
 
@@ -113,7 +141,11 @@ const SCENES = {
     const added = await state(page);
     await page.mouse.dblclick(...(await centre(plot(page, "schedule").locator("circle").nth(1))));
     await frames(page);
-    return { added, removed: await state(page), dialogs: await page.locator(".litesearchbox, .comfy-vue-node-search-container").count() };
+    return {
+      added,
+      removed: await state(page),
+      dialogs: await page.locator(".litesearchbox, .comfy-vue-node-search-container").count(),
+    };
   },
 
   async curveByKeys(page) {
@@ -123,11 +155,18 @@ const SCENES = {
     const seen = {};
     for (const key of ["ArrowLeft", "Shift+ArrowDown", "Insert", "Delete", "Delete"]) {
       await page.keyboard.press(key);
-      seen[key + ("Delete" in seen && key === "Delete" ? " again" : "")] = await value(page, "schedule");
+      seen[key + ("Delete" in seen && key === "Delete" ? " again" : "")] = await value(
+        page,
+        "schedule",
+      );
     }
     await page.waitForTimeout(700); // for a node that goes: nothing here is waited for
     const nodes = await page.evaluate(() => window.app.graph.nodes.length);
-    return { seen, nodes, labels: await plot(page, "schedule").locator("circle").first().getAttribute("aria-valuetext") };
+    return {
+      seen,
+      nodes,
+      labels: await plot(page, "schedule").locator("circle").first().getAttribute("aria-valuetext"),
+    };
   },
 
   async curveByTab(page) {
@@ -158,10 +197,16 @@ const SCENES = {
     await oneNode(page);
     const input = field(page, "schedule").locator("input.controlstack-text");
     await input.fill("0:1, tomorrow:2");
-    const wrong = { value: await value(page, "schedule"), said: await field(page, "schedule").getByRole("alert").textContent(),
-      invalid: await input.getAttribute("aria-invalid") };
+    const wrong = {
+      value: await value(page, "schedule"),
+      said: await field(page, "schedule").getByRole("alert").textContent(),
+      invalid: await input.getAttribute("aria-invalid"),
+    };
     await input.fill("0:0.5, 1:1");
-    const right = { value: await value(page, "schedule"), alerts: await field(page, "schedule").getByRole("alert").count() };
+    const right = {
+      value: await value(page, "schedule"),
+      alerts: await field(page, "schedule").getByRole("alert").count(),
+    };
     return { wrong, right };
   },
 
@@ -174,8 +219,17 @@ const SCENES = {
     const copied = await page.evaluate(() => navigator.clipboard.readText());
     await page.evaluate(() => navigator.clipboard.writeText("0:0.2, 1:0.4"));
     await page.keyboard.press("Control+v");
-    await until(page, (text) => window.app.graph.nodes[0].widgets.find((one) => one.name === "schedule").value !== text, copied);
-    return { copied, value: await value(page, "schedule"), nodes: await page.evaluate(() => window.app.graph.nodes.length) };
+    await until(
+      page,
+      (text) =>
+        window.app.graph.nodes[0].widgets.find((one) => one.name === "schedule").value !== text,
+      copied,
+    );
+    return {
+      copied,
+      value: await value(page, "schedule"),
+      nodes: await page.evaluate(() => window.app.graph.nodes.length),
+    };
   },
 
   async barsByMouse(page) {
@@ -195,39 +249,63 @@ const SCENES = {
     const preset = await value(page, "layers");
     await choose(page, "layers", "all the same");
     await plot(page, "layers").locator("rect.slot").first().focus();
-    for (const key of ["ArrowRight", "Shift+ArrowDown", "ArrowDown"]) await page.keyboard.press(key);
+    for (const key of ["ArrowRight", "Shift+ArrowDown", "ArrowDown"])
+      await page.keyboard.press(key);
     const keys = await value(page, "layers");
     await field(page, "layers").getByLabel("weight of the block").fill("0.25");
-    return { preset, keys, numbers: await value(page, "layers"),
-      label: await plot(page, "layers").locator("rect.slot").last().getAttribute("aria-label") };
+    return {
+      preset,
+      keys,
+      numbers: await value(page, "layers"),
+      label: await plot(page, "layers").locator("rect.slot").last().getAttribute("aria-label"),
+    };
   },
 
   async savedAndLoaded(page) {
     await oneNode(page);
     await choose(page, "schedule", "bell");
     await choose(page, "layers", "details");
-    const saved = await page.evaluate(() => JSON.parse(JSON.stringify(window.app.graph.serialize())));
+    const saved = await page.evaluate(() =>
+      JSON.parse(JSON.stringify(window.app.graph.serialize())),
+    );
     const before = await state(page);
     await load(page, saved);
     await still(page);
-    const again = await page.evaluate(() => JSON.parse(JSON.stringify(window.app.graph.serialize())));
+    const again = await page.evaluate(() =>
+      JSON.parse(JSON.stringify(window.app.graph.serialize())),
+    );
     const open = await page.locator('.controlstack-field button[aria-expanded="true"]').count();
-    return { before, after: await state(page), open, stored: saved.nodes[0].widgets_values, again: again.nodes[0].widgets_values,
-      sizes: [saved.nodes[0].size, again.nodes[0].size] };
+    return {
+      before,
+      after: await state(page),
+      open,
+      stored: saved.nodes[0].widgets_values,
+      again: again.nodes[0].widgets_values,
+      sizes: [saved.nodes[0].size, again.nodes[0].size],
+    };
   },
 
   async rendererSwitched(page) {
     await oneNode(page);
     await choose(page, "schedule", "bell");
-    const show = (vue) => page.evaluate((vue) => window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", vue), vue);
+    const show = (vue) =>
+      page.evaluate(
+        (vue) => window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", vue),
+        vue,
+      );
     await show(!ask.vue);
     await switched(page, !ask.vue);
-    const kept = await value(page, "schedule");
+    const unchanged = await value(page, "schedule");
     await drag(page, await centre(plot(page, "schedule").locator("circle").nth(1)), [-30, 20]);
     const edited = await state(page);
     await show(ask.vue);
     await switched(page, ask.vue);
-    return { kept, edited, back: await state(page), seen: await plot(page, "schedule").isVisible() };
+    return {
+      kept: unchanged,
+      edited,
+      back: await state(page),
+      seen: await plot(page, "schedule").isVisible(),
+    };
   },
 
   async subgraph(page) {
@@ -238,56 +316,89 @@ const SCENES = {
       const nodes = window.app.graph.nodes.filter((node) => node.type === "ControlStackAdd");
       window.app.graph.convertToSubgraph(new Set(nodes));
     });
-    await until(page, async () => Object.keys((await window.app.graphToPrompt()).output).some((id) => id.includes(":")));
+    await until(page, async () =>
+      Object.keys((await window.app.graphToPrompt()).output).some((id) => id.includes(":")),
+    );
     return { before, after: await prompt() };
   },
 
   async linked(page) {
     await oneNode(page, false);
     await page.evaluate(() => {
-      const add = window.app.graph.nodes[0], text = LiteGraph.createNode("PrimitiveString");
+      const add = window.app.graph.nodes[0],
+        text = LiteGraph.createNode("PrimitiveString");
       text.pos = [-150, 60];
       window.app.graph.add(text);
       text.widgets[0].value = "0:0.3";
-      text.connect(0, add, add.inputs.findIndex((slot) => slot.name === "schedule"));
+      text.connect(
+        0,
+        add,
+        add.inputs.findIndex((slot) => slot.name === "schedule"),
+      );
     });
-    await until(page, async () => Object.values((await window.app.graphToPrompt()).output).some((node) => Array.isArray(node.inputs.schedule)));
+    await until(page, async () =>
+      Object.values((await window.app.graphToPrompt()).output).some((node) =>
+        Array.isArray(node.inputs.schedule),
+      ),
+    );
     const output = await page.evaluate(async () => (await window.app.graphToPrompt()).output);
-    return { schedule: Object.values(output).find((node) => node.class_type === "ControlStackAdd").inputs.schedule };
+    return {
+      schedule: Object.values(output).find((node) => node.class_type === "ControlStackAdd").inputs
+        .schedule,
+    };
   },
 
   async markup(page) {
     await oneNode(page);
-    const nasty = "<img src=x onerror=\"window.hit=1\"><script>window.hit=1</script>";
+    const nasty = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>';
     await page.evaluate((text) => {
       const graph = window.app.graph.serialize();
-      graph.nodes[0].widgets_values = graph.nodes[0].widgets_values.map((old) => (typeof old === "string" ? text : old));
+      graph.nodes[0].widgets_values = graph.nodes[0].widgets_values.map((old) =>
+        typeof old === "string" ? text : old,
+      );
       graph.nodes[0].title = text;
       return window.app.loadGraphData(graph);
     }, nasty);
     await field(page, "schedule").getByRole("alert").waitFor();
     await page.waitForTimeout(500); // for a script that runs: nothing here is waited for
-    return { hit: await page.evaluate(() => window.hit ?? 0), images: await page.locator(".controlstack-field img").count(),
-      said: await field(page, "schedule").getByRole("alert").textContent(), value: await value(page, "schedule"), nasty };
+    return {
+      hit: await page.evaluate(() => window.hit ?? 0),
+      images: await page.locator(".controlstack-field img").count(),
+      said: await field(page, "schedule").getByRole("alert").textContent(),
+      value: await value(page, "schedule"),
+      nasty,
+    };
   },
 };
 
 async function saved(page) {
-  const found = {};
+  const prompts = {};
   for (const [name, { workflow }] of Object.entries(ask.saved)) {
     await load(page, workflow);
-    found[name] = (await page.evaluate(async () => (await window.app.graphToPrompt()).output));
+    prompts[name] = await page.evaluate(async () => (await window.app.graphToPrompt()).output);
   }
-  return found;
+  return prompts;
 }
 
-// The pack without its page, and with a widget that breaks: the values stay reachable as plain text.
+// The pack without its page, and with a widget that breaks: the values stay reachable as plain
+// text.
 async function broken(browser, pattern, body) {
   const errors = [];
-  const { page, errors: thrown } = await openPage(browser, { viewport: VIEW, prepare: async (page) => {
-    page.on("console", (message) => message.type() === "error" && message.text().includes("ControlStack:") && errors.push(message.text()));
-    await page.route(pattern, (route) => (body ? route.fulfill({ contentType: "text/javascript", body }) : route.abort()));
-  } });
+  const { page, errors: thrown } = await openPage(browser, {
+    viewport: VIEW,
+    prepare: async (page) => {
+      page.on(
+        "console",
+        (message) =>
+          message.type() === "error" &&
+          message.text().includes("ControlStack:") &&
+          errors.push(message.text()),
+      );
+      await page.route(pattern, (route) =>
+        body ? route.fulfill({ contentType: "text/javascript", body }) : route.abort(),
+      );
+    },
+  });
   await page.evaluate((empty) => window.app.loadGraphData(empty), EMPTY);
   await page.evaluate(() => {
     const node = LiteGraph.createNode("ControlStackAdd");
@@ -299,7 +410,8 @@ async function broken(browser, pattern, body) {
   return { created, saved: prompts, said: errors, thrown };
 }
 
-// What the widgets say where the page speaks Chinese: every name for screen readers, every choice, every short text.
+// What the widgets say where the page speaks Chinese: every name for screen readers, every choice,
+// every short text.
 async function inChinese(browser) {
   await post("/api/settings/Comfy.Locale", "zh");
   const { page, errors } = await openPage(browser, { viewport: VIEW });
@@ -312,20 +424,37 @@ async function inChinese(browser) {
     node.widgets.find((one) => one.name === "schedule").value = "0:0, 0.5:1, 6s:0.5 | smooth";
     window.app.graph.add(LiteGraph.createNode("ControlStackCanny"));
   }, EMPTY);
-  for (const index of [0, 1]) await page.locator(".controlstack-field button[aria-expanded]").nth(index).click();
+  for (const index of [0, 1])
+    await page.locator(".controlstack-field button[aria-expanded]").nth(index).click();
   await atRest(page, () => places(page));
-  const said = await page.evaluate(() => {
-    const inside = [...document.querySelectorAll(".controlstack-field")].flatMap((field) => [field, ...field.querySelectorAll("*")]);
-    const labels = inside.flatMap((one) => ["aria-label", "aria-valuetext", "title", "placeholder"].map((name) => one.getAttribute(name)));
-    const texts = inside.flatMap((one) => [...one.childNodes].filter((child) => child.nodeType === Node.TEXT_NODE).map((child) => child.data));
+  const texts = await page.evaluate(() => {
+    const inside = [...document.querySelectorAll(".controlstack-field")].flatMap((field) => [
+      field,
+      ...field.querySelectorAll("*"),
+    ]);
+    const labels = inside.flatMap((one) =>
+      ["aria-label", "aria-valuetext", "title", "placeholder"].map((name) =>
+        one.getAttribute(name),
+      ),
+    );
+    const texts = inside.flatMap((one) =>
+      [...one.childNodes]
+        .filter((child) => child.nodeType === Node.TEXT_NODE)
+        .map((child) => child.data),
+    );
     const canny = window.app.graph.nodes.find((one) => one.type === "ControlStackCanny");
     const mine = window.app.extensions.find((one) => one.name === "ControlStack");
-    return [...labels, ...texts, mine.getNodeMenuItems(canny)[0].content].filter((text) => text?.trim());
+    return [...labels, ...texts, mine.getNodeMenuItems(canny)[0].content].filter((text) =>
+      text?.trim(),
+    );
   });
-  await page.screenshot({ path: join(ask.pictures, `chinese-${ask.cell}.png`), clip: { x: 200, y: 0, width: 500, height: 860 } });
+  await page.screenshot({
+    path: join(ask.pictures, `chinese-${ask.cell}.png`),
+    clip: { x: 200, y: 0, width: 500, height: 860 },
+  });
   await page.close();
   await post("/api/settings/Comfy.Locale", "en");
-  return { said: [...new Set(said)], errors };
+  return { said: [...new Set(texts)], errors };
 }
 
 // Both fields open, in the dark and in the light theme.
@@ -334,36 +463,53 @@ async function pictures(page) {
   await choose(page, "schedule", "bell");
   await choose(page, "layers", "soft (guess mode)");
   for (const palette of ["dark", "light"]) {
-    await page.evaluate((name) => window.app.extensionManager.setting.set("Comfy.ColorPalette", name), palette);
-    await until(page, (name) => window.app.extensionManager.setting.get("Comfy.ColorPalette") === name, palette);
+    await page.evaluate(
+      (name) => window.app.extensionManager.setting.set("Comfy.ColorPalette", name),
+      palette,
+    );
+    await until(
+      page,
+      (name) => window.app.extensionManager.setting.get("Comfy.ColorPalette") === name,
+      palette,
+    );
     await frames(page, 20);
-    await page.screenshot({ path: join(ask.pictures, `widgets-${ask.cell}-${palette}.png`), clip: { x: 200, y: 0, width: 500, height: 860 } });
+    await page.screenshot({
+      path: join(ask.pictures, `widgets-${ask.cell}-${palette}.png`),
+      clip: { x: 200, y: 0, width: 500, height: 860 },
+    });
   }
   await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.ColorPalette", "dark"));
 }
 
 const browser = await launch();
-const found = {};
+const outcomes = {};
 try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: VIEW });
   for (const [name, scene] of Object.entries({ ...SCENES, ...scenes(EMPTY) })) {
     if (ask.only && !ask.only.includes(name)) continue;
     const began = performance.now();
-    found[name] = await scene(page).catch((error) => ({ failed: String(error) }));
-    found[name] = { ...found[name], errors: errors.splice(0), ms: Math.round(performance.now() - began) };
+    outcomes[name] = await scene(page).catch((error) => ({ failed: String(error) }));
+    outcomes[name] = {
+      ...outcomes[name],
+      errors: errors.splice(0),
+      ms: Math.round(performance.now() - began),
+    };
   }
-  found.saved = await saved(page);
+  outcomes.saved = await saved(page);
   await pictures(page);
-  found.errors = errors;
+  outcomes.errors = errors;
   await page.close();
   if (ask.more) {
-    found.inChinese = await inChinese(browser);
-    found.withoutScripts = await broken(browser, "**/controlstack/main.js");
-    found.withBrokenWidget = await broken(browser, "**/controlstack/widgets/curve.js",
-      "export function scheduleField() { throw new Error('broken on purpose'); }");
+    outcomes.inChinese = await inChinese(browser);
+    outcomes.withoutScripts = await broken(browser, "**/controlstack/main.js");
+    outcomes.withBrokenWidget = await broken(
+      browser,
+      "**/controlstack/widgets/curve_editor.js",
+      "export function scheduleField() { throw new Error('broken on purpose'); }",
+    );
   }
 } finally {
   await browser.close();
 }
-console.log(JSON.stringify(found));
+console.log(JSON.stringify(outcomes));

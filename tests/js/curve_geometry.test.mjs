@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as curve from "../../js/lib/curve.js";
+import * as curve from "../../js/lib/curve_geometry.js";
 
 const BOX = { width: 220, height: 120, margin: 10 };
 const point = (at, strength, unit = "percent") => ({ at, unit, strength });
@@ -17,8 +17,8 @@ test("pixels and back", () => {
 
 test("the axis holds every point", () => {
   assert.equal(curve.axisTop([]), 1);
-  assert.equal(curve.axisTop([point(0, 1.01)]), 2);
-  assert.equal(curve.axisTop([point(0, 10)]), 10);
+  assert.equal(curve.axisTop([1.01]), 2);
+  assert.equal(curve.axisTop([10]), 10);
 });
 
 test("a point is found within reach, the nearest first", () => {
@@ -29,7 +29,10 @@ test("a point is found within reach, the nearest first", () => {
 
 test("a moved point stays between its neighbours", () => {
   assert.deepEqual(curve.moved(THREE, 1, 0.25, 0.75, 20)[1], point(0.25, 0.75));
-  assert.equal(curve.moved([point(0.4, 1), point(0.5, 1), point(0.6, 1)], 1, 0.9, 1, 20)[1].at, 0.6);
+  assert.equal(
+    curve.moved([point(0.4, 1), point(0.5, 1), point(0.6, 1)], 1, 0.9, 1, 20)[1].at,
+    0.6,
+  );
   assert.equal(curve.moved(THREE, 0, -3, 1, 20)[0].at, 0);
   assert.equal(curve.moved([point(1 / 3, 1), point(0.5, 1)], 1, 0.3333, 1, 20)[1].at, 1 / 3);
 });
@@ -42,7 +45,10 @@ test("a sampler step moves by whole steps, and stays a step", () => {
 
 test("points come in their order, whatever their text's", () => {
   const mixed = [point(0, 1), point(0.8, 0), point(4, 0.5, "step")];
-  assert.deepEqual(curve.ordered(mixed, 20).map((one) => one.at), [0, 4, 0.8]);
+  assert.deepEqual(
+    curve.ordered(mixed, 20).map((one) => one.at),
+    [0, 4, 0.8],
+  );
 });
 
 test("a new point goes where it belongs", () => {

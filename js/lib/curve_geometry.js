@@ -1,21 +1,22 @@
-// The geometry of the schedule curve: points in a box of pixels, and what dragging makes of them. No DOM.
-// A point is {at, unit, strength}: `at` is a fraction of sampling ("percent") or a sampler step ("step").
+// The geometry of the schedule curve: points in a box of pixels, and how dragging changes them. No
+// DOM. A point is {at, unit, strength}: `at` is a fraction of sampling ("percent") or a sampler
+// step ("step").
 
 export const AXIS_TOPS = [1, 2, 5, 10];
-export const GRAB_PX = 10;
+const GRAB_PX = 10;
 
-// The top of the strength axis: the smallest that holds every point.
-export function axisTop(points) {
-  const highest = Math.max(0, ...points.map((point) => point.strength));
+// The top of the strength axis: the smallest that all values fit under.
+export function axisTop(values) {
+  const highest = Math.max(0, ...values);
   return AXIS_TOPS.find((top) => highest <= top) ?? AXIS_TOPS.at(-1);
 }
 
-// Where a point lies in sampling, 0..1; a step counts against `steps`.
+// A point's position in sampling, 0..1; a step counts against `steps`.
 export function fraction(point, steps) {
   return point.unit === "step" ? clamp(point.at / steps, 0, 1) : point.at;
 }
 
-// The points in the order in which they come: a text may name steps after fractions that lie behind them.
+// The points sorted by position: a text may name steps after fractions that come later.
 export function ordered(points, steps) {
   return points.toSorted((a, b) => fraction(a, steps) - fraction(b, steps));
 }
@@ -23,10 +24,11 @@ export function ordered(points, steps) {
 // `box`: {width, height, margin} in pixels; (0, 0) is the upper left.
 export function toPixels(x, strength, box, top) {
   const { width, height, margin } = box;
-  return [margin + x * (width - 2 * margin), height - margin - (strength / top) * (height - 2 * margin)];
+  const px = margin + x * (width - 2 * margin);
+  return [px, height - margin - (strength / top) * (height - 2 * margin)];
 }
 
-// The inverse, held inside the axes.
+// The inverse, clamped to the axes.
 export function fromPixels(px, py, box, top) {
   const { width, height, margin } = box;
   const x = (px - margin) / Math.max(1, width - 2 * margin);
@@ -45,35 +47,36 @@ export function nearest(points, px, py, box, top, steps, radius = GRAB_PX) {
   return best;
 }
 
-// The points with one moved to (x, strength): never past its neighbours, so that their order stays.
+// The points with one moved to (x, strength): never past its neighbours, so the order is preserved.
 export function moved(points, index, x, strength, steps) {
   const point = points[index];
   const low = index > 0 ? fraction(points[index - 1], steps) : 0;
   const high = index < points.length - 1 ? fraction(points[index + 1], steps) : 1;
   const inside = clamp(x, low, high);
-  const at = point.unit === "step" ? wholeStep(inside, low, high, steps) : clamp(round(inside), low, high);
+  const at = point.unit === "step"
+    ? nearestStep(inside, low, high, steps) : clamp(round(inside), low, high);
   return points.with(index, { ...point, at, strength: round(strength) });
 }
 
 // The step nearest to x whose fraction is not outside [low, high], where there is one.
-function wholeStep(x, low, high, steps) {
+function nearestStep(x, low, high, steps) {
   const first = Math.ceil(low * steps - 1e-9), last = Math.floor(high * steps + 1e-9);
   return clamp(Math.round(x * steps), Math.min(first, last), Math.max(first, last));
 }
 
-// The points with a new one where it belongs, and its index. No points at all stand for a constant 1.
+// The points with a new one inserted in order, and its index.
 export function added(points, x, strength, steps) {
-  const fresh = { at: round(x), unit: "percent", strength: round(strength) };
-  const found = points.findIndex((point) => fraction(point, steps) > fresh.at);
-  const index = found < 0 ? points.length : found;
-  return [points.toSpliced(index, 0, fresh), index];
+  const point = { at: round(x), unit: "percent", strength: round(strength) };
+  const next = points.findIndex((other) => fraction(other, steps) > point.at);
+  const index = next < 0 ? points.length : next;
+  return [points.toSpliced(index, 0, point), index];
 }
 
 export function removed(points, index) {
   return points.toSpliced(index, 1);
 }
 
-// Where a new point goes when none was clicked: half way to the next point, else half way to the end.
+// The position of a new point where none was clicked: half way to the next point, else to the end.
 export function between(points, index, steps) {
   if (!points.length) return 0;
   const from = fraction(points[index], steps);

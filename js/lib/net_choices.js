@@ -1,0 +1,35 @@
+// Which nets a list offers and how it names them, from the server's table:
+// {nets: {NAME: {is, base, blocks, fits}}, base}.
+
+import { english } from "./words.js";
+
+// The names that may fit, in their order. The saved name always stays, and all names do where none
+// is certain to fit.
+export function offered(names, table, saved) {
+  const possible = names.filter((name) => name === saved || table.nets[name]?.fits !== false);
+  const isAnyCertain = possible.some((name) => table.nets[name]?.fits === true);
+  const offers = isAnyCertain ? possible : [...names];
+  const isListed = offers.includes(saved) || typeof saved !== "string" || saved === "";
+  return isListed ? offers : [saved, ...offers];
+}
+
+// How a list shows a net: its name, its family, and whether it does not fit the model. `say` as
+// words.js gives it.
+export function label(name, table, say = english) {
+  const net = table?.nets[name];
+  if (!net?.is) return name;
+  const family = familyOf(net, say);
+  const fit = net.fits === false ? say("doesNotFit", { net: family, base: table.base }) : family;
+  return `${name}  ·  ${fit}`;
+}
+
+// The server's "FAMILY for BASE" in the frontend's language.
+function familyOf(net, say) {
+  const tail = ` for ${net.base}`;
+  if (!net.base || !net.is.endsWith(tail)) return net.is;
+  return say("netFor", { family: net.is.slice(0, -tail.length), base: net.base });
+}
+
+export function isTable(value) {
+  return Boolean(value) && typeof value.nets === "object" && value.nets !== null;
+}

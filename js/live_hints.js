@@ -1,0 +1,177 @@
+// Hints that follow a preprocessor's settings, and the picture that compares them with their
+// source.  Methods without a network are answered by our own route at once; the others run through
+// ComfyUI's queue, alone, when it is empty. Off until the setting turns it on.
+
+import { chain } from "./host.js";
+import { hintRequest, promptFor } from "./lib/hint_request.js";
+import { CompareView, HEIGHT_PX } from "./widgets/compare.js";
+
+export const LIVE = "ControlStack.LiveHint";
+const CATEGORY = "ControlStack/Preprocess";
+const WIDGET = "controlstack_compare";
+const ROUTE_DELAY_MS = 60, QUEUE_DELAY_MS = 400;
+// Statuses of our route: replaced by a newer request; too many pixels, or a method with a network.
+const REPLACED = 409, NEEDS_QUEUE = [413, 422];
+
+export class LiveHints {
+  constructor(host) {
+    this.host = host;
+    this.watched = new WeakSet(); // widgets with our callback
+    this.compared = new Set(); // ids of the nodes that the user asked to compare
+    this.pending = new WeakMap(); // node → {timer, abort}
+    this.queued = 0; // jobs in ComfyUI's queue
+    this.running = null; // id of the node whose hint the queue makes for us
+    const on = (name, listener) => host.api.addEventListener(name, listener);
+    on("status", ({ detail }) => { this.queued = detail?.exec_info?.queue_remaining ?? 0; });
+    on("executed", ({ detail }) => this.executed(detail));
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+      on(end, () => { this.running = null; });
+    }
+  }
+
+  isOurs(node) {
+    return this.host.category(node) === CATEGORY;
+  }
+
+  get isOn() {
+    return this.host.setting(LIVE) === true;
+  }
+
+  // Watches every setting of a node, also those that the choice of a method adds.
+  watch(node) {
+    for (const widget of node.widgets ?? []) {
+      if (this.watched.has(widget) || widget.name === WIDGET) continue;
+      this.watched.add(widget);
+      chain(widget, "callback", () => { this.watch(node); this.changed(node); });
+    }
+  }
+
+  // Replaces what is pending for a node by a new request.
+  changed(node) {
+    if (!this.isOn || !node.graph) return;
+    const before = this.pending.get(node);
+    clearTimeout(before?.timer);
+    before?.abort.abort();
+    const request = this.request(node), abort = new AbortController();
+    const timer = setTimeout(() => this.update(node, request, abort.signal),
+      request ? ROUTE_DELAY_MS : QUEUE_DELAY_MS);
+    this.pending.set(node, { timer, abort });
+  }
+
+  async update(node, request, signal) {
+    try {
+      if (request) await this.throughRoute(node, request, signal);
+      else await this.throughQueue(node);
+    } catch (error) {
+      if (error.name !== "AbortError") console.error("ControlStack: live hint", error);
+    }
+  }
+
+  // The file of the Load Image node that feeds a node, else null.
+  file(node) {
+    const source = this.host.source(node, "image");
+    const isLoader = source && this.host.comfyClass(source) === "LoadImage";
+    return isLoader ? this.host.widget(source, "image")?.value : null;
+  }
+
+  // What to ask our route for a node's hint, or null where only the queue can answer.
+  request(node) {
+    const isWired = (slot, index) => slot.widget && node.isInputConnected(index);
+    if ((node.inputs ?? []).some(isWired)) return null; // only the queue has the wire's value
+    const settings = (node.widgets ?? [])
+      .filter(({ name }) => name !== WIDGET && !name.startsWith("$$"))
+      .map(({ name, value }) => [name, value]);
+    const values = Object.fromEntries(settings);
+    return hintRequest(this.host.comfyClass(node), values, this.file(node));
+  }
+
+  async throughRoute(node, request, signal) {
+    const response = await this.host.ask("hint", request, signal);
+    if (signal.aborted) return;
+    if (response.ok) {
+      this.show(node, { hint: URL.createObjectURL(await response.blob()), message: "" });
+    } else if (NEEDS_QUEUE.includes(response.status)) {
+      await this.throughQueue(node);
+    } else if (response.status !== REPLACED) {
+      const { error } = await response.json().catch(() => ({}));
+      this.show(node, { message: error ?? "" });
+    }
+  }
+
+  // Only while the queue is empty, and only for nodes outside subgraphs, whose ids are others.
+  async throughQueue(node) {
+    if (this.queued > 0 || this.running !== null || node.graph !== this.host.graph) return;
+    this.running = String(node.id);
+    try {
+      const { output, workflow } = await this.host.app.graphToPrompt();
+      const prompt = promptFor(output, this.running);
+      const options = { partialExecutionTargets: [prompt.target] };
+      await this.host.api.queuePrompt(0, { output: prompt.output, workflow }, options);
+    } catch (error) {
+      this.running = null;
+      this.show(node, { message: error.message });
+    }
+  }
+
+  executed({ node: id, output }) {
+    const node = this.host.nodes().find((one) => String(one.id) === String(id));
+    const picture = output?.images?.[0];
+    if (!node || !picture || !this.isOurs(node)) return;
+    if (this.running === String(id) || this.host.widget(node, WIDGET)) {
+      this.show(node, { hint: this.host.view(picture), message: "" });
+    }
+  }
+
+  // Shows a hint, a message, or both, beside the node's source.
+  show(node, { hint, message }) {
+    const file = this.file(node);
+    const source = typeof file === "string" ? this.host.view(folderAndName(file)) : "";
+    this.compareView(node).show({ source, hint, message });
+  }
+
+  // The node's CompareView, added where it has none.
+  compareView(node) {
+    const widget = this.host.widget(node, WIDGET);
+    if (widget) return widget.controlstack;
+    const forward = (element) => this.host.forward(element);
+    const view = new CompareView({ say: this.host.say, forward });
+    this.host.addDisplay(node, WIDGET, view.element, HEIGHT_PX).controlstack = view;
+    chain(node, "onRemoved", () => view.destroy());
+    return view;
+  }
+
+  // The node's menu: compare, or stop comparing.
+  menu(node) {
+    if (!this.isOurs(node)) return [];
+    const widget = this.host.widget(node, WIDGET);
+    const content = this.host.say(widget ? "hide" : "compare");
+    return [{ content, callback: () => this.toggle(node, widget) }];
+  }
+
+  toggle(node, widget) {
+    const id = String(node.id);
+    if (widget) {
+      this.compared.delete(id);
+      this.host.removeWidget(node, widget);
+    } else {
+      this.compared.add(id);
+      this.restore(node);
+    }
+  }
+
+  // Loading, also by undo, makes new nodes: shows the comparison again where it was shown.
+  restore(node) {
+    if (!this.compared.has(String(node.id)) || !this.isOurs(node)) return;
+    const picture = this.host.app.nodeOutputs?.[node.id]?.images?.[0];
+    if (picture) this.show(node, { hint: this.host.view(picture), message: "" });
+    else this.show(node, { hint: "", message: this.host.say("runOnce") });
+  }
+}
+
+// "folder/name.png [output]" as ComfyUI's /view takes it.
+function folderAndName(file) {
+  const [, path, type = "input"] = /^(.*?)(?: \[(input|output|temp)\])?$/.exec(file);
+  const cut = path.lastIndexOf("/");
+  const subfolder = cut < 0 ? "" : path.slice(0, cut);
+  return { filename: path.slice(cut + 1), subfolder, type };
+}
