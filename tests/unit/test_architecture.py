@@ -1,6 +1,4 @@
-"""The house rules that a linter cannot hold: which room may import which, and how large things may
-grow.
-"""
+"""Check house rules that a linter cannot: which room imports which, and how long files are."""
 
 from __future__ import annotations
 
@@ -69,8 +67,9 @@ def parsed(path: Path) -> ast.Module:
 
 
 def imports(path: Path, tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """("room", name) for each of our folders that the file imports from, ("outside", name) for each
-    other module.
+    """Yield what a file imports.
+
+    ("room", name) for each of our folders, ("outside", name) for each other module.
     """
     folder = path.relative_to(ROOT).parent.parts
     for node in ast.walk(tree):
@@ -89,9 +88,9 @@ def imports(path: Path, tree: ast.AST) -> Iterator[tuple[str, str]]:
 @every(sources(*PACK))
 def test_rooms_import_only_what_lies_below_them(path):
     seen = set(imports(path, parsed(path)))
-    rooms = {found for kind, found in seen if kind == "room" and found in ROOMS}
+    rooms = {imported for kind, imported in seen if kind == "room" and imported in ROOMS}
     assert rooms <= {room_of(path)} | BELOW[room_of(path)]
-    outside = {found for kind, found in seen if kind == "outside"}
+    outside = {imported for kind, imported in seen if kind == "outside"}
     assert not outside & set(ROOMS) - HOST, (
         "a room of ours is imported relatively; by name it is another project's"
     )
@@ -109,10 +108,10 @@ def test_heavy_libraries_are_imported_where_they_are_used(path):
         node for node in module.body if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     top = {
-        found
+        imported
         for node in at_import
         if not isinstance(node, ast.ClassDef)
-        for _, found in imports(path, node)
+        for _, imported in imports(path, node)
     }
     assert not top & LAZY
 
@@ -158,5 +157,5 @@ def test_the_root_is_not_on_the_path():
         ("def f():\n    from comfy.utils import load", ("outside", "comfy")),
     ],
 )
-def test_this_walk_sees_imports(source, expected):
+def test_imports_of_every_form_are_seen(source, expected):
     assert expected in set(imports(ROOT / "nodes" / "preprocess.py", ast.parse(source)))

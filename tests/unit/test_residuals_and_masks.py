@@ -1,4 +1,4 @@
-"""Residual arithmetic and masks, against values worked out by hand."""
+"""Check residual arithmetic and masks against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def test_merge_adds_place_by_place():
     }
 
 
-def test_nothing_writes_to_what_it_was_given():
+def test_no_function_writes_to_its_input():
     a = {"middle": tensors(2), "output": tensors(1, 2)}
-    kept = {place: [r.clone() for r in a[place]] for place in a}
+    before = {place: [r.clone() for r in a[place]] for place in a}
     out = residuals.merge(None, a)
     assert out["output"] is not a["output"]
     out["output"].pop()
     residuals.merge(a, a)
     residuals.weigh(a, lambda n, heights: [0.5] * n)
     residuals.each(a, lambda r: r * 2)
-    assert all(x.equal(y) for place in a for x, y in zip(a[place], kept[place], strict=True))
+    assert all(x.equal(y) for place in a for x, y in zip(a[place], before[place], strict=True))
 
 
 def test_weigh_runs_from_the_first_block_to_the_middle():
@@ -50,14 +50,14 @@ def test_weigh_runs_from_the_first_block_to_the_middle():
 
 
 def test_weigh_knows_that_features_come_deepest_first():
-    """A T2I-Adapter's, as the host has them: the UNet pops the last first, which is the shallowest."""
+    """In ComfyUI the UNet pops the last of a T2I-Adapter's features first: it is the shallowest."""
     a = {"input": tensors(1, None, 1, None, 1, None, None), "middle": tensors(1)}
     out = residuals.weigh(a, lambda count, heights: [10 + i for i in range(count)])
     assert values(out["input"]) == [12, None, 11, None, 10, None, None]
     assert values(out["middle"]) == [13]
 
 
-def test_weights_are_told_the_heights():
+def test_weights_depend_on_the_heights():
     a = {"output": [torch.ones(1, 1, h, 2) for h in (8, 4, 2)], "middle": [torch.ones(1, 1, 2, 2)]}
     assert residuals.weigh(a, lambda count, heights: heights)["output"][1].flatten()[0] == 4
 
@@ -71,7 +71,7 @@ def test_spread_rows():
 
 
 def test_rows_of_a_batch():
-    """Two prompts of three latents, the second prompt only, without its middle latent."""
+    """Two prompts of three latents: only the second prompt acts, without its middle latent."""
     some = frames.Rows((1,), 2, (0, 2), (0, 1, 2))
     assert (some.total, some.indices, some.selection, some.are_all) == (6, [3, 5], [3, 5], False)
     windowed = frames.Rows((0, 1), 2, (0, 1), frames.frames_of(2, [6, 7]))
@@ -83,11 +83,18 @@ def test_rows_of_a_batch():
     assert frames.source_indices([0, 1, 2, 3, 4], 2) == [0, 1, 0, 1, 0]
 
 
-def test_a_mask_of_ones_is_none_and_zeros_are_known():
+def test_a_mask_of_ones_is_none_and_a_zero_mask_is_recognised():
     assert effect_mask(torch.ones(1, 4, 4)) is None
     assert effect_mask(torch.full((4, 4), 7.0)) is None
     assert effect_mask(torch.zeros(4, 4)).is_zero
     assert not effect_mask(torch.eye(4)).is_zero
+
+
+def test_a_mask_without_a_batch_is_a_batch_of_one():
+    assert effect_mask(torch.zeros(3, 5)).values.shape == (1, 3, 5)
+    assert effect_mask(torch.zeros(2, 3, 5)).values.shape == (2, 3, 5)
+    assert effect_mask(torch.zeros(2, 1, 3, 5)).values.shape == (2, 3, 5)
+    assert effect_mask(torch.zeros(2, 3, 5, 1)).values.shape == (2, 3, 5)
 
 
 def test_masks_shrink_by_averaging():
@@ -96,7 +103,7 @@ def test_masks_shrink_by_averaging():
 
 
 def test_masks_are_cropped_like_the_hosts_hints():
-    """A wide mask on a square latent: the host cuts the hint's sides away, so the mask's too."""
+    """On a square latent ComfyUI crops the sides of a wide hint, so a wide mask is cropped too."""
     wide = torch.zeros(1, 4, 8)
     wide[:, :, :2] = 1.0
     wide[:, :, 4:] = 1.0
@@ -121,7 +128,7 @@ def test_masks_follow_frames():
     [("crop", [0, 1, 1, 0]), ("stretch", [0.5, 0.5, 0.5, 0.5]), ("pad", [0.5, 0.5, 0.5, 0.5])],
 )
 def test_masks_fit_as_their_hints_do(fit, row):
-    """A wide mask, black but for a white middle, on a square picture."""
+    """A wide mask, black with a white middle, on a square picture."""
     wide = torch.zeros(1, 4, 8)
     wide[:, :, 3:5] = 1.0
     wide[:, :2, :2] = wide[:, :2, 6:] = 1.0
@@ -174,7 +181,7 @@ def test_inpainting_removes_what_is_white():
     assert hints.fill_inpaint_area(hint, mask.repeat(3, 1, 1), 0.0, nearest).shape[0] == 3
 
 
-def test_thousands_of_masks_raise_nothing_but_a_sentence():
+def test_thousands_of_random_masks_fail_only_with_a_sentence():
     generator, rng = torch.Generator().manual_seed(5), random.Random(5)
     sentences = []
     for _ in range(4000):

@@ -1,6 +1,4 @@
-"""A tiny model, three tiny ControlNets and prompts, sampled by the host: through its own nodes and
-through ours.
-"""
+"""Sample a tiny model with three tiny ControlNets, through ComfyUI's own nodes and through ours."""
 
 from __future__ import annotations
 
@@ -47,8 +45,9 @@ class World:
         return out[0]["samples"]
 
     def host(self, units, positive=None, negative=None):
-        """The host's chain of ControlNetApplyAdvanced; units: net, image, strength, start_percent,
-        end_percent.
+        """Apply units by a chain of ControlNetApplyAdvanced.
+
+        A unit: net, image, strength, start_percent, end_percent.
         """
         import nodes
 
@@ -70,7 +69,7 @@ class World:
         return positive, negative
 
     def ours(self, units, positive=None, negative=None, **apply):
-        """Our Add and Apply nodes over the same units."""
+        """Apply the same units by our Add and Apply nodes."""
         from pack.nodes.apply import Apply
 
         negative = self.negative if negative is None else negative
@@ -96,7 +95,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def make_world(host):
-    """Worlds by size: "tiny", or "full" for SD1.5's own shapes (8 GB)."""
+    """Make a world by its size: "tiny", or "full" for SD1.5's own shapes (8 GB)."""
     from workbench import tiny
 
     def make(size):
@@ -117,8 +116,9 @@ def world(make_world):
 
 @pytest.fixture
 def counted(world, monkeypatch):
-    """Counts of calls while a test runs: UNet forwards, and for each net its hint encodings,
-    forwards and rows.
+    """Count calls while a test runs.
+
+    Forwards of the UNet, and for each net its hint encodings, forwards and rows.
     """
     import comfy.cldm.cldm
 

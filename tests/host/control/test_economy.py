@@ -1,6 +1,4 @@
-"""What is computed, and what is not: hint encodings, UNet calls, rows, models that the host is
-asked to load.
-"""
+"""Check what is computed and what is not: hint encodings, UNet calls, rows, loaded models."""
 
 from __future__ import annotations
 
@@ -43,7 +41,7 @@ def test_the_same_net_twice_has_two_hints(world, counted):
     assert counted["hint"][key(world.nets[0])] == 2
 
 
-def test_a_second_run_starts_afresh(world, counted):
+def test_a_second_run_encodes_again(world, counted):
     chain = world.ours(units_of(world, 1))
     for _ in range(2):
         world.sample(*chain, steps=3)
@@ -51,9 +49,7 @@ def test_a_second_run_starts_afresh(world, counted):
 
 
 def test_cond_only_takes_one_unet_call_a_step_and_half_the_rows(world, counted):
-    """The host can do the same only with control on the positive alone, and then calls the UNet
-    twice a step.
-    """
+    """ComfyUI can do the same only with control on the positive alone, at two UNet calls a step."""
     import nodes
 
     hint = world.hint(0, 3)
@@ -71,9 +67,7 @@ def test_cond_only_takes_one_unet_call_a_step_and_half_the_rows(world, counted):
 
 
 def test_cond_only_stacks_and_mixes(world):
-    """A balanced net before and after one on the positive prompt only: the same as the host's two
-    calls.
-    """
+    """Put a balanced net before and after a cond_only net, and compare with ComfyUI's two calls."""
     import nodes
 
     units = [{"net": net, "image": world.hint(i)} for i, net in enumerate(world.nets)]
@@ -107,7 +101,7 @@ def asked_to_load(chain):
 
 
 @pytest.mark.parametrize("why", [*IDLE, "mask"])
-def test_what_can_never_act_is_not_loaded_nor_run(world, counted, why):
+def test_a_net_that_can_never_act_is_neither_loaded_nor_run(world, counted, why):
     import torch
 
     more = {"effect_mask": torch.zeros(1, 8, 8)} if why == "mask" else IDLE[why]
@@ -119,7 +113,7 @@ def test_what_can_never_act_is_not_loaded_nor_run(world, counted, why):
     assert (image - world.sample(*world.host(units[:1]), steps=4)).abs().max() == 0.0
 
 
-def test_what_can_act_is_loaded(world):
+def test_a_net_that_can_act_is_loaded(world):
     assert asked_to_load(world.ours(units_of(world, 3))) == [
         net.control_model for net in world.nets
     ]
@@ -140,7 +134,7 @@ def test_a_step_where_the_schedule_is_zero_is_not_run(world, counted):
 
 
 def test_sigma_is_read_once_a_step_for_the_whole_chain(world, monkeypatch):
-    """Each reading waits for the GPU; the host's own chain reads twice for each net."""
+    """Each reading waits for the GPU; ComfyUI's own chain reads twice for each net."""
     import torch
 
     reads = []

@@ -1,6 +1,4 @@
-"""With plain settings a stack gives the very image that the host's own nodes give: maximum
-difference 0.0.
-"""
+"""Check that a plain stack gives the same image as ComfyUI's own nodes: maximum difference 0.0."""
 
 from __future__ import annotations
 
@@ -101,9 +99,7 @@ def test_mixed_chains(world, order, cfg):
 
 
 def test_an_instant_that_a_step_hits_exactly(world):
-    """(0.5, 0.5) with 3 steps of 'normal': the second step is sigma(0.5) itself, and there the
-    host's control acts.
-    """
+    """The range (0.5, 0.5) with 3 steps of 'normal' acts: the second step is sigma(0.5) itself."""
     units = [
         {"net": world.nets[0], "image": world.hint(), "start_percent": 0.5, "end_percent": 0.5}
     ]
@@ -112,10 +108,8 @@ def test_an_instant_that_a_step_hits_exactly(world):
     assert difference(a, world.sample(*world.ours(units), steps=3)) == 0.0
 
 
-def test_without_a_negative_the_host_lends_it_the_control(world):
-    """As the host's first apply node: the positive's control also reaches a negative that did not
-    pass through us.
-    """
+def test_without_a_negative_it_gets_the_positives_control(world):
+    """As after ComfyUI's first apply node, control also reaches a negative that bypassed Apply."""
     import nodes
     from pack.nodes.apply import Apply
 
@@ -134,7 +128,7 @@ def test_the_same_net_twice(world):
     assert difference(world.sample(*world.host(units)), world.sample(*world.ours(units))) == 0.0
 
 
-def test_the_stackers_lists_are_taken(world):
+def test_the_list_of_a_stacker_pack_is_accepted(world):
     from pack.nodes.apply import Apply
 
     units = [
@@ -160,7 +154,7 @@ def test_an_empty_stack_changes_nothing(world):
 
 @pytest.mark.slow
 def test_full_size_sd15_shapes(make_world):
-    """Three nets on SD1.5's own shapes with random weights, one setting."""
+    """Three nets with SD1.5's own shapes and random weights, in one setting."""
     full = make_world("full")
     units = [
         {"net": net, "image": full.hint(i), "strength": strength, "end_percent": end}

@@ -1,6 +1,4 @@
-"""Every family that the host controls, tiny from its real class: the host's image, and none where
-control is nil.
-"""
+"""Check every family that ComfyUI controls, as a tiny net of its real class, against ComfyUI."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def bases(host):
-    """Base models by name, each built when first asked for."""
+    """Return base models by name, each built at first use."""
     built = {}
 
     def get(name):
@@ -118,7 +116,7 @@ def test_inpainting_is_the_hosts(family):
 
 
 @every()
-def test_no_strength_or_no_interval_is_no_control(family):
+def test_zero_strength_or_an_empty_interval_changes_nothing(family):
     base, net = family
     without = sample(base, plain(base))
     for how in ({"strength": 0.0}, {"start": 0.6, "end": 0.2}, {"schedule": "0:0"}):
@@ -161,9 +159,7 @@ def test_chains_of_one_family_mixed_with_the_hosts_nodes(family, order):
     "Stable Cascade",
 )
 def test_cond_only_acts_on_the_positive_prompt_alone(family):
-    """The host's way to it: control on the positive alone, lent to nobody, at twice the model's
-    calls.
-    """
+    """ComfyUI can do the same with control on the positive alone, at twice the model's calls."""
     import nodes
 
     base, net = family
@@ -197,9 +193,7 @@ def with_areas(base):
 
 @every("T2I-Adapter light", "SD3", "InstantX")
 def test_areas_encode_each_size_once(family):
-    """The host encodes anew whenever the size changes, so at every step twice; the picture is the
-    same.
-    """
+    """ComfyUI encodes again whenever the size changes, so twice a step; the image is the same."""
     base, net = family
     theirs = sample(base, host(base, net, chain=with_areas(base)))
     base.vae.encodes = 0
@@ -208,7 +202,7 @@ def test_areas_encode_each_size_once(family):
 
 
 def pairs():
-    """Each net with a base that it was not made for."""
+    """Pair each net with a base that it was not trained for."""
     order = list(tiny_bases.BASES)
     for name, (base, _) in tiny_bases.NETS.items():
         other = order[(order.index(base) + 1) % len(order)]
@@ -223,14 +217,14 @@ def test_a_pair_that_cannot_work_is_refused_with_both_named(family, other, bases
 
     _, net = family
     wrong = bases(other)
-    known = source_of(net)
-    assert known is not None
+    source = source_of(net)
+    assert source is not None
     with pytest.raises(ValueError, match="does not fit the model") as refused:
         ours(wrong, net)
-    said = str(refused.value)
-    assert known.name in said
-    assert (known.identity.base or str(known.identity)) in said
-    assert f"the model, which is {MODEL_NAMES.get(other, '')}" in said
+    sentence = str(refused.value)
+    assert source.name in sentence
+    assert (source.identity.base or str(source.identity)) in sentence
+    assert f"the model, which is {MODEL_NAMES.get(other, '')}" in sentence
 
 
 MODEL_NAMES = {
@@ -246,7 +240,7 @@ MODEL_NAMES = {
 
 
 @every("SD3", "InstantX", "Qwen-Image", "HunyuanDiT")
-def test_a_missing_vae_is_said_before_sampling(family):
+def test_a_missing_vae_is_refused_before_sampling(family):
     from dataclasses import replace
 
     base, net = family
@@ -271,10 +265,8 @@ NEVER_HERE = {
 
 
 @every()
-def test_what_a_family_cannot_do_is_said_before_sampling(family):
-    """By Apply Control Stack, so before a step is made. Nets for UNets take all but a mask that has
-    no use there.
-    """
+def test_what_a_family_cannot_do_is_refused_before_sampling(family):
+    """Apply Control Stack refuses it; nets for UNets refuse only a mask that they cannot use."""
     import torch
 
     from pack.control.layouts import BLOCKS
@@ -293,10 +285,10 @@ def test_what_a_family_cannot_do_is_said_before_sampling(family):
             ValueError, match=r"work with .* SD2 and SDXL only. Use mode 'balanced' or 'cond_only'"
         ):
             ours(base, net, **given)
-    for asked, (more, said) in NEVER_HERE.items():
+    for asked, (more, sentence) in NEVER_HERE.items():
         if asked == "inpaint_mask" and (layout is BLOCKS or getattr(net, "concat_mask", False)):
             continue
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=sentence):
             ours(
                 base, net, **{key: mask if value is True else value for key, value in more.items()}
             )

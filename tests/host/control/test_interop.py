@@ -1,6 +1,4 @@
-"""Beside other packs: controls of their own classes in one chain with ours and inside it, tilers,
-hooks, copies.
-"""
+"""Check chains with other packs: their controls before, after and inside ours, tilers, hooks."""
 
 from __future__ import annotations
 
@@ -9,9 +7,10 @@ import pytest
 
 @pytest.fixture
 def advanced(world):
-    """A control object that behaves as Advanced-ControlNet's do: methods replaced on the object,
-    rows weighed by the prompt that they belong to, steps told by a change of t, residuals changed
-    in place.
+    """Return a control object that behaves as Advanced-ControlNet's do.
+
+    Its methods are replaced on the object, it weighs rows by their prompt, sees a step by a change
+    of t, and changes residuals in place.
     """
     import comfy.controlnet
 
@@ -77,10 +76,8 @@ def test_an_advanced_control_before_after_and_inside(world, advanced, order, cfg
     assert not theirs.equal(world.sample(*world.host(units[1:]), cfg=cfg, batch=2))
 
 
-def test_cond_only_tells_it_which_rows_it_gets(world, advanced):
-    """Its multiplier for the negative must not fall on the positive's rows, the only ones that it
-    then sees.
-    """
+def test_cond_only_names_the_prompts_of_its_rows(world, advanced):
+    """Its multiplier for the negative must not hit the positive's rows, the only ones it gets."""
     unit = {"net": advanced, "image": world.hint(), "mode": "cond_only"}
     plain = {**unit, "net": world.nets[0]}
     assert world.sample(*world.ours([unit])).allclose(
@@ -88,10 +85,8 @@ def test_cond_only_tells_it_which_rows_it_gets(world, advanced):
     )
 
 
-def test_a_hint_that_it_cuts_by_itself_is_not_kept(world, advanced):
-    """With sliding windows such objects prepare another part of the hint each call: a kept feature
-    would be stale.
-    """
+def test_a_hint_that_another_packs_net_cuts_is_not_cached(world, advanced):
+    """In sliding windows it cuts the hint at each call, so a cached feature would be stale."""
     import torch
 
     chain = world.ours([{"net": advanced, "image": world.hint(0, 2)}])
@@ -108,7 +103,7 @@ def test_a_hint_that_it_cuts_by_itself_is_not_kept(world, advanced):
 
 
 def tiles(chain, crop):
-    """As UltimateSDUpscale does: copies of the whole chain, each with its own part of the hint."""
+    """Copy the whole chain, each member with its part of the hint, as UltimateSDUpscale does."""
     copies = {}
 
     def copied(control):
@@ -142,9 +137,7 @@ def test_a_tiler_that_crops_copies(world, part):
 @pytest.mark.parametrize("family", ["ControlNet", "T2I-Adapter"])
 @pytest.mark.parametrize("attribute", ["cond_hint_original", "cond_hint"])
 def test_a_tiler_that_rewrites_hints_between_calls(world, family, attribute):
-    """As TiledDiffusion does on the objects themselves, many times in one run: each call acts on
-    the current hint.
-    """
+    """TiledDiffusion rewrites hints in place during a run: each call reads the current one."""
     import torch
 
     from workbench import tiny_bases
@@ -178,7 +171,7 @@ def test_a_tiler_that_rewrites_hints_between_calls(world, family, attribute):
 
 
 def test_hooks_of_the_host_on_conditionings(world):
-    """Weight hooks over part of the run group the prompts; control rides along in each group."""
+    """Weight hooks over part of a run group the prompts; control acts in each group."""
     import comfy.hooks
 
     hooks = comfy.hooks.HookGroup()

@@ -1,6 +1,4 @@
-"""Other nets than plain ControlNets: T2I-Adapter, Control-LoRA, union nets, control objects of
-other packs.
-"""
+"""Check other nets than plain ControlNets: T2I-Adapters, Control-LoRAs, unions, other packs'."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def adapter():
-    """A T2I-Adapter of the host's own class, at the tiny model's widths."""
+    """Return a T2I-Adapter of ComfyUI's own class, at the tiny model's widths."""
     import comfy.controlnet
     import comfy.t2i_adapter.adapter as t2i
     import torch
@@ -26,9 +24,7 @@ def adapter():
 
 @pytest.fixture
 def union(world):
-    """A union net of six types at the tiny model's widths; its fusion is 320 wide by construction,
-    so 320 channels.
-    """
+    """Return a union net of six types with 320 channels: its fusion is 320 wide by construction."""
     import comfy.controlnet
     import comfy.model_management
 
@@ -75,10 +71,8 @@ def test_a_t2i_adapter_is_the_hosts(world, adapter):
         {"effect_mask": 1},
     ],
 )
-def test_what_is_built_for_unets_alone_is_refused(world, more):
-    """For a control object whose residuals may be anything: before a step is made, and with what to
-    do instead.
-    """
+def test_what_works_for_unets_only_is_refused(world, more):
+    """A control object without a known layout is refused before a step, with what to do instead."""
     import comfy.controlnet
     import torch
 
@@ -101,8 +95,9 @@ def test_a_schedule_scales_any_net(world, adapter):
 
 @pytest.fixture
 def control_lora(world):
-    """A Control-LoRA of the tiny model: a hint encoder, zero convolutions, and one low-rank change
-    of the base.
+    """Return a Control-LoRA of the tiny model.
+
+    A hint encoder, zero convolutions, and one low-rank change of the base.
     """
     import comfy.controlnet
     import torch
@@ -132,7 +127,7 @@ def test_a_control_lora_is_the_hosts(world, control_lora):
 
 
 def run(control, batched=2, **cond):
-    """Residuals of one call with a negative and a positive row."""
+    """Return the residuals of one call with a negative and a positive row."""
     import torch
 
     x = torch.randn(batched, 4, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -145,7 +140,7 @@ def run(control, batched=2, **cond):
 
 
 def started(world, unit):
-    """The chain member of one unit, ready to be called; its net need not fit the tiny model."""
+    """Return the started chain member of one unit; its net need not fit the tiny model."""
     from dataclasses import replace
 
     from pack.control.attach import attach
@@ -157,14 +152,14 @@ def started(world, unit):
 
 
 def started_alone(world, net, strength):
-    """The host's own object on the same hint."""
+    """Return ComfyUI's own control object on the same hint."""
     net = net.copy().set_cond_hint(world.hint().movedim(-1, 1), strength, (0.0, 1.0))
     net.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
     return net
 
 
-def test_a_net_that_takes_pooled_prompts_as_sdxls_do(world):
-    """`y` has a row for each picture like the prompt: mode cond_only must pick its rows too."""
+def test_a_net_that_reads_pooled_prompts_like_sdxl(world):
+    """`y` has a row for each picture, as the prompt has: mode cond_only must pick its rows too."""
     import comfy.controlnet
     import comfy.model_management
     import torch
@@ -185,9 +180,7 @@ def test_a_net_that_takes_pooled_prompts_as_sdxls_do(world):
 
 @pytest.mark.parametrize("union_type", ["auto", "depth", "hed/pidi/scribble/ted"])
 def test_a_union_net_with_one_type_is_the_hosts(world, union, union_type):
-    """Union nets keep their hint's feature too: their fusion runs each step, their convolutions
-    once.
-    """
+    """A union's hint feature is cached too: its convolutions run once, its fusion at each step."""
     from comfy.cldm.control_types import UNION_CONTROLNET_TYPES
 
     net = union.copy()
@@ -210,9 +203,7 @@ def test_a_union_type_that_the_net_lacks(world, union):
 
 
 def test_a_control_object_of_another_pack(world):
-    """A subclass with its own get_control, as other packs bring: run as it is, scaled by strength
-    and range.
-    """
+    """A subclass with its own get_control runs as it is, scaled by strength and range."""
     import comfy.controlnet
 
     class Foreign(comfy.controlnet.ControlNet):
@@ -246,9 +237,7 @@ def test_a_control_object_of_another_pack(world):
 
 
 def features(world, net, batch=1, **more):
-    """The features that a chain of one adapter gives for a negative and a positive chunk of `batch`
-    latents each.
-    """
+    """Return an adapter's features for a negative and a positive chunk of `batch` latents each."""
     import torch
 
     control = started(world, {"net": net, "image": world.hint(5, more.pop("hints", 1)), **more})
@@ -291,7 +280,7 @@ def test_features_on_the_positive_prompt_only(world, adapter, hints, mode):
 
 
 def test_an_adapters_features_are_made_once_for_each_size(world, adapter):
-    """The host makes them anew whenever an area changes the size."""
+    """ComfyUI computes them again whenever an area changes the size."""
     calls = []
     handle = adapter.t2i_model.register_forward_pre_hook(lambda *_: calls.append(1))
     area = [[world.positive[0][0], {"area": (5, 8, 3, 2), "strength": 1.0, "pooled_output": None}]]

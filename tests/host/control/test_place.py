@@ -1,4 +1,4 @@
-"""Place: how a hint of another aspect is fitted, what an area leaves of it, and where masks act."""
+"""Check place: how a hint of another aspect is fitted, what an area cuts, and where masks act."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_stretch_is_the_hosts_with_a_hint_that_was_stretched_before(world):
 
 
 def test_pad_is_the_hosts_with_a_hint_that_was_padded_before(world):
-    """A hint of 32x64 on 64x64: whole, over its border's median, 16 rows above and below."""
+    """A hint of 32x64 on 64x64 stays whole, with its border's median in 16 rows above and below."""
     import torch
 
     wide = world.hint(0, 1, 32, 64)
@@ -70,7 +70,7 @@ REGIONS = {
 @pytest.mark.parametrize("kind", REGIONS)
 @pytest.mark.parametrize("with_base", [True, False])
 def test_a_region_is_the_hosts_with_a_hint_that_was_cut_before(world, kind, with_base):
-    """On 80x96 pixels; the base prompt without an area is left alone, and so is the negative."""
+    """On 80x96 pixels; a prompt without an area gets no control, and neither does the negative."""
     import nodes
 
     hint, how = world.hint(0, 1, 80, 96), {"size": (10, 12)}
@@ -102,7 +102,7 @@ def test_a_region_cuts_the_effect_mask_too(world):
 
 
 def test_a_region_next_to_a_unit_for_the_whole_picture(world):
-    """Both act in the area, the second alone elsewhere, on the negative too."""
+    """Both act in the area; elsewhere and on the negative only the second acts."""
     area = with_area(world, REGIONS["percent"])
     units = [
         *unit(world, world.hint(0, 1, 80, 96), fit="region"),
@@ -130,7 +130,7 @@ def test_a_region_beyond_the_hint_gets_a_sentence(world):
 
 @pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
 @pytest.mark.parametrize("mode", ["balanced", "control"])
-def test_a_mask_of_ones_is_none_bit_for_bit(world, fit, mode):
+def test_a_mask_of_ones_changes_no_bit(world, fit, mode):
     import torch
 
     units = unit(world, world.hint(0, 1, 50, 90), fit=fit, mode=mode)
@@ -162,7 +162,7 @@ SOFT = [0.825 ** (12 - i) for i in range(13)]
 
 @pytest.fixture
 def residuals(world):
-    """Residuals of a chain for the rows [negative, positive], at one sigma."""
+    """Return the residuals of a chain for the rows [negative, positive], at one sigma."""
     import torch
 
     def of(chain):
@@ -178,9 +178,7 @@ def residuals(world):
 
 
 def test_what_the_modes_mean(world, residuals):
-    """prompt: soft; control: soft on the positive row only; cond_only: plain on the positive row
-    only.
-    """
+    """prompt: soft; control: soft on the positive row only; cond_only: plain on that row only."""
     plain = residuals(world.ours(unit(world)))
     for mode, weights, negative in (
         ("prompt", SOFT, True),
@@ -195,7 +193,7 @@ def test_what_the_modes_mean(world, residuals):
     assert len(plain) == 13
 
 
-def test_layers_take_the_place_of_a_modes_own(world, residuals):
+def test_layers_replace_those_of_the_mode(world, residuals):
     linear = residuals(world.ours(unit(world, layers="linear 0.2..1")))
     for a, b in zip(
         linear,
@@ -206,7 +204,7 @@ def test_layers_take_the_place_of_a_modes_own(world, residuals):
 
 
 def test_ten_residuals_get_the_first_ten_soft_weights(world):
-    """SDXL's three levels: its middle block gets 0.825^3, as in A1111."""
+    """SDXL has three levels: its middle block gets 0.825^3, as in A1111."""
     import torch
 
     from pack.control.layers import parse
@@ -242,10 +240,8 @@ def test_the_negatives_rows_are_not_computed(world, counted, mode):
     assert counted["rows"][id(world.nets[0].control_model.zero_convs)] == [3, 3, 3, 3]
 
 
-def test_one_reading_of_the_device_a_step_for_everything_that_a_stack_can_ask(world, monkeypatch):
-    """Masks, frames, layers, schedules and modes are made ready at the first step; then only sigma
-    is read, once.
-    """
+def test_the_device_is_read_once_a_step_for_every_setting_together(world, monkeypatch):
+    """Everything is prepared at the first step; then only sigma is read, once a step."""
     import torch
 
     more = {

@@ -1,6 +1,4 @@
-"""After an interruption, an error or a copy the next run is the same as a fresh one; bad input gets
-a sentence.
-"""
+"""Check the run after a failure or a copy, and that bad input gets a sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ def units_of(world, count=2, **more):
     return [{"net": world.nets[i], "image": world.hint(i), **more} for i in range(count)]
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -63,8 +61,8 @@ def test_the_run_after_a_failed_one_is_a_fresh_one(
 def test_a_failed_run_of_another_size_leaves_nothing_behind(world, fail_in_call, monkeypatch):
     chain = world.ours(units_of(world))
     fresh = world.sample(*world.ours(units_of(world)), steps=3)
-    fail_in_call(5, Stop())
-    with pytest.raises(Stop):
+    fail_in_call(5, StopError())
+    with pytest.raises(StopError):
         world.sample(*chain, steps=3, size=(16, 8), batch=2)
     monkeypatch.undo()
     assert world.sample(*chain, steps=3).equal(fresh)
@@ -119,10 +117,8 @@ def test_clones_for_other_devices_act_alike(world):
     assert world.sample(*cloned).equal(image)
 
 
-def test_a_net_whose_hint_encoder_sees_more_is_left_to_the_host(world):
-    """Remembering is safe for convolutions alone; another encoder, or another module, runs as the
-    host runs it.
-    """
+def test_a_hint_encoder_that_depends_on_time_is_not_cached(world):
+    """Caching is safe for convolutions alone; another encoder or module runs as ComfyUI runs it."""
     import copy
 
     import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
@@ -142,10 +138,8 @@ def test_a_net_whose_hint_encoder_sees_more_is_left_to_the_host(world):
     assert twin_with_cached_hint(torch.nn.Identity()) is None
 
 
-def test_a_net_with_a_forward_of_its_own_is_left_to_the_host(world, counted):
-    """As one that was compiled: its forward is bound to the net itself, so a twin would run past
-    what it remembers.
-    """
+def test_a_net_with_a_forward_of_its_own_is_not_cached(world, counted):
+    """A compiled forward is bound to its net, so a twin could not replace the hint encoder."""
     module = world.nets[0].control_model
     fresh = world.sample(*world.ours(units_of(world, 1)))
     counted["hint"].clear()
@@ -360,7 +354,7 @@ def test_a_net_with_other_blocks_is_refused(world):
         world.ours([{"net": net, "image": world.hint()}], model=world.model)
 
 
-def test_a_net_that_fits_is_taken_with_the_model_connected(world):
+def test_a_net_that_fits_is_accepted_with_the_model_connected(world):
     units = units_of(world, 1)
     assert world.sample(*world.ours(units, model=world.model)).equal(
         world.sample(*world.host(units))

@@ -1,4 +1,4 @@
-"""Time, depth and place: what a unit asks for beyond strength and range is what its residuals show."""
+"""Check that what a unit sets beyond strength and range shows in its residuals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def residuals(world):
-    """Residuals of a chain at one sigma for `entries` latents, positive and negative in one batch."""
+    """Return a chain's residuals at one sigma for a negative and a positive chunk of latents."""
     import torch
 
     def at(chain, sigma=7.0, entries=1, size=(8, 8)):
@@ -61,7 +61,7 @@ def test_a_schedule_is_the_strength_of_that_instant(world, residuals):
             assert a.allclose(b, rtol=1e-4, atol=1e-7)
 
 
-def test_a_constant_schedule_of_one_is_none(world, residuals):
+def test_a_constant_schedule_of_one_changes_nothing(world, residuals):
     for a, b in zip(
         residuals(world.ours(unit(world))),
         residuals(world.ours(unit(world, schedule="0:1, 1:1"))),
@@ -71,7 +71,7 @@ def test_a_constant_schedule_of_one_is_none(world, residuals):
 
 
 def test_a_wrapper_may_reuse_its_options_from_step_to_step(world):
-    """What the chain notes in transformer_options belongs to one call: the next one has another t."""
+    """A reading noted in transformer_options belongs to one call: the next one has another t."""
     import torch
 
     sampling = world.model.model.model_sampling
@@ -87,7 +87,7 @@ def test_a_wrapper_may_reuse_its_options_from_step_to_step(world):
         assert (control.get_control(x, t, cond, 1, options) is not None) is acts
 
 
-def test_a_mask_of_ones_is_none(world):
+def test_a_mask_of_ones_changes_nothing(world):
     import torch
 
     plain = world.sample(*world.ours(unit(world)))
@@ -136,9 +136,7 @@ def test_cond_only_is_zero_on_the_negative_rows(world, residuals):
 
 
 def test_a_hint_longer_than_the_batch_gives_its_first_entries_to_both_prompts(world, residuals):
-    """Two hints, one latent, two prompts: the host would give the negative the first and the
-    positive the second.
-    """
+    """ComfyUI would give the first of two hints to the negative and the second to the positive."""
     hint = world.hint(0, 2)
     long = residuals(world.ours([{"net": world.nets[0], "image": hint}]))
     first = residuals(world.ours([{"net": world.nets[0], "image": hint[:1]}]))
@@ -147,9 +145,7 @@ def test_a_hint_longer_than_the_batch_gives_its_first_entries_to_both_prompts(wo
 
 
 def test_a_tiler_may_exchange_the_hint_along_the_chain(world, residuals):
-    """Tiled upscalers write their part of the hint into copies: as cond_hint_original, or fitted as
-    cond_hint.
-    """
+    """Tilers write their part into copies: as cond_hint_original, or fitted as cond_hint."""
     import torch
 
     other = world.hint(7).movedim(-1, 1)

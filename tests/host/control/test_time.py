@@ -1,6 +1,4 @@
-"""Time: what a schedule says at every step of real samplers, against values worked out from the
-sigmas alone.
-"""
+"""Check schedules at every step of real samplers against values from the sigmas alone."""
 
 from __future__ import annotations
 
@@ -14,8 +12,9 @@ pytestmark = pytest.mark.slow  # --quick leaves this file out
 
 @pytest.fixture
 def strengths(world, monkeypatch):
-    """Sample a chain and give (sigma, strength) of every call of the net, with the sampler's own
-    list of sigmas.
+    """Sample a chain and record the net's calls.
+
+    → (sigma, strength) of every call, and the sampler's own list of sigmas.
     """
     import comfy.controlnet
     import comfy.samplers
@@ -38,9 +37,7 @@ def strengths(world, monkeypatch):
 
 
 def percent(world, sigma):
-    """Of discrete sampling, by hand: the timestep at log sigma, and the host counts timesteps down
-    from 999.
-    """
+    """Invert discrete sampling by hand: the timestep at log sigma, counted down from 999."""
     log_sigmas = world.model.model.model_sampling.log_sigmas.double().numpy()
     return (
         1.0 - numpy.interp(numpy.log(sigma), log_sigmas, numpy.arange(1000)) / 999
@@ -82,7 +79,7 @@ def test_the_strength_at_every_step(world, strengths, sampler, text):
 
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
 def test_steps_are_the_samplers_own(world, strengths, sampler):
-    """`3s:0.4` is 0.4 at the fourth sigma of this run, whatever the sampler asks for between."""
+    """`3s:0.4` is 0.4 at the fourth sigma of the run, whatever the sampler evaluates in between."""
     unit = {"net": world.nets[0], "image": world.hint(), "schedule": "0s:1, 3s:0.4, 99s:0.2"}
     seen, sigmas = strengths(world.ours([unit]), sampler, scheduler="karras")
     places = [percent(world, sigma) for sigma in (sigmas[0], sigmas[3], sigmas[-1])]
@@ -95,7 +92,7 @@ def test_steps_are_the_samplers_own(world, strengths, sampler):
         assert seen[3][1] == pytest.approx(0.4, abs=1e-5)
 
 
-def test_a_sampler_that_does_not_tell_its_steps(world):
+def test_a_sampler_that_does_not_report_its_steps(world):
     import torch
 
     control = world.ours([{"net": world.nets[0], "image": world.hint(), "schedule": "3s:0.4"}])[0][
@@ -107,14 +104,14 @@ def test_a_sampler_that_does_not_tell_its_steps(world):
 
 
 @pytest.mark.parametrize("text", ["0:1", "0:1, 1:1 | smooth", "0s:1, 4s:1", ""])
-def test_a_constant_schedule_of_one_is_none_bit_for_bit(world, text):
+def test_a_constant_schedule_of_one_changes_no_bit(world, text):
     unit = {"net": world.nets[0], "image": world.hint()}
     image = world.sample(*world.host([unit]), steps=4)
     assert world.sample(*world.ours([{**unit, "schedule": text}]), steps=4).equal(image)
 
 
 @pytest.mark.parametrize("text", ["0:1", "0:1, 8:1 | step"])
-def test_constant_frames_of_one_are_none_bit_for_bit(world, text):
+def test_a_constant_frame_strength_of_one_changes_no_bit(world, text):
     unit = {"net": world.nets[0], "image": world.hint(0, 2)}
     image = world.sample(*world.host([unit]), batch=2)
     assert world.sample(*world.ours([{**unit, "frame_strength": text}]), batch=2).equal(image)
@@ -135,7 +132,7 @@ def test_the_table_of_percents_is_made_once_for_the_whole_chain(world, monkeypat
 
 
 def test_the_hosts_curve_is_a_schedule(host):
-    """Its Curve Editor's value, as the node gets it: an object, the raw dict, or plain points."""
+    """The Curve Editor's value comes as an object, as its raw dict, or as plain points."""
     from pack.control.units import schedule_of
 
     points = [(0.0, 1.0), (0.5, 0.5), (1.0, 0.25)]
@@ -158,7 +155,7 @@ def test_the_hosts_curve_is_a_schedule(host):
 
 
 def test_a_curve_may_be_wired_into_the_schedule(host):
-    """On hosts that have the type; and typing stays possible: the text's widget is still declared."""
+    """Where ComfyUI has the type; the text's widget stays declared, so typing stays possible."""
     from comfy_api.latest import io
     from comfy_execution.validation import validate_node_input
 
@@ -180,9 +177,7 @@ def test_a_curve_may_be_wired_into_the_schedule(host):
 
 @pytest.fixture
 def own(world):
-    """The residuals of one unit for `entries` latents, or for one of them alone; all layers in one
-    list.
-    """
+    """Return a unit's residuals for `entries` latents, or for one of them alone, in one list."""
     import torch
 
     def of(unit, pick=None, entries=4, window=None):
@@ -215,7 +210,7 @@ def many(world):
 
 
 @pytest.mark.parametrize("mode", ["balanced", "control"])
-def test_each_entry_is_its_own_single_run(world, own, mode):
+def test_each_entry_equals_a_run_of_its_own(world, own, mode):
     whole = own({**many(world), "mode": mode})
     for entry in range(4):
         single = {
@@ -235,7 +230,7 @@ def test_each_entry_is_its_own_single_run(world, own, mode):
 
 
 def test_an_entry_never_leaks_into_another(world, own):
-    """Another hint, mask and strength for the last entry leave every bit of the others' residuals."""
+    """Changing the last entry's hint, mask and strength leaves every bit of the other residuals."""
     import torch
 
     changed = many(world)
@@ -259,9 +254,7 @@ def test_frames_without_strength_are_not_computed(world, own, counted):
 
 
 def test_windows_of_a_long_clip_take_their_own_frames(world, own):
-    """The host hands over the window's latents with their numbers; its own control would give each
-    the first hints.
-    """
+    """ComfyUI passes a window's latents and numbers; its own control takes the first hints."""
 
     class Window:
         dim = 0
@@ -290,10 +283,8 @@ def test_a_window_over_video_frames_is_not_over_rows(world, own):
         assert a.equal(b)
 
 
-def test_a_sampler_that_does_not_tell_its_steps_is_refused_at_its_first_call(world):
-    """Also where the range begins later: the sentence comes before the first step, not in the
-    middle of a run.
-    """
+def test_a_sampler_that_does_not_report_its_steps_is_refused_at_its_first_call(world):
+    """Also where the range begins later: the sentence comes before step one, not in mid-run."""
     import torch
 
     unit = {
@@ -305,9 +296,7 @@ def test_a_sampler_that_does_not_tell_its_steps_is_refused_at_its_first_call(wor
     control = world.ours([unit])[0][0][1]["control"]
     control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
     first = (torch.zeros(2, 4, 8, 8), torch.tensor([14.0, 14.0]), {}, 2)
-    with pytest.raises(
-        ValueError, match="does not report its steps.* Use fractions of sampling instead"
-    ):
+    with pytest.raises(ValueError, match=r"does not report its steps.* Use fractions of sampling"):
         control.get_control(*first, {"cond_or_uncond": [1, 0]})
     assert (
         control.get_control(

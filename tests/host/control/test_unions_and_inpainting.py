@@ -1,6 +1,4 @@
-"""Union nets with several types at once against the reference's formula; inpainting nets against
-the host's ways.
-"""
+"""Check unions against the reference's formula, and inpainting nets against ComfyUI."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ pytestmark = pytest.mark.slow  # --quick leaves this file out
 
 @pytest.fixture
 def union(world):
-    """A union net of eight types (ProMax) at 320 channels, the width of its fusion."""
+    """Return a union net of eight types (ProMax) with 320 channels, the width of its fusion."""
     import comfy.cldm.cldm
     import comfy.controlnet
     import comfy.model_management
@@ -42,8 +40,9 @@ def union(world):
 
 
 def started(world, unit):
-    """The chain member of one unit, ready to be called; a net of 320 channels does not fit the tiny
-    model.
+    """Return the chain member of one unit, ready to be called.
+
+    Its source is dropped, because a net of 320 channels does not fit the tiny model.
     """
     from dataclasses import replace
 
@@ -70,12 +69,12 @@ def run(control, entries=1):
 
 
 def reference(world, net, hints, numbers, weights, entries=1):
-    """The reference's forward, written out: hints (rows,3,H,W) for each type number, and a weight
-    for each.
+    """Run the reference's forward, written out.
 
-    xinsir's ControlNetPlus: every hint's feature is averaged to a token, told its type, and looked
-    at together with the token of the picture so far; what comes of it shifts the feature. Weights
-    as in diffusers' ControlNetUnionModel.
+    `hints`: (rows,3,H,W) for each type's number, with a weight for each. xinsir's ControlNetPlus:
+    every hint's feature is averaged to a token, its type's embedding is added, and a transformer
+    runs over it and the picture's token; the output shifts the feature. Weights as in diffusers'
+    ControlNetUnionModel.
     """
     import torch
     from comfy.ldm.modules.diffusionmodules.util import timestep_embedding
@@ -130,7 +129,7 @@ def test_several_types_are_the_references_formula(world, union, text, entries):
             assert b.allclose(a * 0.7, rtol=1e-3, atol=1e-5 * float(a.abs().max()))
 
 
-def test_the_types_weigh_in(world, union):
+def test_each_type_and_its_weight_matter(world, union):
     """The comparison above would say little if a type or its weight hardly mattered."""
     hint = world.hint(2, 2)
     both = run(started(world, {"net": union, "image": hint, "union_type": "canny, depth"}))
@@ -142,17 +141,17 @@ def test_the_types_weigh_in(world, union):
         )
 
 
-def test_auto_takes_the_type_of_a_hint_of_ours_and_asks_otherwise(world, union):
+def test_auto_takes_the_type_of_our_hint_and_asks_for_it_otherwise(world, union):
     from pack.nodes.apply import Add
     from pack.nodes.preprocess import ControlStackCanny
 
     hint = ControlStackCanny.execute(world.hint(3), low_threshold=100, high_threshold=200)[0]
     stranger = hint.clone()  # the same picture, from anywhere else
-    told = run(started(world, {"net": union, "image": stranger, "union_type": "canny"}))
+    named = run(started(world, {"net": union, "image": stranger, "union_type": "canny"}))
     auto = run(started(world, {"net": union, "image": hint}))
-    untold = run(started(world, {"net": union, "image": stranger}))
-    assert all(ours.equal(expected) for ours, expected in zip(auto, told, strict=True))
-    assert not all(ours.equal(expected) for ours, expected in zip(untold, told, strict=True))
+    unnamed = run(started(world, {"net": union, "image": stranger}))
+    assert all(ours.equal(expected) for ours, expected in zip(auto, named, strict=True))
+    assert not all(ours.equal(expected) for ours, expected in zip(unnamed, named, strict=True))
 
     assert Add.execute(union, hint).ui is None
     (sentence,) = Add.execute(union, stranger).ui["text"]
@@ -200,13 +199,26 @@ def test_the_net_itself_is_left_as_it_was(world, union):
         ("canny, depth", "needs as many hints for each of them.*Found 3"),
     ],
 )
-def test_types_that_do_not_read_get_a_sentence(world, union, text, sentence):
+def test_types_that_do_not_parse_get_a_sentence(world, union, text, sentence):
     with pytest.raises(ValueError, match=sentence):
         world.ours([{"net": union, "image": world.hint(0, 3), "union_type": text}])
 
 
+@pytest.mark.parametrize("inpaint", [False, True])
+def test_union_type_is_parsed_once(world, union, monkeypatch, inpaint):
+    from pack.control import unions
+
+    texts, parse = [], unions.parse
+    monkeypatch.setattr(
+        unions, "parse", lambda text, *rest: (texts.append(text), parse(text, *rest))[1]
+    )
+    unit = {"net": union, "image": world.hint(2, 2), "union_type": "depth, repaint"}
+    run(started(world, {**unit, "inpaint_mask": painted()} if inpaint else unit))
+    assert texts == ["depth, repaint"]
+
+
 @pytest.mark.parametrize("name", ["canny", "lineart", "mlsd", "canny/lineart/anime_lineart/mlsd"])
-def test_each_part_of_a_types_name_means_it(world, union, name):
+def test_each_part_of_a_types_name_names_it(world, union, name):
     control = started(world, {"net": union, "image": world.hint(), "union_type": name})
     assert control.inner.extra_args["control_type"] == [3]
 
@@ -222,7 +234,7 @@ def painted(height=64, width=64):
     return mask
 
 
-def test_sd15s_inpainting_hint_is_minus_one_where_it_is_painted_anew(world):
+def test_sd15s_inpainting_hint_is_minus_one_in_the_area_to_inpaint(world):
     hint = world.hint()
     by_hand = hint.clone()
     by_hand[:, 16:32, :32] = -1.0
@@ -233,7 +245,7 @@ def test_sd15s_inpainting_hint_is_minus_one_where_it_is_painted_anew(world):
     assert not world.sample(*world.ours(units)).equal(image)
 
 
-def test_a_unions_repaint_hint_is_black_where_it_is_painted_anew(world, union):
+def test_a_unions_repaint_hint_is_black_in_the_area_to_inpaint(world, union):
     hint = world.hint(0, 2)
     by_hand = hint.clone()
     by_hand[1, 16:32, :32] = 0.0
@@ -250,9 +262,7 @@ def test_a_unions_repaint_hint_is_black_where_it_is_painted_anew(world, union):
 
 @pytest.fixture
 def concat(world):
-    """A net that takes its mask as a fourth channel, as the host's inpainting nets for Flux and
-    Qwen do.
-    """
+    """Return a net that reads its mask as a fourth channel, as those for Flux and Qwen do."""
     import comfy.cldm.cldm
     import comfy.controlnet
     import comfy.model_management
