@@ -1,3 +1,4 @@
-"""One network a file, with the state-dict keys of the files that users have. Each header names its
-paper and source.
+"""One network per file, with the state-dict keys of the published files.
+
+Each header names paper, upstream code and licence; each class its input range and its outputs.
 """

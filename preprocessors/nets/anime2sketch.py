@@ -1,8 +1,8 @@
 """Anime2Sketch: a U-Net of eight levels from an anime picture to its line drawing.
 
-Xiang et al., "Anime2Sketch: A Sketch Extractor for Anime Arts with Deep Networks" (2021), MIT. Keys
-are those of `UnetGenerator(3, 1, 8, 64)` with instance norms without weights, as in `netG.pth` less
-its `module.` prefix.
+Paper: X. Xiang et al., "Anime2Sketch: A Sketch Extractor for Anime Arts with Deep Networks", 2021.
+Upstream: Mukosame/Anime2Sketch (MIT). Keys are those of its `UnetGenerator(3, 1, 8, 64)` with
+instance norms without weights, as in `netG.pth` without the `module.` prefix. Input: RGB in [-1,1].
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor, nn
 
 MULTIPLE = 256
-"""Eight halvings."""
+"""Input sides must be divisible by this: eight halvings."""
 _CHANNELS = (64, 128, 256, 512, 512, 512, 512, 512)
-"""Of each level, outermost first."""
+"""Channels of each level, outermost first."""
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's keys less the `module.` that training on several devices left there."""
+    """Drop the `module.` prefix that training on several devices left in the file's keys."""
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
 class Anime2Sketch(nn.Module):
-    """(B,3,H,W) in [-1,1] → (B,1,H,W) in [-1,1]: dark lines on white."""
+    """(B,3,H,W) RGB in [-1,1] → (B,1,H,W) in [-1,1]: dark lines on white."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,11 +37,12 @@ class Anime2Sketch(nn.Module):
         self.model = _Level([_halving(3, _CHANNELS[0])], [level, *grow], skips=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B,3,H,W) to (B,1,H,W)."""
         return self.model(x)
 
 
 class _Level(nn.Module):
-    """Down, the level below, up; and, but for the outermost, what came in beside what goes out."""
+    """Down, the level below, up; all but the outermost concatenate their input to their output."""
 
     def __init__(self, down: list[nn.Module], rest: list[nn.Module], *, skips: bool = True) -> None:
         super().__init__()
@@ -49,19 +50,20 @@ class _Level(nn.Module):
         self.skips = skips
 
     def forward(self, x: Tensor) -> Tensor:
-        # The level's first activation works in place: what skips the level is the activated x, as
-        # in the reference.
+        # The level's first activation works in place, so the skip connection carries the activated
+        # x, as in the reference.
         return torch.cat([x, self.model(x)], 1) if self.skips else self.model(x)
 
 
-def _halving(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+def _halving(channels_in: int, channels_out: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1)
 
 
-def _down(inputs: int, outputs: int, *, norm: bool = True) -> list[nn.Module]:
-    norms = [nn.InstanceNorm2d(outputs)] if norm else []
-    return [nn.LeakyReLU(0.2, True), _halving(inputs, outputs), *norms]
+def _down(channels_in: int, channels_out: int, *, norm: bool = True) -> list[nn.Module]:
+    norms = [nn.InstanceNorm2d(channels_out)] if norm else []
+    return [nn.LeakyReLU(0.2, True), _halving(channels_in, channels_out), *norms]
 
 
-def _up(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.ReLU(True), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.InstanceNorm2d(outputs)]
+def _up(channels_in: int, channels_out: int) -> list[nn.Module]:
+    enlarge = nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1)
+    return [nn.ReLU(True), enlarge, nn.InstanceNorm2d(channels_out)]

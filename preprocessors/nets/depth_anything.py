@@ -1,11 +1,11 @@
-"""Depth Anything V2: relative inverse depth, sharper and steadier than MiDaS.
+"""Depth Anything V2: relative inverse depth from a DINOv2 with a dense prediction head.
 
-Yang et al., "Depth Anything V2", NeurIPS 2024, https://arxiv.org/abs/2406.09414,
-https://github.com/DepthAnything/Depth-Anything-V2 (small: Apache-2.0; base and large:
-CC-BY-NC-4.0): a DINOv2 with the head of a dense prediction transformer. Keys are those of
-`depth_anything_v2_vit{s,b,l}.pth`; `renamed` takes those of transformers' copies too. The code is
-ours: transformers' class renames its parameters from version to version, and a file has to fill it
-on every host.
+Paper: L. Yang et al., "Depth Anything V2", NeurIPS 2024, https://arxiv.org/abs/2406.09414.
+Upstream: https://github.com/DepthAnything/Depth-Anything-V2 (small: Apache-2.0; base and large:
+CC-BY-NC-4.0). Keys are those of `depth_anything_v2_vit{s,b,l}.pth`; `renamed` also reads those of
+transformers' copies. The code is ours, because transformers' class renames its parameters from
+version to version and a file has to fill it on every host. Input: RGB with ImageNet's mean and
+deviation.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..spec import StateDict
-from .dpt import Block, Scratch, fusion_rules, placed, translated
+from .dpt import Block, Scratch, add_positions, fusion_rules, rename_keys
 
 MULTIPLE = PATCH = 14
-"""Sides it takes are divisible by this."""
+"""Input sides must be divisible by this."""
 
 
 class Sizes(NamedTuple):
-    """How large the network is; the published files are SMALL, BASE and LARGE."""
+    """Dimensions of the network; the published files are SMALL, BASE and LARGE."""
 
     width: int
     heads: int
     blocks: int
-    taken: tuple[int, int, int, int]
-    """The blocks whose output is used."""
+    tapped: tuple[int, int, int, int]
+    """Indices of the blocks whose output the head reads."""
     layers: tuple[int, int, int, int]
     fusion: int
     trained_px: int = 518
@@ -43,9 +43,7 @@ LARGE = Sizes(1024, 16, 24, (4, 11, 17, 23), (256, 512, 1024, 1024), 256)
 
 
 class DepthAnythingV2(nn.Module):
-    """(B,3,H,W) RGB with ImageNet's mean and deviation → (B,1,H,W) inverse depth from 0, unbounded;
-    near is large.
-    """
+    """(B,3,H,W) RGB, ImageNet-normalised → (B,1,H,W) inverse depth ≥ 0, unbounded, near is large."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -53,6 +51,7 @@ class DepthAnythingV2(nn.Module):
         self.depth_head = _Head(sizes)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Map (B,3,H,W) to (B,1,H,W)."""
         grid = (frames.shape[-2] // PATCH, frames.shape[-1] // PATCH)
         return self.depth_head(self.pretrained(frames), grid)
 
@@ -60,14 +59,14 @@ class DepthAnythingV2(nn.Module):
 class _DINOv2(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.taken = sizes.taken
+        self.tapped = sizes.tapped
         self.cls_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
         self.pos_embed = nn.Parameter(
             torch.zeros(1, (sizes.trained_px // PATCH) ** 2 + 1, sizes.width)
         )
         self.mask_token = nn.Parameter(
             torch.zeros(1, sizes.width)
-        )  # in the file; used in training only
+        )  # in the file, for training only
         self.patch_embed = _PatchEmbed(sizes.width)
         self.blocks = nn.Sequential(
             *(Block(sizes.width, sizes.heads, scaled=True) for _ in range(sizes.blocks))
@@ -75,20 +74,20 @@ class _DINOv2(nn.Module):
         self.norm = nn.LayerNorm(sizes.width, eps=1e-6)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        """The tokens (B,N,C) after each of the blocks taken, without the class token."""
+        """Return the tokens (B,N,C) after each tapped block, without the class token."""
         patches = self.patch_embed.proj(frames)
         tokens = torch.cat(
             [self.cls_token.expand(len(frames), -1, -1), patches.flatten(2).mT], dim=1
         )
-        tokens = placed(
+        tokens = add_positions(
             tokens, self.pos_embed, (patches.shape[-2], patches.shape[-1]), mode="bicubic"
         )
-        found: list[Tensor] = []
+        taps: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
-            if index in self.taken:
-                found.append(self.norm(tokens)[:, 1:])
-        return found
+            if index in self.tapped:
+                taps.append(self.norm(tokens)[:, 1:])
+        return taps
 
 
 class _PatchEmbed(nn.Module):
@@ -114,9 +113,9 @@ class _Head(nn.Module):
         )
         self.scratch = _Scratch(sizes)
 
-    def forward(self, found: list[Tensor], grid: tuple[int, int]) -> Tensor:
+    def forward(self, taps: list[Tensor], grid: tuple[int, int]) -> Tensor:
         layers: list[Tensor] = []
-        for tokens, project, resize in zip(found, self.projects, self.resize_layers, strict=True):
+        for tokens, project, resize in zip(taps, self.projects, self.resize_layers, strict=True):
             layers.append(resize(project(tokens.mT.unflatten(2, grid))))
         return self.scratch(layers, [PATCH * side for side in grid])
 
@@ -134,10 +133,9 @@ class _Scratch(Scratch):
         )
 
     def forward(self, layers: list[Tensor], size: list[int]) -> Tensor:
-        found = F.interpolate(
-            self.output_conv1(self.fused(layers)), size, mode="bilinear", align_corners=True
-        )
-        return self.output_conv2(found)
+        x = self.output_conv1(self.fuse(layers))
+        x = F.interpolate(x, size, mode="bilinear", align_corners=True)
+        return self.output_conv2(x)
 
 
 _BLOCK = r"pretrained.blocks.\1."
@@ -166,9 +164,7 @@ _FROM_TRANSFORMERS = (
 
 
 def renamed(state: StateDict) -> StateDict:
-    """From transformers' keys to Depth Anything's own."""
-    return (
-        translated(state, _FROM_TRANSFORMERS)
-        if any(key.startswith("backbone.") for key in state)
-        else state
-    )
+    """Rename transformers' keys to Depth Anything's own; leave its own keys as they are."""
+    if any(key.startswith("backbone.") for key in state):
+        return rename_keys(state, _FROM_TRANSFORMERS)
+    return state

@@ -1,8 +1,8 @@
-"""What the dense prediction transformers share: a transformer block, the fusion of its layers, the
-names of keys.
+"""Parts shared by dense prediction transformers: block, fusion of layers, renaming of keys.
 
-Ranftl, Bochkovskiy and Koltun, "Vision Transformers for Dense Prediction", ICCV 2021,
-https://arxiv.org/abs/2103.13413. Keys are those of MiDaS and Depth Anything; the code is ours.
+Paper: R. Ranftl, A. Bochkovskiy, V. Koltun, "Vision Transformers for Dense Prediction", ICCV 2021,
+https://arxiv.org/abs/2103.13413. Upstream: isl-org/DPT (MIT). Keys are those of MiDaS and Depth
+Anything; the code is ours.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from torch import Tensor, nn
 from ..spec import StateDict
 
 Rules = Iterable[tuple[str, str]]
-"""(regular expression of a whole key, what it becomes); the first that fits counts."""
+"""(regular expression of a whole key, its replacement); the first match counts."""
 
 
 class Block(nn.Module):
-    """A layer of a vision transformer, (B,N,C) → (B,N,C); `scaled` has a learned factor behind each
-    half.
-    """
+    """A vision transformer's layer, (B,N,C) → (B,N,C); `scaled` adds a learned factor per branch."""
 
     def __init__(self, width: int, heads: int, *, scaled: bool = False) -> None:
         super().__init__()
@@ -35,6 +33,7 @@ class Block(nn.Module):
         self.ls2 = _Scale(width) if scaled else nn.Identity()
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Map (B,N,C) to (B,N,C)."""
         tokens = tokens + self.ls1(self.attn(self.norm1(tokens)))
         return tokens + self.ls2(self.mlp(self.norm2(tokens)))
 
@@ -73,9 +72,10 @@ class _Scale(nn.Module):
         return tokens * self.gamma
 
 
-def placed(tokens: Tensor, table: Tensor, grid: tuple[int, int], *, mode: str) -> Tensor:
-    """(B,N,C) plus the position table (1,1+n²,C), whose square is enlarged by `mode` to a `grid` of
-    N - 1 tokens.
+def add_positions(tokens: Tensor, table: Tensor, grid: tuple[int, int], *, mode: str) -> Tensor:
+    """Add the position table (1,1+n²,C) to (B,N,C).
+
+    The table's square is interpolated by `mode` to a `grid` of N - 1 tokens.
     """
     side = round((table.shape[1] - 1) ** 0.5)
     if grid == (side, side):
@@ -86,7 +86,7 @@ def placed(tokens: Tensor, table: Tensor, grid: tuple[int, int], *, mode: str) -
 
 
 class Residual(nn.Module):
-    """(B,C,H,W) → the same: two convolutions beside a straight way."""
+    """Two convolutions beside an identity shortcut, (B,C,H,W) → (B,C,H,W)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,12 +94,13 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, frames: Tensor) -> Tensor:
-        found = F.relu(self.conv1(F.relu(frames)), inplace=True)
-        return self.conv2(found) + frames
+        """Map (B,C,H,W) to (B,C,H,W)."""
+        x = F.relu(self.conv1(F.relu(frames)), inplace=True)
+        return self.conv2(x) + frames
 
 
 class Fusion(nn.Module):
-    """Coarse features and a finer layer become features of `size`, or of twice the size."""
+    """Merges coarse features with a finer layer, at `size` or at twice the coarse size."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -108,19 +109,17 @@ class Fusion(nn.Module):
         self.resConfUnit2 = Residual(width)
 
     def forward(self, coarse: Tensor, finer: Tensor | None, size: Iterable[int] | None) -> Tensor:
+        """Map (B,C,h,w), and (B,C,h,w) of the finer layer if there is one, to (B,C,*size)."""
         joined = coarse if finer is None else coarse + self.resConfUnit1(finer)
-        wanted = [2 * side for side in coarse.shape[-2:]] if size is None else list(size)
+        target = [2 * side for side in coarse.shape[-2:]] if size is None else list(size)
         # The last layer works on single pixels, so it may come before enlarging: a quarter of its
         # work.
-        return F.interpolate(
-            self.out_conv(self.resConfUnit2(joined)), wanted, mode="bilinear", align_corners=True
-        )
+        x = self.out_conv(self.resConfUnit2(joined))
+        return F.interpolate(x, target, mode="bilinear", align_corners=True)
 
 
 class Scratch(nn.Module):
-    """Four layers of features, finest first, become one of `width` channels at twice the finest
-    one's size.
-    """
+    """Fuses four layers of features, finest first, to `width` channels at twice the finest size."""
 
     def __init__(self, layers: tuple[int, int, int, int], width: int) -> None:
         super().__init__()
@@ -131,41 +130,43 @@ class Scratch(nn.Module):
             Fusion(width) for _ in layers
         )
 
-    def fused(self, layers: list[Tensor]) -> Tensor:
+    def fuse(self, layers: list[Tensor]) -> Tensor:
+        """Merge four (B,Cᵢ,hᵢ,wᵢ), finest first, into (B,width,2h₁,2w₁)."""
         convolutions = (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn)
         one, two, three, four = (
             conv(layer) for conv, layer in zip(convolutions, layers, strict=True)
         )
-        found = self.refinenet4(four, None, three.shape[-2:])
-        found = self.refinenet3(found, three, two.shape[-2:])
-        found = self.refinenet2(found, two, one.shape[-2:])
-        return self.refinenet1(found, one, None)
+        x = self.refinenet4(four, None, three.shape[-2:])
+        x = self.refinenet3(x, three, two.shape[-2:])
+        x = self.refinenet2(x, two, one.shape[-2:])
+        return self.refinenet1(x, one, None)
 
 
-def translated(state: StateDict, rules: Rules) -> StateDict:
-    """Keys rewritten by `rules`, those that fit none dropped; query, key and value of a layer
-    become its `qkv`.
+def rename_keys(state: StateDict, rules: Rules) -> StateDict:
+    """Rename keys by `rules` and drop those that match none.
+
+    A layer's query, key and value are joined to its `qkv`.
     """
     parts: dict[str, dict[str, Tensor]] = {}
-    made: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
     for key, tensor in state.items():
         for pattern, replacement in compiled:
-            if found := pattern.fullmatch(key):
-                name = found.expand(replacement)
+            if match := pattern.fullmatch(key):
+                name = match.expand(replacement)
                 if split := re.fullmatch(r"(.*)\.(query|key|value)\.(weight|bias)", name):
                     parts.setdefault(f"{split[1]}.qkv.{split[3]}", {})[split[2]] = tensor
                 else:
-                    made[name] = tensor
+                    renamed[name] = tensor
                 break
     for name, thirds in parts.items():
-        if len(thirds) == 3:  # else the key is missing, and whoever fills the network says so
-            made[name] = torch.cat([thirds["query"], thirds["key"], thirds["value"]])
-    return made
+        if len(thirds) == 3:  # else the key is missing, and filling the network reports it
+            renamed[name] = torch.cat([thirds["query"], thirds["key"], thirds["value"]])
+    return renamed
 
 
 def fusion_rules(prefix: str, scratch: str) -> list[tuple[str, str]]:
-    """transformers' names for the fusion, coarsest first, as ours under `scratch`, finest first."""
+    """Give the rules from transformers' fusion keys, coarsest first, to `scratch`, finest first."""
     units = [("projection", "out_conv")]
     for unit, conv in ((1, 1), (1, 2), (2, 1), (2, 2)):
         units.append((rf"residual_layer{unit}\.convolution{conv}", f"resConfUnit{unit}.conv{conv}"))

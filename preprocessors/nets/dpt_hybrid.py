@@ -1,11 +1,10 @@
-"""DPT-hybrid of MiDaS 3.0: relative inverse depth, the network behind the depth ControlNets of 1.0
-and 1.1.
+"""DPT-hybrid of MiDaS 3.0: the depth behind the depth ControlNets of 1.0 and 1.1.
 
-Ranftl, Bochkovskiy and Koltun, "Vision Transformers for Dense Prediction", ICCV 2021,
-https://arxiv.org/abs/2103.13413; `dpt_hybrid-midas-501f0c75.pt` is published under MIT at
-https://github.com/isl-org/MiDaS. A ResNet-50 with standardised weights feeds a ViT-B/16. Keys are
-those of that file; `renamed` takes those of transformers' copy (Intel/dpt-hybrid-midas, Apache-2.0)
-too. The code is ours.
+A ResNet-50 with standardised weights feeds a ViT-B/16. Paper: R. Ranftl, A. Bochkovskiy, V. Koltun,
+"Vision Transformers for Dense Prediction", ICCV 2021, https://arxiv.org/abs/2103.13413. Upstream:
+https://github.com/isl-org/MiDaS (MIT). Keys are those of its `dpt_hybrid-midas-501f0c75.pt`;
+`renamed` also reads those of transformers' copy (Intel/dpt-hybrid-midas, Apache-2.0). The code is
+ours. Input: RGB in [-1,1].
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..spec import StateDict
-from .dpt import Block, Scratch, fusion_rules, placed, translated
-from .padding import same
+from .dpt import Block, Scratch, add_positions, fusion_rules, rename_keys
+from .padding import pad_same
 
 MULTIPLE = 32
-"""Sides it takes are divisible by this."""
+"""Input sides must be divisible by this."""
 
 
 class Sizes(NamedTuple):
-    """How large the network is; as it stands, that of the published file."""
+    """Dimensions of the network; the defaults are the published file's."""
 
     stem: int = 64
     stages: tuple[tuple[int, int], ...] = ((3, 256), (4, 512), (9, 1024))
@@ -34,15 +33,15 @@ class Sizes(NamedTuple):
     width: int = 768
     heads: int = 12
     blocks: int = 12
-    taken: tuple[int, int] = (8, 11)
-    """The blocks whose output is used, beside that of the first two stages."""
+    tapped: tuple[int, int] = (8, 11)
+    """Indices of the blocks whose output the head reads, beside the first two stages."""
     trained_px: int = 384
     fusion: int = 256
     head: int = 32
 
 
 class DPTHybrid(nn.Module):
-    """(B,3,H,W) RGB in [-1,1] → (B,1,H,W) inverse depth from 0, unbounded; near is large."""
+    """(B,3,H,W) RGB in [-1,1] → (B,1,H,W) inverse depth ≥ 0, unbounded, near is large."""
 
     def __init__(self, sizes: Sizes | None = None) -> None:
         super().__init__()
@@ -53,6 +52,7 @@ class DPTHybrid(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Map (B,3,H,W) to (B,1,H,W)."""
         return self.scratch(self.pretrained(frames))
 
 
@@ -76,16 +76,16 @@ class _Backbone(nn.Module):
         quarter, eighth, middle, last = self.model(frames)
         grid = [side // 16 for side in frames.shape[-2:]]
 
-        def unfolded(readout: nn.Module, tokens: Tensor) -> Tensor:
+        def unfold(readout: nn.Module, tokens: Tensor) -> Tensor:
             return readout(tokens).mT.unflatten(2, grid)
 
-        third = self.act_postprocess3[1:](unfolded(self.act_postprocess3[0], middle))
-        fourth = self.act_postprocess4[1:](unfolded(self.act_postprocess4[0], last))
+        third = self.act_postprocess3[1:](unfold(self.act_postprocess3[0], middle))
+        fourth = self.act_postprocess4[1:](unfold(self.act_postprocess4[0], last))
         return [quarter, eighth, third, fourth]
 
 
 class _Readout(nn.Module):
-    """The class token, told to every other: (B,1+N,C) → (B,N,C)."""
+    """Mixes the class token into every other token, (B,1+N,C) → (B,N,C)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _ViT(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         width = sizes.width
-        self.taken = sizes.taken
+        self.tapped = sizes.tapped
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, (sizes.trained_px // 16) ** 2 + 1, width))
         self.patch_embed = _PatchEmbed(sizes)
@@ -108,20 +108,20 @@ class _ViT(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)  # in the file; depth is read before it
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        """Features at 1/4 and 1/8 of the picture, and the tokens after two of the blocks."""
+        """Return features at 1/4 and 1/8 of the picture, and the tokens after two of the blocks."""
         quarter, eighth, patches = self.patch_embed(frames)
         tokens = torch.cat(
             [self.cls_token.expand(len(frames), -1, -1), patches.flatten(2).mT], dim=1
         )
-        tokens = placed(
+        tokens = add_positions(
             tokens, self.pos_embed, (patches.shape[-2], patches.shape[-1]), mode="bilinear"
         )
-        found = [quarter, eighth]
+        taps = [quarter, eighth]
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
-            if index in self.taken:
-                found.append(tokens)
-        return found
+            if index in self.tapped:
+                taps.append(tokens)
+        return taps
 
 
 class _PatchEmbed(nn.Module):
@@ -140,20 +140,19 @@ class _ResNet(nn.Module):
         super().__init__()
         self.stem = _Stem(sizes)
         stages: list[nn.Module] = []
-        before = sizes.stem
+        channels_in = sizes.stem
         for index, (blocks, channels) in enumerate(sizes.stages):
-            stages.append(
-                _Stage(before, channels, blocks, stride=1 if index == 0 else 2, groups=sizes.groups)
-            )
-            before = channels
+            stride = 1 if index == 0 else 2
+            stages.append(_Stage(channels_in, channels, blocks, stride=stride, groups=sizes.groups))
+            channels_in = channels
         self.stages = nn.Sequential(*stages)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        found = self.stem(frames)
+        x = self.stem(frames)
         features: list[Tensor] = []
         for stage in self.stages:
-            found = stage(found)
-            features.append(found)
+            x = stage(x)
+            features.append(x)
         return features
 
 
@@ -164,31 +163,34 @@ class _Stem(nn.Module):
         self.norm = nn.GroupNorm(sizes.groups, sizes.stem)
 
     def forward(self, frames: Tensor) -> Tensor:
-        found = F.relu(self.norm(self.conv(frames)), inplace=True)
-        return F.max_pool2d(same(found, 3, 2, value=float("-inf")), 3, 2)
+        x = F.relu(self.norm(self.conv(frames)), inplace=True)
+        return F.max_pool2d(pad_same(x, 3, 2, value=float("-inf")), 3, 2)
 
 
 class _Standardized(nn.Conv2d):
     """A convolution whose kernels have mean 0 and deviation 1, padded as TensorFlow does."""
 
-    def __init__(self, inward: int, outward: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
-            inward, outward, kernel, stride, bias=False
+            channels_in, channels_out, kernel, stride, bias=False
         )
 
     def forward(self, input: Tensor) -> Tensor:
         deviation, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
         weight = (self.weight - mean) / (deviation.square() + 1e-8).sqrt()
-        padded = same(input, self.kernel_size[0], self.stride[0])
+        padded = pad_same(input, self.kernel_size[0], self.stride[0])
         return F.conv2d(padded, weight, stride=self.stride)
 
 
 class _Stage(nn.Module):
-    def __init__(self, inward: int, outward: int, blocks: int, *, stride: int, groups: int) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, blocks: int, *, stride: int, groups: int
+    ) -> None:
         super().__init__()
-        first = _Bottleneck(inward, outward, stride, groups, straight=False)
+        first = _Bottleneck(channels_in, channels_out, stride, groups, identity=False)
         others = (
-            _Bottleneck(outward, outward, 1, groups, straight=True) for _ in range(blocks - 1)
+            _Bottleneck(channels_out, channels_out, 1, groups, identity=True)
+            for _ in range(blocks - 1)
         )
         self.blocks = nn.Sequential(first, *others)
 
@@ -198,30 +200,32 @@ class _Stage(nn.Module):
 
 class _Bottleneck(nn.Module):
     def __init__(
-        self, inward: int, outward: int, stride: int, groups: int, *, straight: bool
+        self, channels_in: int, channels_out: int, stride: int, groups: int, *, identity: bool
     ) -> None:
         super().__init__()
-        middle = outward // 4
-        self.downsample = None if straight else _Downsample(inward, outward, stride, groups)
-        self.conv1 = _Standardized(inward, middle, 1)
+        middle = channels_out // 4
+        self.downsample = (
+            None if identity else _Downsample(channels_in, channels_out, stride, groups)
+        )
+        self.conv1 = _Standardized(channels_in, middle, 1)
         self.norm1 = nn.GroupNorm(groups, middle)
         self.conv2 = _Standardized(middle, middle, 3, stride)
         self.norm2 = nn.GroupNorm(groups, middle)
-        self.conv3 = _Standardized(middle, outward, 1)
-        self.norm3 = nn.GroupNorm(groups, outward)
+        self.conv3 = _Standardized(middle, channels_out, 1)
+        self.norm3 = nn.GroupNorm(groups, channels_out)
 
     def forward(self, frames: Tensor) -> Tensor:
         shortcut = frames if self.downsample is None else self.downsample(frames)
-        found = F.relu(self.norm1(self.conv1(frames)), inplace=True)
-        found = F.relu(self.norm2(self.conv2(found)), inplace=True)
-        return F.relu(self.norm3(self.conv3(found)) + shortcut, inplace=True)
+        x = F.relu(self.norm1(self.conv1(frames)), inplace=True)
+        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        return F.relu(self.norm3(self.conv3(x)) + shortcut, inplace=True)
 
 
 class _Downsample(nn.Module):
-    def __init__(self, inward: int, outward: int, stride: int, groups: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, groups: int) -> None:
         super().__init__()
-        self.conv = _Standardized(inward, outward, 1, stride)
-        self.norm = nn.GroupNorm(groups, outward)
+        self.conv = _Standardized(channels_in, channels_out, 1, stride)
+        self.norm = nn.GroupNorm(groups, channels_out)
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.norm(self.conv(frames))
@@ -241,7 +245,7 @@ class _Head(Scratch):
         )
 
     def forward(self, layers: list[Tensor]) -> Tensor:
-        return self.output_conv(self.fused(layers))
+        return self.output_conv(self.fuse(layers))
 
 
 _MODEL = "pretrained.model."
@@ -286,11 +290,9 @@ _FROM_TRANSFORMERS = (
 
 
 def renamed(state: StateDict) -> StateDict:
-    """From transformers' keys to MiDaS's; without the classifier that MiDaS's own file still
-    carries.
-    """
+    """Rename transformers' keys to MiDaS's; drop the classifier that MiDaS's own file carries."""
     if any(key.startswith("dpt.") for key in state):
-        return translated(state, _FROM_TRANSFORMERS)
+        return rename_keys(state, _FROM_TRANSFORMERS)
     return {
         key: tensor for key, tensor in state.items() if not key.startswith("pretrained.model.head.")
     }

@@ -1,9 +1,9 @@
 """The line drawing generator: a small encoder and decoder around three residual blocks.
 
-Chan, Durand and Isola, "Learning to Generate Line Drawings that Convey Geometry and Semantics"
-(2022), MIT. Keys are those of `Generator(3, 1, 3)` in `sk_model.pth` (realistic) and
-`sk_model2.pth` (coarse). Its instance norms have no weights, so only convolutions stand in the
-files.
+Paper: C. Chan, F. Durand, P. Isola, "Learning to Generate Line Drawings that Convey Geometry and
+Semantics", CVPR 2022. Upstream: carolineec/informative-drawings (MIT). Keys are those of its
+`Generator(3, 1, 3)` in `sk_model.pth` (realistic) and `sk_model2.pth` (coarse); the instance norms
+have no weights, so the files hold convolutions only. Input: RGB in [0,1].
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 MULTIPLE = 8
-"""Twice what its two strides ask for: a reflected border needs at least two pixels in the middle.
+"""Input sides must be divisible by this.
+
+That is twice the product of its strides, because reflection padding needs two px in the middle.
 """
 
 
 class LineartGenerator(nn.Module):
-    """(B,3,H,W) in [0,1] → (B,1,H,W) in [0,1]: dark lines on white."""
+    """(B,3,H,W) RGB in [0,1] → (B,1,H,W) in [0,1]: dark lines on white."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,6 +29,7 @@ class LineartGenerator(nn.Module):
         self.model4 = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(64, 1, 7), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B,3,H,W) to (B,1,H,W)."""
         return self.model4(self.model3(self.model2(self.model1(self.model0(x)))))
 
 

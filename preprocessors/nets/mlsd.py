@@ -1,9 +1,10 @@
-"""M-LSD large: line segments as centre points and the way from each centre to its two ends.
+"""M-LSD large: line segments as centre points and the offsets from each centre to its two ends.
 
-Gu et al., "Towards Light-weight and Real-time Line Segment Detection" (2022), Apache-2.0. Keys are
-those of `MobileV2_MLSD_Large`, the PyTorch port behind `mlsd_large_512_fp32.pth`. The port
-convolves before it enlarges, and enlarges by aligned corners; the paper's own graph does the
-opposite. Users' files are the port's.
+Paper: G. Gu et al., "Towards Light-weight and Real-time Line Segment Detection", AAAI 2022.
+Upstream: navervision/mlsd (Apache-2.0). Keys are those of `MobileV2_MLSD_Large`, the PyTorch port
+behind `mlsd_large_512_fp32.pth`. The port convolves before it enlarges and enlarges with aligned
+corners; the paper's own graph does the opposite. The published file is the port's. Input: RGB in
+[-1,1] and a constant fourth channel.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MULTIPLE = 16
-"""The sides of its input must be divisible by this."""
+"""Input sides must be divisible by this."""
 _BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))
-"""MobileNetV2's rows: expansion, channels, repeats, stride of the first."""
+"""MobileNetV2's stages: expansion, channels, repeats, stride of the first block."""
 _TAPS = (1, 3, 6, 10, 13)
-"""The blocks that end a row: their outputs go on to the decoder."""
+"""The last block of each stage: the decoder reads its output."""
 
 
 class MLSD(nn.Module):
-    """(B,4,H,W), RGB and a constant channel in [-1,1] → (B,9,H/2,W/2): centre logit, (dx,dy) to
-    start and to end, and four channels that training needed.
+    """(B,4,H,W), RGB and a constant channel in [-1,1] → (B,9,H/2,W/2).
+
+    Channels: the centre's logit, (dx,dy) to the start and to the end, and four for training only.
     """
 
     def __init__(self) -> None:
@@ -35,6 +37,7 @@ class MLSD(nn.Module):
         self.block23 = _Head()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B,4,H,W) to (B,9,H/2,W/2)."""
         half, quarter, eighth, sixteenth, deepest = self.backbone(x)
         x = self.block16(self.block15(sixteenth, deepest))
         x = self.block18(self.block17(eighth, x))
@@ -69,7 +72,7 @@ class _Bottleneck(nn.Module):
     def __init__(self, channels: int, wider: int, stride: int, expansion: int) -> None:
         super().__init__()
         hidden = channels * expansion
-        expand = [_convolution(channels, hidden, side=1)] if expansion != 1 else []
+        expand = [_convolution(channels, hidden, kernel=1)] if expansion != 1 else []
         project = nn.Conv2d(hidden, wider, 1, bias=False)
         self.conv = nn.Sequential(
             *expand,
@@ -91,17 +94,19 @@ class _Strided(nn.Conv2d):
 
 
 def _convolution(
-    inputs: int, outputs: int, stride: int = 1, *, side: int = 3, groups: int = 1
+    channels_in: int, channels_out: int, stride: int = 1, *, kernel: int = 3, groups: int = 1
 ) -> nn.Sequential:
     if stride == 2:
-        layer = _Strided(inputs, outputs, side, 2, groups=groups, bias=False)
+        layer = _Strided(channels_in, channels_out, kernel, 2, groups=groups, bias=False)
     else:
-        layer = nn.Conv2d(inputs, outputs, side, 1, side // 2, groups=groups, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True))
+        layer = nn.Conv2d(
+            channels_in, channels_out, kernel, 1, kernel // 2, groups=groups, bias=False
+        )
+    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.ReLU6(inplace=True))
 
 
 class _Join(nn.Module):
-    """Puts what came from below beside the backbone's features of the next size."""
+    """Concatenates the decoder's features with the backbone's of the next size."""
 
     def __init__(self, features: int, below: int, *, enlarges: bool = True) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 """NNET: surface normals of one picture, the network behind the normalbae ControlNets.
 
-Bae, Budvytis and Cipolla, "Estimating and Exploiting the Aleatoric Uncertainty in Surface Normal
-Estimation", ICCV 2021, https://arxiv.org/abs/2109.13881, trained on ScanNet (`scannet.pt`,
-published under MIT at https://github.com/baegwangbin/surface_normal_uncertainty); its encoder is
-EfficientNet-B5 (Tan and Le, 2019, https://arxiv.org/abs/1905.11946) with TensorFlow's padding. Keys
-are those of that file; the code is ours.
+Paper: G. Bae, I. Budvytis, R. Cipolla, "Estimating and Exploiting the Aleatoric Uncertainty in
+Surface Normal Estimation", ICCV 2021, https://arxiv.org/abs/2109.13881. Its encoder is
+EfficientNet-B5 (M. Tan, Q. Le, 2019, https://arxiv.org/abs/1905.11946) with TensorFlow's padding.
+Upstream: https://github.com/baegwangbin/surface_normal_uncertainty (MIT). Keys are those of its
+`scannet.pt`, trained on ScanNet; the code is ours. Input: RGB with ImageNet's mean and deviation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..spec import StateDict
-from .padding import same
+from .padding import pad_same
 
 MULTIPLE = 32
-"""Sides it takes are divisible by this."""
+"""Input sides must be divisible by this."""
 
 
 class Stage(NamedTuple):
+    """One stage of EfficientNet: its blocks of inverted residuals."""
+
     blocks: int
     kernel: int
     stride: int
@@ -31,7 +33,7 @@ class Stage(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """How large the network is; as it stands, that of `scannet.pt`."""
+    """Dimensions of the network; the defaults are those of `scannet.pt`."""
 
     stem: int = 48
     stages: tuple[Stage, ...] = (
@@ -49,14 +51,13 @@ class Sizes(NamedTuple):
 
 
 _SKIPS = (4, 2, 1, 0)
-"""Stages whose output the decoder takes up again, deepest first: 1/16, 1/8, 1/4, 1/2 of the
-picture.
-"""
+"""Stages with a skip connection to the decoder, deepest first: 1/16, 1/8, 1/4, 1/2 of the picture."""
 
 
 class NNET(nn.Module):
-    """(B,3,H,W) RGB with ImageNet's mean and deviation → (B,4,H,W) float32: unit normals as
-    trained, and certainty.
+    """(B,3,H,W) RGB, ImageNet-normalised → (B,4,H,W) float32: unit normals and certainty.
+
+    The normals' axes are as trained: x and y to the left and up, z out of the picture.
     """
 
     def __init__(self, sizes: Sizes | None = None) -> None:
@@ -66,13 +67,12 @@ class NNET(nn.Module):
         self.decoder = _Decoder(sizes)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Map (B,3,H,W) to (B,4,H,W)."""
         return self.decoder(*self.encoder(frames))
 
 
 def renamed(state: StateDict) -> StateDict:
-    """From `scannet.pt`'s keys: those of a network trained on several devices carry `module.` in
-    front.
-    """
+    """Drop the `module.` prefix that training on several devices left in the file's keys."""
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
@@ -97,32 +97,32 @@ class _EfficientNet(nn.Module):
             channels = stage.channels
         self.blocks = nn.Sequential(*stages)
         self.conv_head = _Conv(channels, sizes.top, 1)
-        self.bn2 = _norm(sizes.top)  # in the file; the decoder takes what comes before it
+        self.bn2 = _norm(sizes.top)  # in the file; the decoder reads its input
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The deepest features, and those of the stages of `_SKIPS`."""
+        """Return the deepest features, and those of the stages in `_SKIPS`."""
         features: list[Tensor] = []
-        found = F.silu(self.bn1(self.conv_stem(frames)), inplace=True)
+        x = F.silu(self.bn1(self.conv_stem(frames)), inplace=True)
         for stage in self.blocks:
-            found = stage(found)
-            features.append(found)
-        return self.conv_head(found), [features[index] for index in _SKIPS]
+            x = stage(x)
+            features.append(x)
+        return self.conv_head(x), [features[index] for index in _SKIPS]
 
 
 class _Conv(nn.Conv2d):
     """A convolution without bias, padded as TensorFlow does."""
 
     def __init__(
-        self, inward: int, outward: int, kernel: int, stride: int = 1, groups: int = 1
+        self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
     ) -> None:
         padding = kernel // 2 if stride == 1 else 0
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
-            inward, outward, kernel, stride, padding, groups=groups, bias=False
+            channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False
         )
 
     def forward(self, input: Tensor) -> Tensor:
         if self.stride[0] > 1:
-            input = same(input, self.kernel_size[0], self.stride[0])
+            input = pad_same(input, self.kernel_size[0], self.stride[0])
         return super().forward(input)
 
 
@@ -130,56 +130,60 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3)
 
 
-def _stage(inward: int, stage: Stage) -> nn.Sequential:
+def _stage(channels_in: int, stage: Stage) -> nn.Sequential:
     blocks: list[nn.Module] = []
     for index in range(stage.blocks):
         stride = stage.stride if index == 0 else 1
-        before = inward if index == 0 else stage.channels
         if stage.expansion == 1:
-            blocks.append(_Separable(before, stage.channels, stage.kernel))
+            blocks.append(_Separable(channels_in, stage.channels, stage.kernel))
         else:
-            blocks.append(_Inverted(before, stage.channels, stage.kernel, stride, stage.expansion))
+            blocks.append(
+                _Inverted(channels_in, stage.channels, stage.kernel, stride, stage.expansion)
+            )
+        channels_in = stage.channels
     return nn.Sequential(*blocks)
 
 
 class _Separable(nn.Module):
     """A depthwise convolution and a pointwise one."""
 
-    def __init__(self, inward: int, outward: int, kernel: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
         super().__init__()
-        self.conv_dw = _Conv(inward, inward, kernel, groups=inward)
-        self.bn1 = _norm(inward)
-        self.se = _SqueezeExcite(inward, inward // 4)
-        self.conv_pw = _Conv(inward, outward, 1)
-        self.bn2 = _norm(outward)
-        self.residual = inward == outward
+        self.conv_dw = _Conv(channels_in, channels_in, kernel, groups=channels_in)
+        self.bn1 = _norm(channels_in)
+        self.se = _SqueezeExcite(channels_in, channels_in // 4)
+        self.conv_pw = _Conv(channels_in, channels_out, 1)
+        self.bn2 = _norm(channels_out)
+        self.residual = channels_in == channels_out
 
     def forward(self, frames: Tensor) -> Tensor:
-        found = self.se(F.silu(self.bn1(self.conv_dw(frames)), inplace=True))
-        found = self.bn2(self.conv_pw(found))
-        return found + frames if self.residual else found
+        x = self.se(F.silu(self.bn1(self.conv_dw(frames)), inplace=True))
+        x = self.bn2(self.conv_pw(x))
+        return x + frames if self.residual else x
 
 
 class _Inverted(nn.Module):
-    """A pointwise convolution that widens, a depthwise one, and a pointwise one that narrows again."""
+    """MobileNetV2's inverted residual: widen pointwise, convolve each channel, narrow pointwise."""
 
-    def __init__(self, inward: int, outward: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int
+    ) -> None:
         super().__init__()
-        wide = inward * expansion
-        self.conv_pw = _Conv(inward, wide, 1)
+        wide = channels_in * expansion
+        self.conv_pw = _Conv(channels_in, wide, 1)
         self.bn1 = _norm(wide)
         self.conv_dw = _Conv(wide, wide, kernel, stride, groups=wide)
         self.bn2 = _norm(wide)
-        self.se = _SqueezeExcite(wide, inward // 4)
-        self.conv_pwl = _Conv(wide, outward, 1)
-        self.bn3 = _norm(outward)
-        self.residual = inward == outward and stride == 1
+        self.se = _SqueezeExcite(wide, channels_in // 4)
+        self.conv_pwl = _Conv(wide, channels_out, 1)
+        self.bn3 = _norm(channels_out)
+        self.residual = channels_in == channels_out and stride == 1
 
     def forward(self, frames: Tensor) -> Tensor:
-        found = F.silu(self.bn1(self.conv_pw(frames)), inplace=True)
-        found = self.se(F.silu(self.bn2(self.conv_dw(found)), inplace=True))
-        found = self.bn3(self.conv_pwl(found))
-        return found + frames if self.residual else found
+        x = F.silu(self.bn1(self.conv_pw(frames)), inplace=True)
+        x = self.se(F.silu(self.bn2(self.conv_dw(x)), inplace=True))
+        x = self.bn3(self.conv_pwl(x))
+        return x + frames if self.residual else x
 
 
 class _SqueezeExcite(nn.Module):
@@ -213,23 +217,23 @@ class _Decoder(nn.Module):
         eighth = self.up2(sixteenth, skips[1])
         quarter = self.up3(eighth, skips[2])
         half = self.up4(quarter, skips[3])
-        normals = _unit(self.out_conv_res8(eighth))
-        normals = _finer(self.out_conv_res4, eighth, normals)
-        normals = _finer(self.out_conv_res2, quarter, normals)
-        return _finer(self.out_conv_res1, half, normals)
+        normals = _normalise(self.out_conv_res8(eighth))
+        normals = _refine(self.out_conv_res4, eighth, normals)
+        normals = _refine(self.out_conv_res2, quarter, normals)
+        return _refine(self.out_conv_res1, half, normals)
 
 
 class _Up(nn.Module):
-    """Features enlarged to the size of a skip and merged with it."""
+    """Enlarges features to the size of a skip connection and merges both."""
 
-    def __init__(self, inward: int, outward: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self._net = nn.Sequential(
-            nn.Conv2d(inward, outward, 3, padding=1),
-            nn.BatchNorm2d(outward),
+            nn.Conv2d(channels_in, channels_out, 3, padding=1),
+            nn.BatchNorm2d(channels_out),
             nn.LeakyReLU(inplace=True),
-            nn.Conv2d(outward, outward, 3, padding=1),
-            nn.BatchNorm2d(outward),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            nn.BatchNorm2d(channels_out),
             nn.LeakyReLU(inplace=True),
         )
 
@@ -238,8 +242,8 @@ class _Up(nn.Module):
         return self._net(torch.cat([larger, skip], dim=1))
 
 
-def _pixelwise(inward: int, hidden: int) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv1d(inward, hidden, 1), nn.ReLU(inplace=True)]
+def _pixelwise(channels_in: int, hidden: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv1d(channels_in, hidden, 1), nn.ReLU(inplace=True)]
     layers += [
         nn.Conv1d(hidden, hidden, 1),
         nn.ReLU(inplace=True),
@@ -249,23 +253,24 @@ def _pixelwise(inward: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv1d(hidden, 4, 1))
 
 
-def _finer(pixelwise: nn.Sequential, features: Tensor, normals: Tensor) -> Tensor:
-    """(B,C,h,w) and (B,4,h,w) → (B,4,2h,2w).
+def _refine(pixelwise: nn.Sequential, features: Tensor, normals: Tensor) -> Tensor:
+    """Refine normals (B,4,h,w) by features (B,C,h,w) at twice the size, (B,4,2h,2w).
 
-    The first layer is linear, and so is enlarging, so the two change places: a quarter of its work,
+    The first layer and the enlarging are both linear and change places here: a quarter of the work,
     and features of a few hundred channels are never held at the larger size.
     """
     batch, _, height, width = features.shape
     joined = torch.cat([features, normals.to(features.dtype)], dim=1).flatten(2)
     hidden = pixelwise[0](joined).unflatten(2, (height, width))
     hidden = F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=True).flatten(2)
-    return _unit(pixelwise[1:](hidden).view(batch, 4, 2 * height, 2 * width))
+    return _normalise(pixelwise[1:](hidden).view(batch, 4, 2 * height, 2 * width))
 
 
-def _unit(found: Tensor) -> Tensor:
-    """Normals of length one and a positive certainty, in float32: squares and 1e-10 are out of half
-    precision's.
+def _normalise(x: Tensor) -> Tensor:
+    """Scale normals to length one and make the certainty positive, (B,4,H,W) in float32.
+
+    Squares and 1e-10 are out of half precision's range.
     """
-    found = found.float()
-    length = found[:, :3].square().sum(1, keepdim=True).sqrt() + 1e-10
-    return torch.cat([found[:, :3] / length, F.elu(found[:, 3:]) + 1.01], dim=1)
+    x = x.float()
+    length = x[:, :3].square().sum(1, keepdim=True).sqrt() + 1e-10
+    return torch.cat([x[:, :3] / length, F.elu(x[:, 3:]) + 1.01], dim=1)

@@ -1,10 +1,10 @@
-"""OpenPose's networks for bodies, hands and faces: body_pose_model.pth, hand_pose_model.pth and
-facenet.pth.
+"""OpenPose's networks for bodies, hands and faces: a VGG trunk and six stages of refinement.
 
-Cao, Hidalgo, Simon, Wei, Sheikh: "OpenPose: Realtime Multi-Person 2D Pose Estimation using Part
-Affinity Fields", 2018; Simon, Joo, Matthews, Sheikh: "Hand Keypoint Detection in Single Images
-using Multiview Bootstrapping", 2017. The weights are CMU's, for non-commercial use. All are a VGG
-trunk and six stages that look again at what the last one said.
+Papers: Z. Cao et al., "OpenPose: Realtime Multi-Person 2D Pose Estimation using Part Affinity
+Fields", 2018; T. Simon et al., "Hand Keypoint Detection in Single Images using Multiview
+Bootstrapping", 2017. Upstream: CMU-Perceptual-Computing-Lab/openpose, whose licence allows
+non-commercial research only. Keys are those of `body_pose_model.pth`, `hand_pose_model.pth` and
+`facenet.pth` of lllyasviel/Annotators; the code is ours. Input: BGR in [-0.5,0.5).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VGG = (
     (("conv2_1", 64, 128), ("conv2_2", 128, 128)),
     (("conv3_1", 128, 256), ("conv3_2", 256, 256), ("conv3_3", 256, 256), ("conv3_4", 256, 256)),
 )
-"""(name, channels in, channels out) of 3x3 convolutions; after each row the size is halved."""
+"""(name, channels in, channels out) of 3x3 convolutions; each row ends with a halving."""
 _BODY_TRUNK = (
     *_VGG,
     (
@@ -47,12 +47,12 @@ STAGES = range(2, 7)
 
 
 class _Convolutions(nn.Module):
-    """Convolutions by name, as the files hold them."""
+    """Convolutions under the names that the files have."""
 
     def add(self, layers: Iterable[Layer], kernel: int) -> list[str]:
         names: list[str] = []
-        for name, inward, outward in layers:
-            self.add_module(name, nn.Conv2d(inward, outward, kernel, padding=kernel // 2))
+        for name, channels_in, channels_out in layers:
+            self.add_module(name, nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2))
             names.append(name)
         return names
 
@@ -60,18 +60,19 @@ class _Convolutions(nn.Module):
         self.trunk = [self.add(row, 3) for row in rows]
 
     def features(self, x: Tensor) -> Tensor:
-        """(B,3,H,W) → (B,128,H/8,W/8)."""
+        """Map (B,3,H,W) to (B,128,H/8,W/8)."""
         for row in self.trunk[:-1]:
             x = F.max_pool2d(self.run(row, x), 2)
         return self.run(self.trunk[-1], x)
 
-    def add_stage(self, stage: int, outward: int, suffix: str, inward: int) -> list[str]:
+    def add_stage(self, stage: int, channels_out: int, suffix: str, channels_in: int) -> list[str]:
         names = [f"Mconv{layer}_stage{stage}{suffix}" for layer in range(1, 8)]
-        wide = [(names[0], inward, 128), *((name, 128, 128) for name in names[1:5])]
-        return [*self.add(wide, 7), *self.add([(names[5], 128, 128), (names[6], 128, outward)], 1)]
+        wide = [(names[0], channels_in, 128), *((name, 128, 128) for name in names[1:5])]
+        pointwise = [(names[5], 128, 128), (names[6], 128, channels_out)]
+        return [*self.add(wide, 7), *self.add(pointwise, 1)]
 
     def run(self, names: list[str], x: Tensor, *, last: bool = True) -> Tensor:
-        """Through the layers, each followed by a ReLU; the last one only where `last` says so."""
+        """Apply the layers, each followed by a ReLU; the last one only where `last` is set."""
         for name in names:
             x = self.get_submodule(name)(x)
             if last or name != names[-1]:
@@ -80,7 +81,7 @@ class _Convolutions(nn.Module):
 
 
 class BodyNet(_Convolutions):
-    """(B,3,H,W) BGR in [-0.5,0.5) → part affinities (B,38,H/8,W/8) and heat (B,19,H/8,W/8)."""
+    """(B,3,H,W) BGR in [-0.5,0.5) → affinities (B,38,H/8,W/8), heatmaps (B,19,H/8,W/8)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,20 +91,20 @@ class BodyNet(_Convolutions):
             self.branches["_L1"].append(self.add_stage(stage, 38, "_L1", 185))
             self.branches["_L2"].append(self.add_stage(stage, 19, "_L2", 185))
 
-    def _first(self, suffix: str, outward: int) -> list[str]:
+    def _first(self, suffix: str, channels_out: int) -> list[str]:
         names = [f"conv5_{layer}_CPM{suffix}" for layer in range(1, 6)]
         narrow = self.add([(name, 128, 128) for name in names[:3]], 3)
-        return [*narrow, *self.add([(names[3], 128, 512), (names[4], 512, outward)], 1)]
+        return [*narrow, *self.add([(names[3], 128, 512), (names[4], 512, channels_out)], 1)]
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B,3,H,W) to (B,38,H/8,W/8) and (B,19,H/8,W/8)."""
         features = self.features(frames)
         x, affinities, heat = features, features, features
         for affinity_layers, heat_layers in zip(*self.branches.values(), strict=True):
             is_last = affinity_layers is self.branches["_L1"][-1]
             affinities = self.run(affinity_layers, x, last=False)
-            heat = self.run(
-                heat_layers, x, last=is_last
-            )  # the weights were trained with a ReLU on the final heat
+            # The weights were trained with a ReLU on the final heatmaps.
+            heat = self.run(heat_layers, x, last=is_last)
             x = torch.cat([affinities, heat, features], 1)
         return affinities, heat
 
@@ -127,14 +128,14 @@ class _FineNet(_Convolutions):
 
 
 class HandNet(_FineNet):
-    """(B,3,H,W) BGR in [-0.5,0.5) → heat (B,22,H/8,W/8) of 21 points and the background."""
+    """(B,3,H,W) BGR in [-0.5,0.5) → heatmaps (B,22,H/8,W/8): 21 points and background."""
 
     def __init__(self) -> None:
         super().__init__(22)
 
 
 class FaceNet(_FineNet):
-    """(B,3,H,W) BGR in [-0.5,0.5) → heat (B,71,H/8,W/8) of 70 points and the background."""
+    """(B,3,H,W) BGR in [-0.5,0.5) → heatmaps (B,71,H/8,W/8): 70 points and background."""
 
     def __init__(self) -> None:
         super().__init__(71)

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def same(frames: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
-    """(B,C,H,W) padded so that a window of `kernel` px gives ceil(side / stride) outputs; the odd
-    px goes last.
+def pad_same(frames: Tensor, kernel: int, stride: int, *, value: float = 0.0) -> Tensor:
+    """Pad (B,C,H,W) so that a window of `kernel` px gives ceil(side / stride) outputs.
+
+    Where the total is odd, the right and the bottom get one px more.
     """
     sides: list[int] = []
     for side in (frames.shape[-1], frames.shape[-2]):

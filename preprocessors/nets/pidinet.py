@@ -1,8 +1,9 @@
 """PiDiNet, pixel difference networks for edge detection: the `carv4` configuration of 60 channels.
 
-Paper: Z. Su et al., "Pixel Difference Networks for Efficient Edge Detection", ICCV 2021. Keys and
-layout: `pidinet` of hellozhuo/pidinet; its licence asks to contact the authors for commercial use.
-Weights: `table5_pidinet.pth` of lllyasviel/Annotators.
+Paper: Z. Su et al., "Pixel Difference Networks for Efficient Edge Detection", ICCV 2021. Upstream:
+`pidinet` of hellozhuo/pidinet, whose keys and layout these are; its licence asks to contact the
+authors for commercial use. Weights: `table5_pidinet.pth` of lllyasviel/Annotators. Input: BGR in
+[0,1].
 """
 
 from __future__ import annotations
@@ -15,32 +16,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MULTIPLE = 8
-"""Three halvings."""
+"""Input sides must be divisible by this: three halvings."""
 CHANNELS, DILATED_CHANNELS = 60, 24
 _CLOCKWISE = (3, 0, 1, 6, 4, 2, 7, 8, 5)
-"""Of a 3x3 kernel's weights in rows: the neighbour that each is the difference to."""
+"""For each weight of a 3x3 kernel in rows: the neighbour that it is the difference to."""
 _OUTER, _INNER = (0, 2, 4, 10, 14, 20, 22, 24), (6, 7, 8, 11, 13, 16, 17, 18)
-"""Of a 5x5 kernel in rows: the rays' outer ends, and the pixels half way, in the same order."""
+"""In a 5x5 kernel in rows: the outer end of each ray, and the pixel half way to it."""
 
 
 def plain(kernel: Tensor) -> Tensor:
+    """Return (O,I,3,3) as it is: a convolution of pixels, not of differences."""
     return kernel
 
 
 def central(kernel: Tensor) -> Tensor:
-    """Differences to the pixel in the middle, as the plain kernel of the same sums."""
+    """Turn (O,I,3,3) on differences to the centre pixel into the plain kernel of the same sums."""
     centre = torch.zeros_like(kernel)
     centre[..., 1, 1] = kernel.sum((2, 3))
     return kernel - centre
 
 
 def angular(kernel: Tensor) -> Tensor:
-    """Differences to the next pixel around the middle."""
+    """Turn (O,I,3,3) on differences to the next pixel around the centre into the plain kernel."""
     return kernel - kernel.flatten(2)[..., _CLOCKWISE].view_as(kernel)
 
 
 def radial(kernel: Tensor) -> Tensor:
-    """Differences of the outer ring of 5x5 pixels to the inner: a 5x5 kernel."""
+    """Turn (O,I,3,3) on differences of the outer ring to the inner into a kernel (O,I,5,5)."""
     rays = kernel.new_zeros(*kernel.shape[:2], 25)
     rays[..., _OUTER] = kernel.flatten(2)[..., 1:]
     rays[..., _INNER] = -kernel.flatten(2)[..., 1:]
@@ -49,7 +51,7 @@ def radial(kernel: Tensor) -> Tensor:
 
 Difference = Callable[[Tensor], Tensor]
 CARV4: tuple[Difference, ...] = (central, angular, radial, plain) * 4
-"""What each of the sixteen convolutions sees."""
+"""The difference that each of the sixteen convolutions computes."""
 
 
 class DifferenceConv(nn.Module):
@@ -64,13 +66,15 @@ class DifferenceConv(nn.Module):
         self.difference, self.groups = difference, groups
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B,channels_in,H,W) to (B,channels,H,W)."""
         kernel = self.difference(self.weight)
         return F.conv2d(x, kernel, padding=kernel.shape[-1] // 2, groups=self.groups)
 
 
 class Block(nn.Module):
-    """Depthwise differences, then a mix of channels, beside a shortcut; at half the size where
-    channels grow.
+    """Depthwise differences and a pointwise convolution beside a shortcut.
+
+    `halves` halves the size first; the shortcut is then a convolution to the new channels.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(channels_in, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B,channels_in,H,W) to (B,channels,H,W), or to half that size."""
         if self.halves:
             x = F.max_pool2d(x, 2)
         mixed = self.conv2(F.relu_(self.conv1(x)))
@@ -91,7 +96,7 @@ class Block(nn.Module):
 
 
 class Dilations(nn.Module):
-    """Compact dilated convolutions: four views of growing width, added."""
+    """Compact dilation module: the sum of four convolutions of growing dilation."""
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()
@@ -102,12 +107,13 @@ class Dilations(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B,channels_in,H,W) to (B,24,H,W)."""
         x = self.conv1(F.relu(x))
         return self.conv2_1(x) + self.conv2_2(x) + self.conv2_3(x) + self.conv2_4(x)
 
 
 class Attention(nn.Module):
-    """Compact spatial attention: a weight for each pixel."""
+    """Compact spatial attention module: a weight for each pixel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,20 +121,24 @@ class Attention(nn.Module):
         self.conv2 = nn.Conv2d(4, 1, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B,24,H,W) to (B,24,H,W)."""
         return x * torch.sigmoid(self.conv2(self.conv1(F.relu(x))))
 
 
 class Reduction(nn.Module):
+    """Reduces one scale's features to its edge map."""
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(DILATED_CHANNELS, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B,24,H,W) to logits (B,1,H,W)."""
         return self.conv(x)
 
 
 class PiDiNet(nn.Module):
-    """(B,3,H,W) BGR in [0,1] → the logits (B,1,H,W) of edges, fused from four scales."""
+    """(B,3,H,W) BGR in [0,1] → logits (B,1,H,W) of the edge map, fused from four scales."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,6 +164,7 @@ class PiDiNet(nn.Module):
         self.classifier = nn.Conv2d(4, 1, 1)
 
     def forward(self, picture: Tensor) -> Tensor:
+        """Map (B,3,H,W) to (B,1,H,W)."""
         features, scales = self.init_block(picture), dict[str, Tensor]()
         for name in self.names:
             features = scales[name[5]] = self.get_submodule(name)(features)
@@ -162,6 +173,5 @@ class PiDiNet(nn.Module):
         )
         sides = [reduce(attend(dilate(x))) for x, dilate, attend, reduce in stages]
         size = picture.shape[-2:]
-        return self.classifier(
-            torch.cat([F.interpolate(side, size, mode="bilinear") for side in sides], dim=1)
-        )
+        enlarged = [F.interpolate(side, size, mode="bilinear") for side in sides]
+        return self.classifier(torch.cat(enlarged, dim=1))

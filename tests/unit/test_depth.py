@@ -55,7 +55,7 @@ def transformers_dpt(sizes: dpt_hybrid.Sizes):
         intermediate_size=4 * sizes.width,
         num_attention_heads=sizes.heads,
         num_hidden_layers=sizes.blocks,
-        backbone_out_indices=(0, 1, *sizes.taken),
+        backbone_out_indices=(0, 1, *sizes.tapped),
         neck_hidden_sizes=(sizes.stages[0][1], sizes.stages[1][1], sizes.width, sizes.width),
         fusion_hidden_size=sizes.fusion,
         layer_norm_eps=1e-6,
@@ -161,7 +161,7 @@ def transformers_depth_anything(sizes: depth_anything.Sizes):
         hidden_size=sizes.width,
         num_attention_heads=sizes.heads,
         num_hidden_layers=sizes.blocks,
-        out_indices=[index + 1 for index in sizes.taken],
+        out_indices=[index + 1 for index in sizes.tapped],
         reshape_hidden_states=False,
     )
     config = DepthAnythingConfig(
