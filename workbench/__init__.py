@@ -10,8 +10,9 @@ Stand in for what is large: `tiny_family` (a small SD1.5 whose files ComfyUI's l
 architecture), `random_weights` (networks of preprocessors with fresh weights), `stand_ins` (small
 networks instead of slow ones).
 
-Measure against others: `reference_nets` (preprocessors of controlnet_aux), `blazepose` (an
-independent detector of people), `plain_loop` (a textbook training loop).
+Measure against others: `reference_nets` and `references` (networks of controlnet_aux, run without
+its imports), `photographs` (for these comparisons), `blazepose` (an independent detector of
+people), `plain_loop` (a textbook training loop).
 """
 
 import os

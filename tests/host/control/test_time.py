@@ -9,7 +9,7 @@ from itertools import product
 import numpy
 import pytest
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
 @pytest.fixture
@@ -214,6 +214,7 @@ def many(world):
     }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("mode", ["balanced", "control"])
 def test_each_entry_is_its_own_single_run(world, own, mode):
     whole = own({**many(world), "mode": mode})

@@ -12,7 +12,7 @@ from workbench import inprocess, plain_loop
 
 from .conftest import one_thread
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -94,6 +94,7 @@ def remembered_mb(trainer):
     )
 
 
+@pytest.mark.quick
 def test_gradient_checkpointing_remembers_less(rivals, large):
     mine, saving = (
         remembered_mb(rivals[0](large, 1, gradient_checkpointing=on)) for on in (False, True)

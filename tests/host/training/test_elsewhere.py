@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from .conftest import OLDER, as_diffusers, discs, residuals
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
 @pytest.fixture
@@ -165,6 +165,7 @@ def test_a_net_in_diffusers_layout_at_full_size(host, folder):
     assert all(a.equal(b) and a.any() for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.quick
 @pytest.mark.usefixtures("tiny_in_diffusers")
 def test_a_new_net_in_diffusers_layout_begins_at_its_zero_convolutions(studio, folder):
     created = {

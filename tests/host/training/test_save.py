@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from .conftest import discs
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -43,6 +43,7 @@ def trained(studio):
     return studio.train(studio.create(), studio.dataset(*discs(2)), steps=2)[0]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_the_hosts_loader_gives_the_same_net(studio, trained, folder, precision):
     save(trained, "trained", precision)

@@ -13,7 +13,7 @@ import torch
 
 from .conftest import OLDER, discs, one_thread
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
 def loss_with(trainer, hints):
@@ -62,6 +62,7 @@ def test_it_learns(studio, eight):
     assert bool((norms[-1] > norms[9]).all())  # the zero convolutions grow
 
 
+@pytest.mark.quick
 def test_node_gives_net_model_curves_and_picture(studio):
     net, model, curves, validation = studio.train(
         studio.create(), studio.dataset(*discs(3)), steps=2, validate_every=1
