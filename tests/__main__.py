@@ -34,6 +34,7 @@ the host tests in process and over HTTP; on the newest one also the tests in its
 the others the example workflows in theirs, if Chromium and node are installed. On the oldest one
 the tooltips are read too, because its frontend shows them differently."""
 TEMPLATES, TOOLTIPS = "browser/test_page.py", "browser/test_tooltips.py"
+QUICK = "quick or not slow"  # of a file that is slow as a whole, the cases marked quick
 PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
 
 
@@ -67,17 +68,17 @@ class Group:
 def main() -> int:
     options = _options()
     environment.enter("tests", tests=True)
-    found = hosts.find()
+    installed = hosts.find()
     if options.accept:
-        return accept(found)
+        return accept(installed)
     began = time.monotonic()
-    groups = list(plan(found, quick=options.quick))
+    groups = list(plan(installed, quick=options.quick))
     counts = []
     for number, group in enumerate(groups, 1):
         print(f"\n=== [{number}/{len(groups)}] {group.name}", flush=True)
         counts.append(run(group))
         print(f"=== {group.name}: {counts[-1]}", flush=True)
-    total = summary(groups, counts, found, time.monotonic() - began)
+    total = summary(groups, counts, installed, time.monotonic() - began)
     return 1 if total.failed else 0
 
 
@@ -88,7 +89,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="under two minutes: no slow test, one host, no HTTP, no page",
+        help="under two minutes: on the newest ComfyUI, and of every file the cases that are fast",
     )
     parser.add_argument(
         "--accept",
@@ -98,15 +99,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def accept(found: list[hosts.Host]) -> int:
+def accept(installed: list[hosts.Host]) -> int:
     """Write what the tests pin, as a running ComfyUI has it; refuse what breaks saved workflows."""
     from workbench import server
 
-    if not found:
+    if not installed:
         print("no ComfyUI was found: set COMFYUI_DIR")
         return 1
     surface = runpy.run_path(str(HTTP / "surface.py"))
-    with tempfile.TemporaryDirectory() as base, server.running(found[0], Path(base)) as running:
+    with tempfile.TemporaryDirectory() as base, server.running(installed[0], Path(base)) as running:
         object_info = running.ask("/object_info")
     now, pinned = surface["surface"](object_info), json.loads(PINNED.read_text(encoding="utf-8"))
     if broken := surface["broken"](pinned, now):
@@ -118,7 +119,7 @@ def accept(found: list[hosts.Host]) -> int:
     return 0
 
 
-def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
+def plan(installed: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
     python = sys.executable
     yield Group("ruff check", (python, "-m", "ruff", "check", "."), "check")
     yield Group("ruff format", (python, "-m", "ruff", "format", "--check", "."), "check")
@@ -129,27 +130,27 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
     )
     if scripts:
         yield Group("JavaScript tests", ("node", "--test", "--test-reporter=tap", *scripts), "node")
-    for host in found[:1] if quick else found:
+    for host in installed[:1] if quick else installed:
         yield Group(
             f"host tests in process, ComfyUI {host.version}", _pytest("host", quick), "pytest", host
         )
-    for host in [] if quick else found:
+    for host in [] if quick else installed:
         yield Group(
             f"host tests over HTTP, ComfyUI {host.version}", _pytest("http", quick), "pytest", host
         )
-    for host in [] if quick else found[:1]:
+    for host in [] if quick else installed[:1]:
         yield Group(f"the demo, ComfyUI {host.version}", _pytest("demo", quick), "pytest", host)
         yield Group(
             f"tests in the page, ComfyUI {host.version}", _pytest("browser", quick), "pytest", host
         )
-    for host in [] if quick else found[1:]:
+    for host in [] if quick else installed[1:]:
         yield Group(
             f"templates in the page, ComfyUI {host.version}",
             _pytest(TEMPLATES, quick),
             "pytest",
             host,
         )
-    for host in [] if quick else found[1:][-1:]:
+    for host in [] if quick else installed[1:][-1:]:
         yield Group(
             f"tooltips in the page, ComfyUI {host.version}",
             _pytest(TOOLTIPS, quick),
@@ -158,30 +159,28 @@ def plan(found: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
         )
 
 
-def _pytest(folder: str, quick: bool) -> tuple[str, ...]:
+def _pytest(path: str, quick: bool) -> tuple[str, ...]:
     # In parallel only where nothing is timed: every timed test is marked slow.
-    more = ("-m", "not slow", *PARALLEL) if quick else ()
-    return (sys.executable, "-m", "pytest", f"tests/{folder}", *more, "-ra", "--durations=5")
+    options = ("-m", QUICK, *PARALLEL) if quick else ()
+    return (sys.executable, "-m", "pytest", f"tests/{path}", *options, "-ra", "--durations=5")
 
 
 def run(group: Group) -> Count:
-    surroundings = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if PARALLEL[0] in group.words:
-        surroundings["OMP_NUM_THREADS"] = "1"  # the workers share the cores already
+        variables["OMP_NUM_THREADS"] = "1"  # the workers share the cores already
     if group.host:
-        surroundings["COMFYUI_DIR"] = str(group.host.path)
-    return COUNTERS[group.kind](group, surroundings)
+        variables["COMFYUI_DIR"] = str(group.host.path)
+    return COUNTERS[group.kind](group, variables)
 
 
-def _check(group: Group, surroundings: Mapping[str, str]) -> Count:
-    ended = subprocess.run(group.words, cwd=ROOT, env=surroundings)
+def _check(group: Group, variables: Mapping[str, str]) -> Count:
+    ended = subprocess.run(group.words, cwd=ROOT, env=variables)
     return Count(failed=1) if ended.returncode else Count(passed=1)
 
 
-def _node(group: Group, surroundings: Mapping[str, str]) -> Count:
-    ended = subprocess.run(
-        group.words, cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, text=True
-    )
+def _node(group: Group, variables: Mapping[str, str]) -> Count:
+    ended = subprocess.run(group.words, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True)
     print(ended.stdout, end="")
     counts = {
         word: int(number)
@@ -191,10 +190,10 @@ def _node(group: Group, surroundings: Mapping[str, str]) -> Count:
     return _honest(count, ended.returncode)
 
 
-def _tests(group: Group, surroundings: Mapping[str, str]) -> Count:
+def _tests(group: Group, variables: Mapping[str, str]) -> Count:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        ended = subprocess.run((*group.words, f"--junitxml={report}"), cwd=ROOT, env=surroundings)
+        ended = subprocess.run((*group.words, f"--junitxml={report}"), cwd=ROOT, env=variables)
         count = _read(report) if report.exists() else Count()
     return _honest(count, ended.returncode)
 
@@ -227,20 +226,18 @@ def _honest(count: Count, returncode: int) -> Count:
 
 
 def summary(
-    groups: list[Group], counts: list[Count], found: list[hosts.Host], seconds: float
+    groups: list[Group], counts: list[Count], installed: list[hosts.Host], seconds: float
 ) -> Count:
     total = Count()
     print("\n=== summary")
     for group, count in zip(groups, counts, strict=True):
         total.add(count)
         print(f"{'FAILED' if count.failed else 'ok':6} {group.name}: {count}")
-    for host in found:
+    for host in installed:
         ran = [c.passed + c.failed for g, c in zip(groups, counts, strict=True) if g.host == host]
-        print(
-            f"ComfyUI {host.version}:"
-            f" {f'{sum(ran)} host tests ran' if ran else 'left out by --quick'} ({host.path})"
-        )
-    if not found:
+        text = f"{sum(ran)} host tests ran" if ran else "left out by --quick"
+        print(f"ComfyUI {host.version}: {text} ({host.path})")
+    if not installed:
         print(
             "!!! NO ComfyUI WAS FOUND: no host test ran. Set COMFYUI_DIR, or install one with"
             " comfy-cli."

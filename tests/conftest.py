@@ -1,6 +1,4 @@
-"""Loads the pack the way the host does: by path, under an alias, with the repository root kept off
-sys.path.
-"""
+"""Load the pack as ComfyUI does: by path, under an alias, with the repository off sys.path."""
 
 from __future__ import annotations
 

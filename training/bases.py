@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files.base_models import unet_from_config
 
-TRAINABLE = "SD1.5, SD2 and SDXL"
+TRAINABLE = "SD1.5, SD2 or SDXL"
 LATENT_CHANNELS = 4
 HINT_CHANNELS = 3
 

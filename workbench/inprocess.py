@@ -1,5 +1,6 @@
-"""The host's own modules in this process, on the CPU, without a server: what host tests and
-benchmarks stand on.
+"""Use ComfyUI's own modules in this process, on the CPU, without a server.
+
+Host tests and benchmarks do.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def load_package(folder: Path, name: str) -> ModuleType:
-    """Import the package in `folder` under `name`, as the host loads a pack: by path, nothing added
-    to sys.path.
-    """
+    """Import the package in `folder` as `name`, as ComfyUI loads a pack: not through sys.path."""
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(
@@ -32,8 +31,9 @@ def load_package(folder: Path, name: str) -> ModuleType:
 
 
 def open_host(host: Host, *, device: str = "cpu", base: Path | None = None) -> None:
-    """Make `import comfy`, `import nodes`, `import folder_paths` mean this host. Once a process;
-    before any of them.
+    """Make `import comfy`, `import nodes`, `import folder_paths` mean this host.
+
+    Call it once per process, before any of them is imported.
     """
     sys.path[:] = [
         p for p in sys.path if Path(p or ".").resolve() != ROOT

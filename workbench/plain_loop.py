@@ -1,12 +1,10 @@
-"""The textbook loop that our training is measured against: the host's own forward of net and base,
-nothing saved.
+"""Train with a textbook loop over ComfyUI's own forward of net and base, as a rival to ours.
 
 `inprocess.open_host` comes first.
 """
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import gc
 import re
@@ -20,20 +18,18 @@ STATUS = Path("/proc/self/status")
 
 
 class PlainLoop:
-    """A locked base and a net of the host's classes, trained on the batches that `trainer` would
-    draw.
-    """
+    """A locked base and a net of ComfyUI's classes, trained on the batches that `trainer` draws."""
 
     def __init__(self, model: Any, weights: dict[str, torch.Tensor], trainer: Any) -> None:
         import comfy.cldm.cldm
         import comfy.ops
 
-        config = {k: copy.copy(v) for k, v in model.model.model_config.unet_config.items()}
-        left_out = ("out_channels", "transformer_depth_output", "dtype", "device")
-        kept = {key: value for key, value in config.items() if key not in left_out}
-        operations = comfy.ops.disable_weight_init
+        from pack.training import bases
+
         self.net: Any = comfy.cldm.cldm.ControlNet(
-            **kept, hint_channels=3, dtype=torch.float32, operations=operations
+            **bases.net_config(model),
+            dtype=torch.float32,
+            operations=comfy.ops.disable_weight_init,
         )
         self.net.load_state_dict(weights)
         self.net.requires_grad_(True)
@@ -45,6 +41,7 @@ class PlainLoop:
         )
 
     def advance(self) -> float:
+        """Take one optimizer step and return its loss."""
         from pack.training import objective
 
         sampling, data = self.trainer.sampling, self.trainer.data
@@ -52,12 +49,11 @@ class PlainLoop:
         text = data.prompts(draw.rows, draw.drops)
         latents, sigmas = data.latents[draw.rows], self.trainer.sigmas[draw.levels]
         x = objective.add_noise(sampling, latents, draw.noise, sigmas)
-        seen, timesteps = sampling.calculate_input(sigmas, x), sampling.timestep(sigmas).float()
-        control = self.net(x=seen, hint=hints, timesteps=timesteps, context=text.context)
-        said = self.base(seen, timesteps, context=text.context, control=control)
-        loss = torch.nn.functional.mse_loss(
-            said.float(), objective.target(sampling, latents, x, sigmas)
-        )
+        scaled, timesteps = sampling.calculate_input(sigmas, x), sampling.timestep(sigmas).float()
+        control = self.net(x=scaled, hint=hints, timesteps=timesteps, context=text.context)
+        output = self.base(scaled, timesteps, context=text.context, control=control)
+        target = objective.target(sampling, latents, x, sigmas)
+        loss = torch.nn.functional.mse_loss(output.float(), target)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -66,24 +62,23 @@ class PlainLoop:
 
 
 def peak_mb(make: Callable[[], Any]) -> float:
-    """Megabytes of RAM that training takes at most, beyond what the process had before the loop was
-    made.
+    """Return the megabytes of RAM that training takes at most, beyond those before it was made.
 
-    One step makes the optimizer's moments, two are watched. Raises OSError where no Linux tells.
+    One step makes the optimizer's moments, two are watched. Raises OSError where there is no Linux
+    /proc.
     """
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(
-            0
-        )  # the allocator keeps what was freed: a second loop would seem to take nothing
-    before = _told_mb("VmRSS")
+        # The allocator keeps what was freed: a second loop would seem to take nothing.
+        libc.malloc_trim(0)
+    before = _status_mb("VmRSS")
     loop = make()
     loop.advance()
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(2):
         loop.advance()
-    return _told_mb("VmHWM") - before
+    return _status_mb("VmHWM") - before
 
 
-def _told_mb(word: str) -> float:
+def _status_mb(word: str) -> float:
     return int(re.findall(rf"{word}:\s+(\d+)", STATUS.read_text())[0]) / 1024

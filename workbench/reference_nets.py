@@ -1,6 +1,4 @@
-"""Other people's preprocessors, as references to measure against: imported without what they do not
-need here.
-"""
+"""Import other people's preprocessors, as references to measure against."""
 
 from __future__ import annotations
 
@@ -16,23 +14,24 @@ PACKAGE = "controlnet_aux"
 
 @contextmanager
 def controlnet_aux(*names: str) -> Iterator[list[types.ModuleType]]:
-    """Its modules of those names. Its own `__init__` would import torchvision, timm and mediapipe,
-    so it is left out; torchvision and a module that scipy has dropped are stood in for by what is
-    used of them.
+    """Import modules of controlnet_aux by name, without what they do not need here.
+
+    Its own `__init__` would import torchvision, timm and mediapipe, so it is left out; torchvision
+    and a module that scipy has dropped are replaced by what is used of them.
     """
-    found = find_spec(PACKAGE)
-    if found is None:
+    spec = find_spec(PACKAGE)
+    if spec is None:
         raise RuntimeError(
             "controlnet-aux is not installed: it is part of the test environment"
             " (workbench/environment.py)"
         )
-    import matplotlib.colors  # as its own `import matplotlib` expects somebody to have done
+    import matplotlib.colors  # its own `import matplotlib` expects that to have been imported
 
     assert matplotlib.colors
     before = dict(sys.modules)
-    hollow = types.ModuleType(PACKAGE)
-    hollow.__path__ = list(found.submodule_search_locations or ())
-    sys.modules[PACKAGE] = hollow
+    package = types.ModuleType(PACKAGE)
+    package.__path__ = list(spec.submodule_search_locations or ())
+    sys.modules[PACKAGE] = package
     for name, module in _stand_ins().items():
         sys.modules[name] = module
     try:
@@ -51,13 +50,13 @@ def controlnet_aux(*names: str) -> Iterator[list[types.ModuleType]]:
 def _stand_ins() -> dict[str, types.ModuleType]:
     import scipy.ndimage
 
-    made = {
+    contents_of = {
         "torchvision": {},
         "torchvision.transforms": {"ToPILImage": object, "ToTensor": object},
         "scipy.ndimage.filters": {"gaussian_filter": scipy.ndimage.gaussian_filter},
     }
-    modules = {name: types.ModuleType(name) for name in made}
-    for name, contents in made.items():
+    modules = {name: types.ModuleType(name) for name in contents_of}
+    for name, contents in contents_of.items():
         vars(modules[name]).update(contents)
         above, _, last = name.rpartition(".")
         if above in modules:

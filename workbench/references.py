@@ -1,4 +1,4 @@
-"""Other people's networks, to compare ours with: imported alone, and filled with lively weights."""
+"""Compare with other people's networks: import them alone, and fill them with lively weights."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 @contextmanager
 def controlnet_aux() -> Iterator[None]:
-    """The package without its own imports, and with the one part of torchvision that it uses;
-    afterwards as before.
+    """Import the package without its own imports, with the one part of torchvision it uses.
+
+    `sys.modules` is restored afterwards.
     """
     package = find_spec("controlnet_aux")
     if package is None:
@@ -57,8 +58,10 @@ class Normalize:
 
 
 def lively(net: nn.Module, last: nn.Module | None = None, *, gain: float = 1.5) -> nn.Module:
-    """Random weights with norms and biases that do something, and a `gain` that keeps the picture's
-    contrast on its way through; `last` without negative ones, so that depth is not 0.
+    """Fill a net with random weights whose norms and biases matter.
+
+    `gain` preserves the picture's contrast on its way through; `last` gets no negative weights, so
+    that depth is not 0.
     """
     torch.manual_seed(0)
     for name, weight in net.named_parameters():
@@ -75,8 +78,9 @@ def lively(net: nn.Module, last: nn.Module | None = None, *, gain: float = 1.5) 
 
 @torch.no_grad()
 def trained_once(net: nn.Module) -> nn.Module:
-    """Its norms set by one picture, as training would have: else a deep network's values vanish or
-    overflow.
+    """Set norms by one picture, as training would.
+
+    A deep network's values would vanish or overflow otherwise.
     """
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in norms:
@@ -89,19 +93,16 @@ def trained_once(net: nn.Module) -> nn.Module:
 
 
 def picture(height: int, width: int, frames: int = 1) -> Tensor:
-    photo = (
-        cv2.resize(data.astronaut(), (width, height), interpolation=cv2.INTER_AREA).astype(
-            np.float32
-        )
-        / 255
-    )
+    """Return a photograph (B,H,W,3) in [0,1], each frame shifted down a little more."""
+    small = cv2.resize(data.astronaut(), (width, height), interpolation=cv2.INTER_AREA)
+    photo = small.astype(np.float32) / 255
     return torch.stack(
         [torch.from_numpy(np.roll(photo, 9 * index, axis=0)) for index in range(frames)]
     )
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference, as a part of the reference's range."""
+    """Return the largest difference, relative to the reference's range."""
     span = theirs.max() - theirs.min()
     assert span > 0.01 * theirs.abs().max(), "a constant output proves nothing"
     return float((ours - theirs).abs().max() / span)

@@ -1,7 +1,7 @@
-"""A host on a base directory of its own: started, driven over HTTP, and always stopped.
+"""Run ComfyUI on a base directory of its own: start it, drive it over HTTP, always stop it.
 
-Plain requests go through urllib, so that they may be made from anywhere, even while a run is
-followed; a run is followed over aiohttp's websocket.
+Plain requests use urllib, so that they may be made from anywhere, even while a run is followed; a
+run is followed over aiohttp's websocket.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NOT_COPIED = shutil.ignore_patterns(
     ".*", "__pycache__", "node_modules", "demo", "tests", "benchmarks", "workbench", "output"
 )
 COPY_MARK = "copied-by-controlstack"
-# By the name that each has among the host's packs, whatever its folder is called here.
+# By the name that each has in custom_nodes, whatever its folder is called here.
 PACKS = {"controlstack": ROOT, "tiny_family": ROOT / "workbench" / "tiny_family"}
 
 
@@ -47,8 +47,8 @@ class HostError(RuntimeError):
     """The host could not be started, or a run failed; the message says why."""
 
 
-class Refused(HostError):
-    """The host did not accept a prompt: `node_errors` by node id, as it gave them."""
+class RefusedError(HostError):
+    """Raised where ComfyUI does not accept a prompt: `node_errors` by node id, as it gave them."""
 
     def __init__(self, message: str, node_errors: dict[str, Any]):
         super().__init__(message)
@@ -66,9 +66,7 @@ class Progress:
 
 @dataclass
 class Result:
-    """What a run left: outputs by node id as in the history, the nodes it took from the cache, and
-    how it ended.
-    """
+    """What a run leaves: outputs by node id, the nodes taken from the cache, and how it ended."""
 
     prompt_id: str
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -77,6 +75,7 @@ class Result:
     seconds: float = 0.0
 
     def images(self, node: str) -> list[dict[str, str]]:
+        """Return the records of a node's images, for `Server.image`."""
         return self.outputs.get(node, {}).get("images", [])
 
 
@@ -91,23 +90,25 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def ask(self, path: str, body: Any = None, *, method: str = "") -> Any:
-        """The JSON (or bytes, where it is none) that the host answers; a `body` makes it a POST."""
+        """Return the JSON (or bytes) that ComfyUI answers; a `body` makes it a POST."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self.address + path, data, {"Content-Type": "application/json"}
         )
         request.method = method or ("GET" if body is None else "POST")
         with _no_proxy.open(request, timeout=60) as answer:
-            said = answer.read()
-            return json.loads(said) if "json" in answer.headers.get("Content-Type", "") else said
+            content = answer.read()
+            is_json = "json" in answer.headers.get("Content-Type", "")
+            return json.loads(content) if is_json else content
 
     def image(self, record: Mapping[str, str]):
-        """A picture of a run's outputs as a PIL image."""
+        """Return a picture of a run's outputs as a PIL image."""
         from PIL import Image
 
         return Image.open(io.BytesIO(self.ask("/view?" + urllib.parse.urlencode(record))))
 
     def interrupt(self) -> None:
+        """Cancel the run."""
         self.ask("/interrupt", {})
 
     def free(self) -> None:
@@ -119,42 +120,42 @@ class Server:
     ) -> Result:
         """Queue `prompt` (API form) and follow it to its end.
 
-        Raises Refused where the host does not accept it, HostError where a node fails or the host
-        dies.
+        Raises RefusedError where ComfyUI does not accept it, HostError where a node fails or the
+        process dies.
         """
         return asyncio.run(_follow(self, prompt, on_progress))
 
     def tail(self, lines: int = 40) -> str:
+        """Return the end of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-# A proxy of the environment must not come between us and our own machine.
+# No proxy of the environment between us and our own machine.
 _no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def place(pack: Path, custom_nodes: Path, name: str) -> Path:
-    """Put a pack among a base directory's packs: a link, or a copy where links are not allowed
-    (Windows).
+    """Put a pack among a base directory's packs: a link, or a copy without the right to link.
 
-    Raises HostError where something that we did not put there has its place.
+    Raises HostError where something is in its place that we did not put there.
     """
-    spot = custom_nodes / name
+    link = custom_nodes / name
     custom_nodes.mkdir(parents=True, exist_ok=True)
-    if spot.is_symlink():
-        spot.unlink()
-    elif (spot / COPY_MARK).exists():
-        shutil.rmtree(spot)
-    elif spot.exists():
+    if link.is_symlink():
+        link.unlink()
+    elif (link / COPY_MARK).exists():
+        shutil.rmtree(link)
+    elif link.exists():
         raise HostError(
-            f"{spot} is in the way: expected nothing or a link there. Move it away, or choose"
+            f"{link} is in the way: expected nothing or a link there. Move it away, or choose"
             " another folder"
         )
     try:
-        spot.symlink_to(pack.resolve(), target_is_directory=True)
+        link.symlink_to(pack.resolve(), target_is_directory=True)
     except OSError:
-        shutil.copytree(pack, spot, ignore=NOT_COPIED)
-        (spot / COPY_MARK).touch()
-    return spot
+        shutil.copytree(pack, link, ignore=NOT_COPIED)
+        (link / COPY_MARK).touch()
+    return link
 
 
 @contextlib.contextmanager
@@ -167,10 +168,9 @@ def running(
     timeout_s: float = 240,
     page: Path | None = None,
 ) -> Iterator[Server]:
-    """Run `host` on `base` with `packs` beside those that lie there; stop it however the block
-    ends.
+    """Run `host` on `base` with `packs` beside those already there; always stop it at the end.
 
-    `page` is the folder of another page than the host's own (a frontend's `static`).
+    `page` is the folder of another frontend than ComfyUI's own (its `static`).
 
     Raises HostError, with the end of the log, when it does not start or one of the packs fails to
     load.
@@ -191,9 +191,8 @@ def running(
     with _ending_on_signals(), log.open("wb") as lines:
         process = None
         try:
-            with _held(
-                signal.SIGINT, *_polite()
-            ):  # one that came in between would leave a host that nobody stops
+            # A signal in between would leave a ComfyUI that nobody stops.
+            with _held(signal.SIGINT, *_polite()):
                 process = subprocess.Popen(
                     [
                         sys.executable,
@@ -205,7 +204,7 @@ def running(
                     stdout=lines,
                     stderr=subprocess.STDOUT,
                     env=_surroundings(),
-                    # A Ctrl-C in the terminal is ours to handle: the host is stopped below, once.
+                    # We handle a Ctrl-C in the terminal: ComfyUI is stopped below, once.
                     **(
                         {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
                     ),
@@ -220,8 +219,9 @@ def running(
 
 
 def _flags(host: Host, base: Path, port: int, *, cpu: bool) -> list[str]:
-    known = (host.path / "comfy" / "cli_args.py").read_text(encoding="utf-8")
-    flags = [flag for flag in (*FLAGS, *(("--cpu",) if cpu else ())) if f'"{flag}"' in known]
+    """Return command-line flags: of ours, those that this version of ComfyUI declares."""
+    declared = (host.path / "comfy" / "cli_args.py").read_text(encoding="utf-8")
+    flags = [flag for flag in (*FLAGS, *(("--cpu",) if cpu else ())) if f'"{flag}"' in declared]
     return [
         *("--listen", "127.0.0.1", "--port", str(port)),
         *("--base-directory", str(base), "--database-url", "sqlite:///:memory:"),
@@ -234,10 +234,10 @@ def _page_flags(page: Path | None) -> list[str]:
 
 
 def _surroundings() -> dict[str, str]:
-    """No network, and no bytecode into the host's folder."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    """Return an environment without network, and without bytecode in ComfyUI's folder."""
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     ours = {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    return kept | ours
+    return inherited | ours
 
 
 def _free_port() -> int:
@@ -266,8 +266,9 @@ def _wait(server: Server, timeout_s: float) -> None:
 
 
 def _check_packs(server: Server) -> None:
-    """The host goes on when a pack fails to load; we do not. (Its own optional nodes may fail: not
-    our matter.)
+    """Raise HostError when a pack failed to load, which ComfyUI only logs.
+
+    Its own optional nodes may fail.
     """
     log = server.log.read_text(errors="replace")
     failed = [
@@ -291,24 +292,24 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _polite() -> list[signal.Signals]:
-    """What asks a process to end: kill, and a closed terminal where there is such a thing."""
+    """List the signals that ask a process to end: kill, and a closed terminal."""
     return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextlib.contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """A polite end of this process unwinds the stack, so that the host is stopped too."""
+    """Unwind the stack when this process is asked to end, so that ComfyUI is stopped too."""
     with _handled(_polite(), _exit):
         yield
 
 
 @contextlib.contextmanager
 def _held(*signals: signal.Signals) -> Iterator[None]:
-    """Signals that come within the block act at its end."""
-    came: list[int] = []
-    with _handled(signals, lambda number, _: came.append(number)):
+    """Delay signals within the block until its end."""
+    received: list[int] = []
+    with _handled(signals, lambda number, _: received.append(number)):
         yield
-    for number in came:
+    for number in received:
         signal.raise_signal(number)
 
 
@@ -316,9 +317,7 @@ def _held(*signals: signal.Signals) -> Iterator[None]:
 def _handled(
     signals: Iterable[signal.Signals], handler: Callable[[int, object], object]
 ) -> Iterator[None]:
-    """With `handler` for these signals but those that are ignored; only the main thread can have
-    handlers.
-    """
+    """Install `handler` for these signals, except ignored ones; only the main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -330,8 +329,8 @@ def _handled(
     try:
         yield
     finally:
-        for each, known in before.items():
-            signal.signal(each, known)
+        for each, handler_before in before.items():
+            signal.signal(each, handler_before)
 
 
 def _exit(number: int, _frame: object) -> None:
@@ -350,10 +349,10 @@ async def _follow(
         session.ws_connect(f"/ws?clientId={client}", max_msg_size=0) as socket_,
     ):
         async with session.post("/prompt", json={"prompt": prompt, "client_id": client}) as answer:
-            said = await answer.json()
+            reply = await answer.json()
             if answer.status != 200:
-                raise Refused(_refusal(said), said.get("node_errors") or {})
-        result = Result(said["prompt_id"])
+                raise RefusedError(_refusal(reply), reply.get("node_errors") or {})
+        result = Result(reply["prompt_id"])
         async for message in socket_:
             if message.type == aiohttp.WSMsgType.TEXT and _note(
                 json.loads(message.data), result, on_progress
@@ -361,7 +360,7 @@ async def _follow(
                 break
         else:
             raise HostError(
-                f"the host ended in the middle of a run; its log ends with:\n{server.tail()}"
+                f"ComfyUI ended in the middle of a run; its log ends with:\n{server.tail()}"
             )
         result.outputs = await _history(session, result)
     result.seconds = time.monotonic() - began
@@ -371,7 +370,10 @@ async def _follow(
 def _note(
     message: Mapping[str, Any], result: Result, on_progress: Callable[[Progress], None]
 ) -> bool:
-    """Take one message in; True when it is the run's last one. Raises HostError when a node failed."""
+    """Take one message in; return whether it is the run's last.
+
+    Raises HostError when a node failed.
+    """
     kind, data = message["type"], message.get("data", {})
     if data.get("prompt_id") != result.prompt_id:
         return False
@@ -391,7 +393,7 @@ def _note(
 
 
 async def _history(session: Any, result: Result) -> dict[str, Any]:
-    """The outputs of a run: `execution_success` is sent before the history has them."""
+    """Return the outputs of a run: `execution_success` is sent before the history has them."""
     for _ in range(200):
         async with session.get(f"/history/{result.prompt_id}") as answer:
             entry = (await answer.json()).get(result.prompt_id)
@@ -399,13 +401,13 @@ async def _history(session: Any, result: Result) -> dict[str, Any]:
             return entry["outputs"]
         await asyncio.sleep(0.05)
     raise HostError(
-        f"the host's history does not list run {result.prompt_id} ten seconds after its end"
+        f"ComfyUI's history does not list run {result.prompt_id} ten seconds after its end"
     )
 
 
-def _refusal(said: Mapping[str, Any]) -> str:
-    sentences = [said["error"]["message"]]
-    for node, errors in (said.get("node_errors") or {}).items():
+def _refusal(reply: Mapping[str, Any]) -> str:
+    sentences = [reply["error"]["message"]]
+    for node, errors in (reply.get("node_errors") or {}).items():
         details = "; ".join(
             f"{error['message']} ({error['details']})" for error in errors["errors"]
         )

@@ -1,5 +1,6 @@
-"""Small networks in the place of large ones: the same input and output, and something to find in
-every picture.
+"""Replace large networks by small ones with the same input and output.
+
+Each finds something in every picture.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-# Where in a box the seventeen joints of somebody who stands there lie: nose, eyes, ears, then pairs
-# down to the ankles.
+# Positions of a standing person's seventeen joints in a box: nose, eyes, ears, then pairs down to
+# the ankles.
 HEAD = ((0.5, 0.08), (0.54, 0.06), (0.46, 0.06), (0.58, 0.08), (0.42, 0.08))
 ARMS = ((0.65, 0.22), (0.35, 0.22), (0.75, 0.38), (0.25, 0.38), (0.8, 0.5), (0.2, 0.5))
 LEGS = ((0.6, 0.52), (0.4, 0.52), (0.62, 0.74), (0.38, 0.74), (0.63, 0.95), (0.37, 0.95))
@@ -18,14 +19,17 @@ STANDING = torch.tensor([*HEAD, *ARMS, *LEGS])
 
 
 class StandIn(nn.Module):
+    """A module with one parameter, so that it has a device and a dtype."""
+
     def __init__(self) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(1))
 
 
 class Detector(StandIn):
-    """As RT-DETR: one person, wherever the picture is not all of one colour; its box leans with the
-    colours.
+    """As RT-DETR: one person wherever a picture has more than one colour.
+
+    The box follows the colours.
     """
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
@@ -45,7 +49,7 @@ class Detector(StandIn):
 
 
 class Pose(StandIn):
-    """As ViTPose: a standing person's joints, as heat, in whatever crop."""
+    """As ViTPose: heatmaps of a standing person's joints, whatever the crop."""
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
         rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(48.0), indexing="ij")
@@ -57,7 +61,7 @@ class Pose(StandIn):
 
 
 class BodyMaps(StandIn):
-    """As OpenPose's body network: warmth where the picture is bright, limbs nowhere."""
+    """As OpenPose's body network: heat where the picture is bright, no limbs."""
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         small = nn.functional.avg_pool2d(frames.mean(1, keepdim=True), 8)
@@ -65,7 +69,7 @@ class BodyMaps(StandIn):
 
 
 def by_file() -> dict[str, nn.Module]:
-    """Stand-ins by the name of the file that they stand in for."""
+    """Return stand-ins by the name of the file that they replace."""
     return {
         "rtdetr_r18vd.safetensors": Detector(),
         "vitpose-base-simple.safetensors": Pose(),

@@ -1,9 +1,8 @@
-"""Models for tests and benchmarks, made in this process from random weights: no file, no server, no
-CLIP.
+"""Make models for tests and benchmarks in this process from random weights.
 
-`inprocess.open_host` comes first: the builders import the host when they are called. Tiny ones have
-SD1.5's topology at 32 channels (some 10 ms a step on a CPU); full ones have SD1.5's own shapes (3.4
-GB a UNet, 1.4 GB a ControlNet).
+No file, no server, no CLIP. `inprocess.open_host` comes first: the builders import ComfyUI when
+they are called. Tiny ones have SD1.5's topology at 32 channels (some 10 ms a step on a CPU); full
+ones have SD1.5's own shapes (3.4 GB a UNet, 1.4 GB a ControlNet).
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ CONTEXT = {"tiny": 64, "full": 768}
 
 
 def write_family(models_dir: Path) -> None:
-    """The checkpoint and ControlNets as files that the host's loaders take where `tiny_family` is
-    among its packs.
+    """Write the checkpoint and ControlNets as files that ComfyUI's loaders accept.
+
+    They do where `tiny_family` is among its packs.
     """
     from .tiny_family import family
 
@@ -25,14 +25,14 @@ def write_family(models_dir: Path) -> None:
 
 
 def model_patcher(seed: int = 1) -> Any:
-    """What CheckpointLoaderSimple gives as MODEL, tiny."""
+    """Make what CheckpointLoaderSimple gives as MODEL, tiny."""
     from .tiny_family import family
 
     return _patcher(family.TinySD15, family.TINY, seed)
 
 
 def full_model_patcher(seed: int = 1) -> Any:
-    """The same at SD1.5's own shapes."""
+    """Make the same at SD1.5's own shapes."""
     import comfy.supported_models
 
     from .tiny_family import family
@@ -41,21 +41,21 @@ def full_model_patcher(seed: int = 1) -> Any:
 
 
 def control_net(seed: int = 10) -> Any:
-    """What ControlNetLoader gives as CONTROL_NET, tiny."""
+    """Make what ControlNetLoader gives as CONTROL_NET, tiny."""
     from .tiny_family import family
 
     return _control(family.controlnet(seed))
 
 
 def full_control_net(seed: int = 10) -> Any:
-    """The same at SD1.5's own shapes."""
+    """Make the same at SD1.5's own shapes."""
     from .tiny_family import family
 
     return _control(family.controlnet(seed, family.FULL, family.FULL_HEADS))
 
 
 def conditioning(seed: int = 0, *, tokens: int = 77, size: str = "tiny") -> list:
-    """CONDITIONING of one random prompt; `size` is "tiny" or "full"."""
+    """Make the CONDITIONING of one random prompt; `size` is "tiny" or "full"."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)

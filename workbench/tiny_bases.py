@@ -1,8 +1,7 @@
-"""Tiny base models of every architecture that the host can control, and a tiny net of each family
-for them.
+"""Build a tiny base model of every architecture ComfyUI can control, and a tiny net of each family.
 
-All of them are the host's own classes with small numbers and random weights, wrapped as its loaders
-wrap them. `inprocess.open_host` comes first: the builders import the host when they are called.
+All of them are ComfyUI's own classes with small numbers and random weights, wrapped as its loaders
+wrap them. `inprocess.open_host` comes first: the builders import ComfyUI when they are called.
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ LATENT = 8  # height and width of the latent that these models sample
 
 @dataclass(frozen=True)
 class Base:
-    """A base model at work: what CheckpointLoader and CLIPTextEncode would give, and the shape of
-    its empty latent.
-    """
+    """What CheckpointLoader and CLIPTextEncode would give, and the shape of the empty latent."""
 
     patcher: Any
     positive: list
@@ -28,8 +25,9 @@ class Base:
 
 
 class TinyVAE:
-    """What a control object asks of a VAE: latents of a picture, here its means over 8 x 8 pixels,
-    mixed at random.
+    """What a control object asks of a VAE.
+
+    Latents are means over 8 x 8 pixels, mixed at random.
     """
 
     downscale_ratio = 8
@@ -41,7 +39,7 @@ class TinyVAE:
         return 8
 
     def encode(self, pixels: Any) -> Any:
-        """(B,H,W,3) → (B,C,H/8,W/8), with a time axis of one frame where the model has one."""
+        """Encode (B,H,W,3) to (B,C,H/8,W/8), with an axis of one frame where the model has time."""
         import torch
 
         self.encodes += 1
@@ -179,7 +177,7 @@ def hunyuan_dit() -> Base:
 
 
 def cascade() -> Base:
-    """Stable Cascade's stage C, which alone has nets. One of its pixels is 32 of the picture's."""
+    """Build Stable Cascade's stage C, which alone has nets; its latents are 32 pixels wide."""
     latent = (1, 16, LATENT, LATENT)
     return _base(
         "Stable_Cascade_C", CASCADE_SHAPE, latent, text=(6, 48), pooled_output=_noise(1, 24)
@@ -187,7 +185,7 @@ def cascade() -> Base:
 
 
 def sdxl() -> Base:
-    """SDXL's topology: three levels, a pooled prompt and sizes in `y`."""
+    """Build SDXL's topology: three levels, a pooled prompt and sizes in `y`."""
     pooled = _noise(1, 1280)
     return _base(
         "SDXL", _sdxl_shape(), (1, 4, LATENT, LATENT), text=(7, 2048), pooled_output=pooled
@@ -233,8 +231,8 @@ def _base(
     import comfy.supported_models
     import torch
 
-    # Its own numbers hold: what a checkpoint of this family would add (heads, attention precision)
-    # is for the big one.
+    # Without what ComfyUI adds for a checkpoint of this family (heads, attention precision),
+    # which is for the full size.
     config_class = type(name, (getattr(comfy.supported_models, name),), {"unet_extra_config": {}})
     config = config_class(dict(shape))
     config.unet_config["dtype"] = torch.float32
@@ -261,9 +259,8 @@ def _fill(module: Any, seed: int) -> Any:
     family.fill(module, seed)
     for key, weight in module.state_dict().items():
         if key.endswith(("scale", "running_var")) and weight.dim() == 1:
-            weight.fill_(
-                1.0
-            )  # a norm's scale, which some hosts do not call its weight, or the spread it has seen
+            # A norm's scale (some versions do not call it its weight), or its running variance.
+            weight.fill_(1.0)
     return module
 
 
@@ -277,12 +274,12 @@ def _empty() -> dict[str, Any]:
 # -- nets, wrapped as the host's loader wraps them -------------------------------------------------
 
 
-def _wrapped(module: Any, seed: int, kind: str = "ControlNet", **how: Any) -> Any:
+def _wrapped(module: Any, seed: int, kind: str = "ControlNet", **options: Any) -> Any:
     import comfy.controlnet
     import comfy.model_management
 
     device = comfy.model_management.get_torch_device()
-    return getattr(comfy.controlnet, kind)(_fill(module, seed), load_device=device, **how)
+    return getattr(comfy.controlnet, kind)(_fill(module, seed), load_device=device, **options)
 
 
 def _latents(name: str) -> Any:
@@ -305,8 +302,9 @@ def sd3_net(seed: int = 20, channels: int = 16) -> Any:
 
 
 def sd35_net(seed: int = 21, *, double: bool = False) -> Any:
-    """With `double` what SD3.5's depth net has more: the base's own embedding of the prompt, and a
-    hint inverted.
+    """Build an SD3.5 net.
+
+    With `double` as its depth net: the base's own embedding of the prompt, and an inverted hint.
     """
     import comfy.cldm.dit_embedder
 
@@ -322,9 +320,14 @@ def sd35_net(seed: int = 21, *, double: bool = False) -> Any:
         adm_in_channels=32,
         **_empty(),
     )
-    how = {"preprocess_image": lambda hint: 1.0 - hint} if double else {}
+    options = {"preprocess_image": lambda hint: 1.0 - hint} if double else {}
     return _wrapped(
-        module, seed, "ControlNetSD35", compression_ratio=1, latent_format=_latents("SD3"), **how
+        module,
+        seed,
+        "ControlNetSD35",
+        compression_ratio=1,
+        latent_format=_latents("SD3"),
+        **options,
     )
 
 
@@ -348,12 +351,12 @@ def instantx_net(seed: int = 24, *, channels: int = 16, modes: int = 0) -> Any:
     module = _flux_module(
         latent_input=True, num_union_modes=modes, control_latent_channels=channels
     )
-    how = {
+    options = {
         "compression_ratio": 1,
         "latent_format": _latents("Flux"),
         "extra_conds": ["y", "guidance"],
     }
-    return _wrapped(module, seed, concat_mask=channels == 17, **how)
+    return _wrapped(module, seed, concat_mask=channels == 17, **options)
 
 
 def qwen_net(seed: int = 25, *, mask: bool = False) -> Any:
@@ -362,8 +365,8 @@ def qwen_net(seed: int = 25, *, mask: bool = False) -> Any:
     shape = {**QWEN_SHAPE, "num_layers": 1}
     net = comfy.ldm.qwen_image.controlnet.QwenImageControlNetModel
     module = net(extra_condition_channels=4 if mask else 0, **shape, **_empty())
-    how = {"compression_ratio": 1, "latent_format": _latents("Wan21"), "extra_conds": []}
-    return _wrapped(module, seed, concat_mask=mask, **how)
+    options = {"compression_ratio": 1, "latent_format": _latents("Wan21"), "extra_conds": []}
+    return _wrapped(module, seed, concat_mask=mask, **options)
 
 
 def qwen_fun_net(seed: int = 26) -> Any:
@@ -377,8 +380,8 @@ def qwen_fun_net(seed: int = 26) -> Any:
         injection_layers=(0, 2),
         **_empty(),
     )
-    how = {"compression_ratio": 1, "latent_format": _latents("Wan21"), "extra_conds": []}
-    return _wrapped(module, seed, "QwenFunControlNet", **how)
+    options = {"compression_ratio": 1, "latent_format": _latents("Wan21"), "extra_conds": []}
+    return _wrapped(module, seed, "QwenFunControlNet", **options)
 
 
 def hunyuan_net(seed: int = 27) -> Any:
@@ -392,21 +395,17 @@ def hunyuan_net(seed: int = 27) -> Any:
         "image_meta_size",
         "style",
     ]
-    how = {"compression_ratio": 1, "latent_format": _latents("SDXL"), "extra_conds": conds}
-    return _wrapped(module, seed, **how)
+    options = {"compression_ratio": 1, "latent_format": _latents("SDXL"), "extra_conds": conds}
+    return _wrapped(module, seed, **options)
 
 
 def _unet_net(shape: dict[str, Any], seed: int) -> Any:
     import comfy.cldm.cldm
 
-    unused = (
-        "out_channels",
-        "transformer_depth_output",
-        "use_temporal_resblock",
-        "use_temporal_attention",
-    )
-    kept = {key: value for key, value in shape.items() if key not in unused}
-    return _wrapped(comfy.cldm.cldm.ControlNet(**kept, hint_channels=3, **_empty()), seed)
+    from .tiny_family import family
+
+    config = {**family.net_shape(shape), **_empty()}
+    return _wrapped(comfy.cldm.cldm.ControlNet(**config, hint_channels=3), seed)
 
 
 def sdxl_net(seed: int = 28) -> Any:
@@ -418,7 +417,7 @@ def sd2_net(seed: int = 29) -> Any:
 
 
 def t2i_net(seed: int = 30, *, xl: bool = False, light: bool = False) -> Any:
-    """A T2I-Adapter at 32 channels, for the tiny SD1.5 or SDXL."""
+    """Build a T2I-Adapter at 32 channels, for the tiny SD1.5 or SDXL."""
     import comfy.controlnet
     import comfy.t2i_adapter.adapter as t2i
 
@@ -435,8 +434,9 @@ def t2i_net(seed: int = 30, *, xl: bool = False, light: bool = False) -> Any:
 
 
 def cascade_net(seed: int = 31) -> Any:
-    """The published nets' EfficientNet whole (20 million weights: its class has no smaller one) and
-    narrow heads.
+    """Build a net with the published EfficientNet and narrow heads.
+
+    Its class has no smaller EfficientNet: 20 million weights.
     """
     import comfy.controlnet
     import comfy.ldm.cascade.controlnet
@@ -456,7 +456,7 @@ BASES: dict[str, Callable[[], Base]] = {
     "hunyuan_dit": hunyuan_dit,
     "cascade": cascade,
 }
-# family → the base that it acts on, and its net
+# Family → the base that it acts on, and its net.
 NETS: dict[str, tuple[str, Callable[[], Any]]] = {
     "SD2": ("sd2", sd2_net),
     "SDXL": ("sdxl", sdxl_net),

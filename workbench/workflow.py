@@ -1,7 +1,7 @@
-"""A workflow as the page saves it, turned into the prompt that the page would queue.
+"""Turn a workflow as the frontend saves it into the prompt that it would queue.
 
 Only what our example workflows use: plain widgets, links and notes. No subgraph, reroute or
-primitive; a browser test holds it equal to the page's own `graphToPrompt`.
+primitive; a browser test compares it with the frontend's own `graphToPrompt`.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ MUTED, BYPASSED = 2, 4
 
 
 def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[str, Any]:
-    """API form of a UI-form workflow; `object_info` is the host's. Raises KeyError on a node type
-    the host lacks.
+    """Return the API form of a UI-form workflow; `object_info` is ComfyUI's.
+
+    Raises KeyError for a node type that ComfyUI lacks.
     """
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt = {}
     for node in workflow["nodes"]:
         if node["type"] in ("Note", "MarkdownNote") or node.get("mode") in (MUTED, BYPASSED):
             continue
-        known = object_info[node["type"]]
+        declared = object_info[node["type"]]
         links = {
             i["name"]: sources[i["link"]]
             for i in node.get("inputs", [])
             if i.get("link") is not None
         }
-        widgets = dict(widgets_of(known["input"], node.get("widgets_values") or []))
+        widgets = dict(widgets_of(declared["input"], node.get("widgets_values") or []))
         inputs = {
             name: value for name, value in widgets.items() if not name.startswith("*")
         } | links
-        title = node.get("title") or known["display_name"]
+        title = node.get("title") or declared["display_name"]
         prompt[str(node["id"])] = {
             "class_type": node["type"],
             "inputs": inputs,
@@ -43,10 +44,10 @@ def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> di
 
 
 def widgets_of(inputs: Mapping[str, Any], values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Inputs that are widgets with their values, in the order of `widgets_values`.
+    """Pair the inputs that are widgets with `values`, which are in the order of `widgets_values`.
 
-    The page's own companions begin with a star; what a dynamic combo's choice brings follows it, as
-    `combo.input`.
+    The frontend's own companions begin with a star; what a dynamic combo's choice brings follows
+    it, as `combo.input`.
     """
     left = iter(values)
     yield from _widgets(inputs, left, "")
@@ -58,10 +59,9 @@ def _widgets(
     for group in ("required", "optional"):
         for name, declared in inputs.get(group, {}).items():
             kind, options = declared[0], declared[1] if len(declared) > 1 else {}
-            shown_as = (
-                "COMBO" if isinstance(kind, list) else options.get("widgetType", kind)
-            )  # of several types, one
-            if options.get("forceInput") or shown_as not in PLAIN | {DYNAMIC}:
+            # `widgetType` names the widget of an input that takes several types.
+            widget = "COMBO" if isinstance(kind, list) else options.get("widgetType", kind)
+            if options.get("forceInput") or widget not in PLAIN | {DYNAMIC}:
                 continue
             if (value := next(left, left)) is left:
                 return

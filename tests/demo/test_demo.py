@@ -1,4 +1,4 @@
-"""`python demo` as a user runs it, on the newest host found."""
+"""Run `python demo` as a user does, on the newest ComfyUI found."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ pytestmark = [
 ]
 
 
-def words(to: Path, *more: str) -> list[str]:
-    return [sys.executable, str(ROOT / "demo"), "--to", str(to), *more]
+def command(to: Path, *options: str) -> list[str]:
+    return [sys.executable, str(ROOT / "demo"), "--to", str(to), *options]
 
 
 def test_headless_writes_both_hints_and_the_image(tmp_path):
     ended = subprocess.run(
-        words(tmp_path, "--headless"), capture_output=True, text=True, timeout=900
+        command(tmp_path, "--headless"), capture_output=True, text=True, timeout=900
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     written = {file.stem: Image.open(file).size for file in (tmp_path / "output").iterdir()}
@@ -44,24 +44,25 @@ ENDINGS = {
 }
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the way of telling what still runs is Linux's")
-@pytest.mark.parametrize(("how", "when", "sent", "returns"), ENDINGS.values(), ids=ENDINGS.keys())
-def test_ending_it_leaves_nothing_running(tmp_path, how, when, sent, returns):
+@pytest.mark.skipif(sys.platform != "linux", reason="running processes are read from Linux's /proc")
+@pytest.mark.parametrize(
+    ("option", "when", "sent", "returns"), ENDINGS.values(), ids=ENDINGS.keys()
+)
+def test_ending_it_leaves_nothing_running(tmp_path, option, when, sent, returns):
     with subprocess.Popen(
-        words(tmp_path, how), stdout=subprocess.PIPE, text=True, preexec_fn=heeds_interrupts
+        command(tmp_path, option), stdout=subprocess.PIPE, text=True, preexec_fn=enable_interrupts
     ) as demo:
-        assert any(when in line for line in demo.stdout), f"the demo never said {when!r}"
+        assert any(when in line for line in demo.stdout), f"the demo never printed {when!r}"
         ends = time.monotonic() + 60
-        while (
-            len(running_on(tmp_path)) < 2 and time.monotonic() < ends
-        ):  # the demo, and the host that it starts
+        processes = 2  # the demo, and the ComfyUI that it starts
+        while len(running_on(tmp_path)) < processes and time.monotonic() < ends:
             time.sleep(0.05)
-        assert demo.poll() is None, "the demo ended before it was told to"
+        assert demo.poll() is None, "the demo ended before its signal"
         demo.send_signal(sent)
         try:
             demo.communicate(timeout=120)
         finally:
-            demo.kill()  # else a demo that does not end would be waited for without end
+            demo.kill()  # else we would wait forever for a demo that does not end
     assert demo.returncode == returns
     assert running_on(tmp_path) == []
 
@@ -71,7 +72,7 @@ def test_an_interrupt_while_the_host_is_being_started_stops_it(tmp_path, monkeyp
 
     def begin(*_, real=subprocess.Popen, **__):
         process = real([sys.executable, "-c", "import time; time.sleep(60)"])
-        signal.raise_signal(signal.SIGINT)  # the process runs, and nobody has been told of it
+        signal.raise_signal(signal.SIGINT)  # the process runs, and nobody knows it yet
         started.append(process)
         return process
 
@@ -87,7 +88,7 @@ def test_an_interrupt_while_the_host_is_being_started_stops_it(tmp_path, monkeyp
 
 def test_page_mode_prints_an_address_that_answers(tmp_path):
     with subprocess.Popen(
-        words(tmp_path, "--no-browser"), stdout=subprocess.PIPE, text=True
+        command(tmp_path, "--no-browser"), stdout=subprocess.PIPE, text=True
     ) as demo:
         try:
             address = next(
@@ -98,23 +99,23 @@ def test_page_mode_prints_an_address_that_answers(tmp_path):
             demo.terminate()
 
 
-def heeds_interrupts() -> None:
-    """As in a terminal: what a script starts in the background ignores Ctrl+C, and so would all
-    that it starts.
+def enable_interrupts() -> None:
+    """Let Ctrl+C act as in a terminal.
+
+    What a script starts in the background ignores it, and so would everything that it starts.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def running_on(base: Path) -> list[str]:
-    """Command lines of this machine that mention `base`."""
-    found = []
+    """Return command lines of this machine that mention `base`."""
+    commands = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (
-                (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            )
+            words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
-            continue  # it ended while we looked
-        if str(base) in command:
-            found.append(command)
-    return found
+            continue  # it has ended meanwhile
+        line = b" ".join(words).decode(errors="replace")
+        if str(base) in line:
+            commands.append(line)
+    return commands

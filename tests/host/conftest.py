@@ -1,4 +1,4 @@
-"""Opens the host in this process: one host for one run of pytest, the one that `COMFYUI_DIR` names."""
+"""Open one ComfyUI in this process: the newest found, or the one that COMFYUI_DIR names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 def pytest_collection_modifyitems(items):
     if not hosts.find():
-        reason = "no ComfyUI found: set COMFYUI_DIR to its folder to run the host tests"
+        reason = "no ComfyUI was found: set COMFYUI_DIR to its folder to run the host tests"
         for item in items:
             if HERE in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason=reason))
@@ -21,8 +21,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def host(tmp_path_factory) -> hosts.Host:
-    """The host, its user, temp and output folders in a directory of their own. Tests import it and
-    our nodes inside.
+    """Open ComfyUI with its user, temp and output folders in a directory of their own.
+
+    Tests import it, and our nodes, inside their functions.
     """
     newest = hosts.find()[0]
     base = tmp_path_factory.mktemp("base")

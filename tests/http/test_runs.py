@@ -1,4 +1,4 @@
-"""Whole graphs, queued as the page queues them."""
+"""Queue whole graphs as the frontend does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_example_gives_an_image(running, example, name):
 
 
 def hints_of(running, object_info, name: str) -> dict[str, np.ndarray]:
-    """The hints of a template, by the class of their nodes: only what they need is run."""
+    """Return the hints of a template by the class of their nodes; only what they need is run."""
     file = ROOT / "example_workflows" / f"{name}.json"
     whole = workflow.to_prompt(json.loads(file.read_text(encoding="utf-8")), object_info)
     adds = [
@@ -40,7 +40,7 @@ def hints_of(running, object_info, name: str) -> dict[str, np.ndarray]:
         if node["class_type"] == "ControlStackAdd"
     ]
     needed = [node for node, _ in adds]
-    for node in needed:  # grows while it is read
+    for node in needed:  # grows during the loop
         needed += [value[0] for value in whole[node]["inputs"].values() if isinstance(value, list)]
     shown = {
         f"{node}_hint": {"class_type": "PreviewImage", "inputs": {"images": [node, out]}}
@@ -56,7 +56,7 @@ def hints_of(running, object_info, name: str) -> dict[str, np.ndarray]:
 
 
 def test_staged_scene_has_depth_and_normals_without_weights(running, object_info):
-    """The wall is farthest and faces us, the floor comes nearer and faces up, the box is one plane."""
+    """Check the wall (far, facing us), the floor (nearing, facing up) and the box (one plane)."""
     hints = hints_of(running, object_info, "depth_and_normals")
     depth, normals = (
         hints["ControlStackDepth"][..., 0].astype(int),
@@ -77,7 +77,7 @@ def test_staged_scene_has_depth_and_normals_without_weights(running, object_info
     assert green > 200 > blue
 
 
-def test_people_of_a_file_are_drawn_without_weights(running, object_info):
+def test_people_from_a_file_are_drawn_without_weights(running, object_info):
     (hint,) = hints_of(running, object_info, "people").values()
     assert hint.shape == (512, 768, 3)
     for person in (hint[:, :384], hint[:, 384:]):
@@ -86,9 +86,8 @@ def test_people_of_a_file_are_drawn_without_weights(running, object_info):
 
 def test_hints_are_shown_in_their_nodes(running, example):
     prompt = example("two_control_stack")
-    prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = (
-        150  # a cached node shows nothing anew
-    )
+    # Other values than elsewhere: a cached node does not show its hint again.
+    prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = 150
     prompt[node_of(prompt, "ControlStackXDoG")]["inputs"]["threshold"] = 40
     result = running.run(prompt)
     for kind in ("ControlStackCanny", "ControlStackXDoG"):
@@ -98,7 +97,7 @@ def test_hints_are_shown_in_their_nodes(running, example):
 
 
 def test_hints_are_shown_again_when_their_nodes_are_cached(running, example):
-    """As after a reload of the page, or in a second workflow with equal settings."""
+    """Run again, as after a reload of the page, or in a second workflow with equal settings."""
     if (
         "has_intermediate_output"
         not in running.ask("/object_info/ControlStackCanny")["ControlStackCanny"]
@@ -135,12 +134,12 @@ def test_equal_graph_is_cached(running, example):
 def test_progress_counts_the_sampler_steps(running, example):
     prompt = example("single_control", steps=5)
     prompt[node_of(prompt, "KSampler")]["inputs"]["seed"] = 101
-    seen = []
+    steps = []
     running.run(
         prompt,
-        lambda p: p.node == node_of(prompt, "KSampler") and seen.append((p.value, p.maximum)),
+        lambda p: p.node == node_of(prompt, "KSampler") and steps.append((p.value, p.maximum)),
     )
-    assert (5, 5) in seen
+    assert (5, 5) in steps
 
 
 def test_interrupted_run_leaves_nothing_behind(running, example):
@@ -166,7 +165,7 @@ def test_unknown_file_is_refused_at_its_node(running, example):
     prompt = example("single_control")
     loader = node_of(prompt, "ControlStackLoad")
     prompt[loader]["inputs"]["control_net_name"] = "../secrets.safetensors"
-    with pytest.raises(server.Refused) as refused:
+    with pytest.raises(server.RefusedError) as refused:
         running.run(prompt)
     assert set(refused.value.node_errors) == {loader}
 

@@ -211,6 +211,7 @@ def test_depth_anythings_files_have_transformers_weights_in_all_their_shapes(siz
     assert shapes(depth_anything.renamed(state)) == shapes(ours)
 
 
+@pytest.mark.quick
 def test_depth_anythings_own_file_needs_no_renaming():
     weights = replace(
         depth.ESTIMATORS["depth_anything_v2_small"].weights,
@@ -339,6 +340,7 @@ def test_unknown_names_are_refused():
         normals.encoded(torch.ones(1, 3, 2, 2), "unreal")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("normalization", depth.NORMALIZATIONS)
 def test_sixteen_bits_pass_through(normalization):
     """65 536 depths stay as many, in order: nothing on the way has 8 bits."""

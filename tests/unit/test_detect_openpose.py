@@ -181,6 +181,7 @@ def as_theirs(theirs, person):
     )
 
 
+@pytest.mark.quick
 def test_hands_and_faces_are_looked_for_where_the_reference_looks(theirs):
     rng = np.random.default_rng(0)
     found = {"left": 0, "right": 0, "face": 0}

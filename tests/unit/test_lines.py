@@ -164,6 +164,7 @@ def test_ends_far_outside_and_no_lines_at_all_are_drawn():
     assert not lines.drawn(np.zeros((0, 4)), 20, 30).any()
 
 
+@pytest.mark.quick
 def test_lsd_draws_opencvs_segments():
     photo = photograph(300, 200)
     expected = np.zeros((200, 300), np.uint8)
@@ -313,6 +314,7 @@ def test_anime_weights_of_several_devices_fill_the_same_net(aux):
     assert filled(lines.ANIME, state).state_dict().keys() == aux["anime"][1].state_dict().keys()
 
 
+@pytest.mark.quick
 def test_anime_without_a_network_is_standard_lineart():
     photo = tensor(photograph(90, 60))
     assert lines.lineart_anime(photo, engine="standard").equal(lines.lineart(photo))

@@ -99,6 +99,7 @@ def cn10(found: np.ndarray, threshold: float) -> np.ndarray:
     return (normal[..., ::-1] * 127.5 + 127.5) / 255
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 0.4, 1.0])
 @pytest.mark.parametrize("size", [(64, 48), (37, 53), (2, 3), (1, 9), (9, 1)], ids=str)
 def test_normals_from_depth_are_controlnets(size, threshold):
@@ -160,6 +161,7 @@ def test_any_convention_becomes_any_other(source, target):
     ).abs().max() < 1e-6
 
 
+@pytest.mark.quick
 def test_two_conversions_by_hand():
     colour = torch.tensor([0.9, 0.7, 0.6]).view(1, 1, 1, 3)
     assert normals.converted(colour, "bae", "cn1.0").flatten().tolist() == pytest.approx(

@@ -57,6 +57,7 @@ def published(package: str, module: str) -> tuple[list[str], list[tuple[int, int
     return [name.strip() for name in told["classes"]], [tuple(colour) for colour in told["palette"]]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("table", "package", "module", "rows"),
     [
@@ -368,6 +369,7 @@ def test_painting_on_areas():
         ROW.full(torch.rand(1, 20, 40, 3), engine="blank", paint="sky 0 0 2 1")
 
 
+@pytest.mark.quick
 def test_snapping_a_photograph_gives_palette_colours_only():
     hint = ROW(tensor(photograph(96, 64)), engine="snap", palette="coco")
     known = {tuple(colour) for colour in palettes.COCO.colours.tolist()} | {(0, 0, 0)}

@@ -153,6 +153,7 @@ def detected(
 # The networks
 
 
+@pytest.mark.quick
 @every_net
 @pytest.mark.parametrize("size", [(64, 96), (48, 48)], ids=str)
 def test_networks_equal_the_references(references, engine, size):

@@ -1,4 +1,4 @@
-"""What demo and tests stand on, as far as it needs no host."""
+"""Test what demo and tests share, as far as it needs no ComfyUI."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_named_hosts_come_newest_first(make_host, monkeypatch):
     assert [(host.path, host.version) for host in hosts.find()] == [(new, "0.33.0"), (old, "0.9.2")]
 
 
-def test_a_named_host_that_is_none_is_said(make_host, monkeypatch, tmp_path):
+def test_a_named_folder_without_comfyui_is_refused(make_host, monkeypatch, tmp_path):
     monkeypatch.setenv(
         "COMFYUI_DIR", f"{make_host('new', '0.33.0')}{os.pathsep}{tmp_path / 'typo'}"
     )
-    with pytest.raises(SystemExit, match=r"typo.*is no ComfyUI"):
+    with pytest.raises(SystemExit, match=r"typo.*is not ComfyUI"):
         hosts.find()
 
 
@@ -74,7 +74,7 @@ def node(number: int, kind: str, widgets: list, **links: int) -> dict:
     return {"id": number, "type": kind, "inputs": inputs, "widgets_values": widgets}
 
 
-def test_workflow_becomes_the_prompt_of_the_page():
+def test_a_workflow_becomes_the_prompt_of_the_frontend():
     nodes = [
         node(1, "Load", ["b", "image", 7, "fixed"]),
         {**node(2, "Use", ["x", 0.5], thing=1), "title": "My use"},
@@ -97,12 +97,12 @@ def test_workflow_becomes_the_prompt_of_the_page():
     }
 
 
-def test_a_pack_is_linked_under_its_own_name_and_linked_anew(tmp_path):
+def test_a_pack_is_linked_under_its_own_name_and_linked_again(tmp_path):
     pack = tmp_path / "a pack.v1"
     pack.mkdir()
     for _ in range(2):
-        spot = server.place(pack, tmp_path / "custom_nodes", "controlstack")
-        assert spot.resolve() == pack
+        link = server.place(pack, tmp_path / "custom_nodes", "controlstack")
+        assert link.resolve() == pack
 
 
 def test_a_pack_is_copied_where_links_are_not_allowed(tmp_path, monkeypatch):
@@ -121,9 +121,9 @@ def test_a_pack_is_copied_where_links_are_not_allowed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
     for _ in range(2):
-        spot = server.place(pack, tmp_path / "custom_nodes", "controlstack")
+        link = server.place(pack, tmp_path / "custom_nodes", "controlstack")
         copied = sorted(
-            file.relative_to(spot).as_posix() for file in spot.rglob("*") if file.is_file()
+            file.relative_to(link).as_posix() for file in link.rglob("*") if file.is_file()
         )
         assert copied == ["__init__.py", server.COPY_MARK, "nodes/__init__.py"]
 
@@ -138,22 +138,26 @@ def test_a_folder_that_is_not_ours_is_never_removed(tmp_path):
 
 
 def test_messages_of_a_run_are_understood():
-    result, seen = server.Result("mine"), []
+    result, reports = server.Result("mine"), []
 
-    def tell(kind: str, prompt_id: str = "mine", **data) -> bool:
+    def note(kind: str, prompt_id: str = "mine", **data) -> bool:
         return server._note(
-            {"type": kind, "data": {"prompt_id": prompt_id, **data}}, result, seen.append
+            {"type": kind, "data": {"prompt_id": prompt_id, **data}}, result, reports.append
         )
 
-    assert not tell("execution_success", prompt_id="another's")
-    assert not tell("execution_cached", nodes=["1"])
+    assert not note("execution_success", prompt_id="another's")
+    assert not note("execution_cached", nodes=["1"])
     states = {
         "2": {"state": "running", "value": 3, "max": 20},
         "3": {"state": "pending", "value": 0, "max": 1},
     }
-    assert not tell("progress_state", nodes=states)
-    assert tell("execution_interrupted")
-    assert (result.cached, result.interrupted, seen) == (["1"], True, [server.Progress("2", 3, 20)])
+    assert not note("progress_state", nodes=states)
+    assert note("execution_interrupted")
+    assert (result.cached, result.interrupted, reports) == (
+        ["1"],
+        True,
+        [server.Progress("2", 3, 20)],
+    )
     failure = {
         "node_id": "2",
         "node_type": "Use",
@@ -161,7 +165,7 @@ def test_messages_of_a_run_are_understood():
         "traceback": ["line 1\n"],
     }
     with pytest.raises(server.HostError, match=r"node 2 \(Use\) failed: no such thing"):
-        tell("execution_error", **failure)
+        note("execution_error", **failure)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +178,8 @@ def runner():
 
 
 REPORT = """<testsuites><testsuite><testcase name="a"/>
-<testcase name="b"><failure>no</failure></testcase><testcase name="c"><error>at setup</error></testcase>
+<testcase name="b"><failure>no</failure></testcase>
+<testcase name="c"><error>at setup</error></testcase>
 <testcase name="d"><skipped message="no Chromium"/></testcase></testsuite></testsuites>"""
 
 
@@ -185,7 +190,7 @@ def test_the_runner_counts_errors_as_failures(runner, tmp_path):
     assert count.reasons == ["no Chromium"]
 
 
-def test_the_runner_believes_the_exit_status(runner):
+def test_the_runner_counts_a_bad_exit_status_as_a_failure(runner):
     assert (
         str(runner._honest(runner.Count(passed=3), returncode=2)) == "3 passed, 1 failed, 0 skipped"
     )

@@ -1,13 +1,15 @@
-"""A fixture, not part of the pack: placed in the custom_nodes of a demo's or test's own base
-directory, it teaches the host's stock loaders a small model family and writes that family's files
-where they are missing.
+"""Teach ComfyUI's stock loaders a small model family, and write that family's files.
+
+A fixture, not part of the pack: it is placed in the custom_nodes of a demo's or test's own base
+directory.
 """
 
 WEB_DIRECTORY = None
 
 
 async def comfy_entrypoint():
-    # Only the host calls this, so workbench.tiny can read the shapes without teaching or writing
+    """Return an extension without nodes."""
+    # Only ComfyUI calls this, so workbench.tiny can read the shapes without teaching or writing
     # anything.
     import folder_paths
     from comfy_api.latest import ComfyExtension

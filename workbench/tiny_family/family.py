@@ -1,9 +1,8 @@
-"""A small SD1.5: the true topology (12 input blocks, middle, 12 output blocks) at 32 channels, with
-random weights.
+"""Build a small SD1.5: the true topology at 32 channels, with random weights.
 
-The host decides what a checkpoint is by a few numbers of its UNet, so one subclass of its SD15 with
-smaller ones lets CheckpointLoaderSimple, ControlNetLoader, KSampler and VAEDecode run unchanged.
-CLIP keeps its 77 tokens and vocabulary.
+12 input blocks, the middle, 12 output blocks. ComfyUI decides what a checkpoint is by a few numbers
+of its UNet, so one subclass of its SD15 with smaller ones lets CheckpointLoaderSimple,
+ControlNetLoader, KSampler and VAEDecode run unchanged. CLIP has its 77 tokens and vocabulary.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ import comfy.taesd.taesd
 import torch
 from safetensors.torch import save_file
 
-# The names that the example workflows ask for, so that the very same workflow runs on the tiny
-# family.
+# The names in the example workflows, so that the same workflow runs on the tiny family.
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CONTROLNETS = {
     "control_v11p_sd15_canny_fp16.safetensors": 10,
@@ -53,8 +51,8 @@ FULL: Shape = {
     "use_linear_in_transformer": False,
     "adm_in_channels": None,
 }
-# 32 is the least that GroupNorm(32) allows; no attention at full resolution, which is where the
-# time would go.
+# 32 is the least that GroupNorm(32) allows; no attention at full resolution, which would take most
+# of the time.
 TINY: Shape = {
     **FULL,
     "model_channels": 32,
@@ -62,6 +60,12 @@ TINY: Shape = {
     "transformer_depth_output": [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0],
     "context_dim": 64,
 }
+UNET_ONLY = (
+    "out_channels",
+    "transformer_depth_output",
+    "use_temporal_resblock",
+    "use_temporal_attention",
+)
 TINY_HEADS = {"num_heads": 1, "num_head_channels": -1}
 FULL_HEADS = {"num_heads": 8, "num_head_channels": -1}
 CLIP = {
@@ -86,7 +90,7 @@ class TinyTokenizer(comfy.sd1_clip.SD1Tokenizer):
 
 
 class TinySD15(comfy.supported_models.SD15):
-    unet_config = {  # noqa: RUF012 (the host's own form)
+    unet_config = {  # noqa: RUF012 (ComfyUI's own form)
         "context_dim": TINY["context_dim"],
         "model_channels": TINY["model_channels"],
         "use_linear_in_transformer": False,
@@ -94,22 +98,20 @@ class TinySD15(comfy.supported_models.SD15):
         "use_temporal_attention": False,
     }
     unet_extra_config = TINY_HEADS
-    supported_inference_dtypes = [torch.float32]  # noqa: RUF012
+    supported_inference_dtypes = [torch.float32]  # noqa: RUF012 (ComfyUI's own form)
 
-    def clip_target(self, state_dict=None):
+    def clip_target(self, state_dict=None):  # noqa: ARG002 (ComfyUI's own signature)
         return comfy.supported_models_base.ClipTarget(TinyTokenizer, TinyClip)
 
 
 def teach_host() -> None:
-    """Let the host recognise the family's checkpoints; once is enough."""
+    """Let ComfyUI recognise the family's checkpoints; once is enough."""
     if TinySD15 not in comfy.supported_models.models:
         comfy.supported_models.models.append(TinySD15)
 
 
 def write_family(models_dir: str | Path) -> None:
-    """Write the checkpoint and the three ControlNets under their workflow names; what is there is
-    left alone.
-    """
+    """Write the checkpoint and ControlNets under their workflow names, unless they exist."""
     models = Path(models_dir)
     _write(models / "checkpoints" / CHECKPOINT, checkpoint)
     for name, seed in CONTROLNETS.items():
@@ -143,16 +145,17 @@ def unet(seed: int, shape: Shape = TINY, heads: Shape = TINY_HEADS) -> torch.nn.
 
 
 def controlnet(seed: int, shape: Shape = TINY, heads: Shape = TINY_HEADS) -> torch.nn.Module:
-    kept = {
-        key: value
-        for key, value in shape.items()
-        if key not in ("out_channels", "transformer_depth_output")
-    }
-    return fill(comfy.cldm.cldm.ControlNet(**kept, **heads, hint_channels=3, **_empty()), seed)
+    config = {**net_shape(shape), **heads, **_empty()}
+    return fill(comfy.cldm.cldm.ControlNet(**config, hint_channels=3), seed)
+
+
+def net_shape(shape: Shape) -> dict[str, Any]:
+    """Leave out what describes a UNet's decoder, and what ComfyUI's ControlNet does not take."""
+    return {key: value for key, value in shape.items() if key not in UNET_ONLY}
 
 
 def _empty() -> dict[str, Any]:
-    """Modules whose weights are allocated and not initialised: `fill` writes them all."""
+    """Allocate modules without initialising their weights: `fill` writes them all."""
     return {"dtype": torch.float32, "device": "cpu", "operations": comfy.ops.disable_weight_init}
 
 
@@ -166,8 +169,7 @@ def _named(prefix: str, module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def fill(module: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """Random weights by `seed` and key, so that they do not depend on the host's version or the
-    order of its modules.
+    """Write random weights by `seed` and key, independent of ComfyUI's version and module order.
 
     Zero convolutions get a deviation of 0.02 instead of 0: control acts, and does not drown the
     model.
@@ -183,8 +185,7 @@ def fill(module: torch.nn.Module, seed: int) -> torch.nn.Module:
             if key.startswith(("zero_convs", "middle_block_out"))
             else 1 / math.sqrt(weight[0].numel())
         )
-        generator = torch.Generator().manual_seed(
-            zlib.crc32(f"{seed} {key}".encode())
-        )  # it reads 32 bits, no more
+        key_seed = zlib.crc32(f"{seed} {key}".encode())  # a generator reads 32 bits, no more
+        generator = torch.Generator().manual_seed(key_seed)
         weight.normal_(0.0, deviation, generator=generator)
     return module.eval().requires_grad_(False)

@@ -6,7 +6,7 @@ import pytest
 
 from workbench import tiny_bases
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 STEPS = 3
 
@@ -88,6 +88,7 @@ def ours(
     return out[0], out[1]
 
 
+@pytest.mark.quick
 @every()
 def test_plain_settings_give_the_hosts_image(family):
     base, net = family

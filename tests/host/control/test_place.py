@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
 def unit(world, image=None, **more):
@@ -87,6 +87,7 @@ def test_a_region_is_the_hosts_with_a_hint_that_was_cut_before(world, kind, with
     assert not theirs.equal(world.sample(base + area, world.negative, **how))
 
 
+@pytest.mark.quick
 def test_a_region_cuts_the_effect_mask_too(world):
     import torch
 
@@ -177,6 +178,7 @@ def residuals(world):
     return of
 
 
+@pytest.mark.quick
 def test_what_the_modes_mean(world, residuals):
     """prompt: soft; control: soft on the positive row only; cond_only: plain on that row only."""
     plain = residuals(world.ours(unit(world)))

@@ -7,7 +7,7 @@ from itertools import product
 import numpy
 import pytest
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
 @pytest.fixture
@@ -209,6 +209,7 @@ def many(world):
     }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("mode", ["balanced", "control"])
 def test_each_entry_equals_a_run_of_its_own(world, own, mode):
     whole = own({**many(world), "mode": mode})

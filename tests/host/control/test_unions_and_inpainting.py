@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
 @pytest.fixture
@@ -129,6 +129,7 @@ def test_several_types_are_the_references_formula(world, union, text, entries):
             assert b.allclose(a * 0.7, rtol=1e-3, atol=1e-5 * float(a.abs().max()))
 
 
+@pytest.mark.quick
 def test_each_type_and_its_weight_matter(world, union):
     """The comparison above would say little if a type or its weight hardly mattered."""
     hint = world.hint(2, 2)
@@ -141,6 +142,7 @@ def test_each_type_and_its_weight_matter(world, union):
         )
 
 
+@pytest.mark.quick
 def test_auto_takes_the_type_of_our_hint_and_asks_for_it_otherwise(world, union):
     from pack.nodes.apply import Add
     from pack.nodes.preprocess import ControlStackCanny

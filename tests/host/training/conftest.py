@@ -1,9 +1,8 @@
-"""The tiny family from the host's own loader, as a graph would have it: under inference mode, with
-CLIP and VAE.
-"""
+"""Load the tiny family with ComfyUI's own loader, as a graph would: under inference mode."""
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,12 @@ import pytest
 from workbench import hosts
 
 OLDER = hosts.find()[0].order < (0, 33) if hosts.find() else False
-"""Than the newest host: what is once enough is shown there."""
+"""Whether this host is older than the newest: some tests run on the newest alone."""
 
 
 @contextmanager
 def one_thread():
-    """Torch on one thread: threads that wait for each other count as CPU time, and wait for busy
-    cores.
-    """
+    """Run torch on one thread: threads that wait for each other count as CPU time."""
     import torch
 
     threads = torch.get_num_threads()
@@ -59,24 +56,23 @@ class Studio:
             )[0]
 
     def train(self, net, dataset, **settings):
-        """Outputs of the node: net, model, curves, validation."""
+        """Run the node: net, model, curves, validation."""
         import torch
 
         from pack.nodes.train import Train
 
         with torch.inference_mode():
-            given = {**PLAIN, **settings}
-            return Train.execute(self.model, self.clip, self.vae, net, dataset, **given)
+            options = {**PLAIN, **settings}
+            return Train.execute(self.model, self.clip, self.vae, net, dataset, **options)
 
     def trainer(self, net, data, **settings):
-        """The loop itself, without a node around it."""
+        """Make the loop itself, without a node around it."""
         import torch
 
         from pack.training import loop, nets
 
-        chosen = loop.Settings(
-            **{**{k: v for k, v in PLAIN.items() if k != "validate_every"}, **settings}
-        )
+        plain = {key: value for key, value in PLAIN.items() if key != "validate_every"}
+        chosen = loop.Settings(**{**plain, **settings})
         cpu = torch.device("cpu")
         base = nets.frozen_base(self.model, cpu, chosen.compute, decoder_too=chosen.train_decoder)
         trained = nets.trainable_net(nets.copy_weights(net, self.model), self.model, cpu)
@@ -100,7 +96,7 @@ PLAIN = {
 
 
 def residuals(net, model, context_width, seed=0):
-    """What the host's control object gives for fixed inputs, input to middle."""
+    """Return what ComfyUI's control object gives for fixed inputs, input to middle."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -112,8 +108,8 @@ def residuals(net, model, context_width, seed=0):
     with torch.inference_mode():
         control = net.copy().set_cond_hint(hint)
         control.pre_run(model.model, model.model.model_sampling.percent_to_sigma)
-        got = control.get_control(x, torch.tensor([7.0]), {"c_crossattn": context}, 1, {})
-    return [*got["output"], *got["middle"]]
+        output = control.get_control(x, torch.tensor([7.0]), {"c_crossattn": context}, 1, {})
+    return [*output["output"], *output["middle"]]
 
 
 @pytest.fixture(scope="session")
@@ -134,25 +130,23 @@ def studio(host):
 
 @pytest.fixture
 def folder(host):
-    """The host's controlnet folder, with whatever a test writes there gone afterwards."""
+    """Return ComfyUI's controlnet folder; what a test writes there is removed afterwards."""
     import folder_paths
 
     path = Path(folder_paths.get_folder_paths("controlnet")[0])
     path.mkdir(parents=True, exist_ok=True)
     before = set(path.iterdir())
     yield path
-    for made in set(path.iterdir()) - before:
-        made.unlink() if made.is_symlink() or made.is_file() else [
-            *map(Path.unlink, made.iterdir()),
-            made.rmdir(),
-        ]
+    for entry in set(path.iterdir()) - before:
+        if entry.is_symlink() or entry.is_file():
+            entry.unlink()
+        else:
+            shutil.rmtree(entry)
     folder_paths.filename_list_cache.clear()
 
 
 def discs(count, size=64):
-    """Targets and hints (count,size,size,3): a coloured disc on a ground, and the same shape as the
-    hint shows it.
-    """
+    """Draw targets and hints (count,size,size,3): a disc on a ground, the hint being the same."""
     import torch
 
     generator = torch.Generator().manual_seed(5)
@@ -173,9 +167,7 @@ def discs(count, size=64):
 
 
 def as_diffusers(weights, config):
-    """A net's weights under the keys that diffusers writes, for the UNet that the host describes by
-    `config`.
-    """
+    """Rename a net's weights as diffusers does, for the UNet that `config` describes."""
     import comfy.utils
 
     names = comfy.utils.unet_to_diffusers(config)
@@ -198,8 +190,9 @@ def as_diffusers(weights, config):
 
 @pytest.fixture(scope="session")
 def eight(studio):
-    """Eight pairs as training reads them. Latents are a linear map of the picture: the VAE's
-    weights are random.
+    """Return eight pairs as training reads them.
+
+    Latents are a linear map of the picture, because the VAE's weights are random.
     """
     import torch
 

@@ -1,5 +1,6 @@
-"""A training with a checkpoint after every step, which can kill its process: a script for
-test_training.
+"""Train with a checkpoint after every step and, where asked to, kill the own process.
+
+A script for test_training.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def train(file: Path, *, steps: int, kill_at: int = 0) -> int:
-    """Train a new tiny net, or what `file` holds of one, to `steps`; gives the steps that it held."""
+    """Train a new tiny net, or what `file` holds of one, to `steps`; return the steps it had."""
     import torch
 
     from pack.training import cache, checkpoint_files, loop, nets
@@ -34,16 +35,16 @@ def train(file: Path, *, steps: int, kill_at: int = 0) -> int:
     trainer = loop.Trainer(base, net, model.model.model_sampling, data, settings, cpu)
     if file.exists():
         trainer.restore(checkpoint_files.read(file)[0])
-    held = trainer.step
+    resumed_at = trainer.step
 
-    def after(loss: float) -> None:
+    def after_step(_loss: float) -> None:
         checkpoint_files.save(trainer.state(), file, {})
         if trainer.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with trainer:
-        trainer.run(after)
-    return held
+        trainer.run(after_step)
+    return resumed_at
 
 
 def package(name: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What training costs beside a plain torch loop over the host's own modules, in this process."""
+"""Compare the costs of training with a plain torch loop over ComfyUI's own modules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from workbench import inprocess, plain_loop
 
 from .conftest import one_thread
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
 def large():
-    """One pair at 256 pixels: activations weigh more than weights, as at full size with a batch."""
+    """Return one pair at 256 pixels: activations outweigh weights, as at full size with a batch."""
     from pack.training.cache import Encoded, Text
 
     generator = torch.Generator().manual_seed(2)
@@ -33,19 +33,19 @@ def large():
 
 @pytest.fixture
 def rivals(studio):
-    """Makers of our loop and the plain one for some data, on the same net, batches and settings."""
+    """Return makers of our loop and the plain one, on the same net, batches and settings."""
     from pack.training import nets
     from workbench import tiny
 
-    model = tiny.model_patcher()  # the textbook loop wants weights that are no inference tensors
+    model = tiny.model_patcher()  # the plain loop needs weights that are not inference tensors
     net = nets.as_control(nets.create_weights(model), model, "new")
-    used = type(studio)(model, studio.clip, studio.vae)
-    made = []
+    own_studio = type(studio)(model, studio.clip, studio.vae)
+    trainers = []
 
-    def ours(data, batch, **more):
-        settings = {"batch_size": batch, "weight_decay": 0.01, "learning_rate": 1e-4, **more}
-        made.append(used.trainer(net, data, **settings))
-        return made[-1]
+    def ours(data, batch, **options):
+        settings = {"batch_size": batch, "weight_decay": 0.01, "learning_rate": 1e-4, **options}
+        trainers.append(own_studio.trainer(net, data, **settings))
+        return trainers[-1]
 
     yield (
         ours,
@@ -53,12 +53,12 @@ def rivals(studio):
             model, nets.create_weights(model), ours(data, batch)
         ),
     )
-    for trainer in made:
+    for trainer in trainers:
         trainer.close()
 
 
 def test_the_plain_loop_learns_the_same(rivals, eight):
-    """The loops are rivals at the same work: their losses agree from step to step."""
+    """Compare losses step by step: both loops do the same work."""
     ours, plain = (make(eight, 2) for make in rivals)
     for _ in range(3):
         assert ours.advance() == pytest.approx(plain.advance(), rel=1e-4)
@@ -66,9 +66,9 @@ def test_the_plain_loop_learns_the_same(rivals, eight):
 
 @pytest.mark.slow
 def test_memory_beside_a_plain_loop(rivals, large):
-    """At most 1.1 times."""
+    """Take at most 1.1 times the memory."""
     if not plain_loop.STATUS.exists():
-        pytest.skip("memory is told by Linux's /proc")
+        pytest.skip("memory is measured with Linux's /proc")
     ours, plain = rivals
     _, theirs, mine = (
         plain_loop.peak_mb(partial(make, large, 1)) for make in (plain, plain, ours)
@@ -77,22 +77,24 @@ def test_memory_beside_a_plain_loop(rivals, large):
 
 
 def remembered_mb(trainer):
-    """What one forward pass keeps for the backward one, without the weights."""
-    kept, weights = {}, {value.untyped_storage().data_ptr() for value in trainer.named.values()}
+    """Return what one forward pass keeps for the backward one, without the weights."""
+    weights = {value.untyped_storage().data_ptr() for value in trainer.named.values()}
+    saved = {}
 
-    def keep(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor
+    def save(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         loss = trainer.loss(*trainer.read(0))
     del loss
     return (
-        sum(value.untyped_storage().nbytes() for key, value in kept.items() if key not in weights)
+        sum(value.untyped_storage().nbytes() for key, value in saved.items() if key not in weights)
         / 2**20
     )
 
 
+@pytest.mark.quick
 def test_gradient_checkpointing_remembers_less(rivals, large):
     mine, saving = (
         remembered_mb(rivals[0](large, 1, gradient_checkpointing=on)) for on in (False, True)
@@ -104,11 +106,10 @@ def test_gradient_checkpointing_remembers_less(rivals, large):
 
 @pytest.mark.slow
 def test_time_beside_a_plain_loop(rivals, eight):
-    """Guarded against blunders alone, as other work may hold the cores; `python3 benchmarks
-    training` measures it.
+    """Guard against blunders alone, as other work may load the cores.
 
-    The best of three rounds on one thread counts: threads that wait for a busy core are nobody's
-    work.
+    `python3 benchmarks training` measures the ratio. The best of three rounds on one thread counts:
+    threads that wait for a busy core say nothing about the loop.
     """
     inprocess.load_package(ROOT / "benchmarks", "benchmarks")
     from benchmarks.timing import paired

@@ -1,4 +1,4 @@
-"""A net in diffusers' layout: loaded, trained on, saved, and read by the host's own loader."""
+"""Train a net in diffusers' layout: loaded, trained, saved, and read by ComfyUI's own loader."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from safetensors.torch import load_file, save_file
 
 from .conftest import OLDER, as_diffusers, discs, residuals
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
 @pytest.fixture
 def tiny_in_diffusers(host, monkeypatch):
-    """The host knows diffusers' nets by a table of shapes; the tiny one stands there too. The
-    mapping is its own.
+    """Add the tiny UNet to the table of shapes by which ComfyUI knows diffusers' nets.
+
+    The mapping of keys is ComfyUI's own.
     """
     import comfy.model_detection
 
     from workbench.tiny_family import family
 
-    real = comfy.model_detection.unet_config_from_diffusers_unet
+    original = comfy.model_detection.unet_config_from_diffusers_unet
     tiny = {
         **family.TINY,
         **family.TINY_HEADS,
@@ -30,12 +31,11 @@ def tiny_in_diffusers(host, monkeypatch):
         "use_temporal_resblock": False,
     }
 
-    def known(state_dict, dtype=None):
-        return (
-            dict(tiny) if state_dict["conv_in.weight"].shape[0] == 32 else real(state_dict, dtype)
-        )
+    def detect(state_dict, dtype=None):
+        is_tiny = state_dict["conv_in.weight"].shape[0] == 32
+        return dict(tiny) if is_tiny else original(state_dict, dtype)
 
-    monkeypatch.setattr(comfy.model_detection, "unet_config_from_diffusers_unet", known)
+    monkeypatch.setattr(comfy.model_detection, "unet_config_from_diffusers_unet", detect)
 
 
 def load(name):
@@ -70,23 +70,19 @@ def is_zero_convolution(key):
 
 
 def matrices(weights):
-    """Names of what is more than a vector. A bias before a normalisation may stand still: nothing
-    depends on it.
-    """
+    """Name all weights but vectors: a bias before a normalisation may stand still."""
     return {key for key, value in weights.items() if value.ndim > 1}
 
 
 def put(folder, name, weights, config):
-    own = {key: value.clone().contiguous() for key, value in as_diffusers(weights, config).items()}
-    save_file(own, folder / name)
+    renamed = as_diffusers(weights, config)
+    save_file({key: value.clone().contiguous() for key, value in renamed.items()}, folder / name)
     return name
 
 
 @pytest.mark.usefixtures("tiny_in_diffusers")
-def test_a_net_in_diffusers_layout_goes_on(studio, folder):
-    """Taken up as it is, each of its weights moved by a step's length, saved in the ldm layout,
-    read by the host.
-    """
+def test_a_net_in_diffusers_layout_is_trained_further(studio, folder):
+    """Load, move each weight by a step's length, save in the ldm layout, let ComfyUI read it."""
     from pack.control.net_info import source_of
     from workbench.tiny_family import family
 
@@ -114,8 +110,8 @@ def test_a_net_in_diffusers_layout_goes_on(studio, folder):
         for key, value in studio.model.model.diffusion_model.state_dict().items()
     )
 
-    save(trained, "taught on")
-    again = loaded_by_the_host("taught on.safetensors")
+    save(trained, "trained further")
+    again = loaded_by_the_host("trained further.safetensors")
     before, ours, theirs = (studio.residuals(each) for each in (net, trained, again))
     assert all(a.equal(b) for a, b in zip(ours, theirs, strict=True))
     assert not any(a.equal(b) for a, b in zip(before, theirs, strict=True))
@@ -124,10 +120,8 @@ def test_a_net_in_diffusers_layout_goes_on(studio, folder):
 @pytest.mark.skipif(
     OLDER, reason="tiny nets and the full-size loader are shown on each host: once is enough"
 )
-def test_at_full_size_too(host, folder):
-    """SD1.5's own shapes, 1.4 GB a file, through the same stations; a step at 64 pixels moves every
-    matrix.
-    """
+def test_a_net_in_diffusers_layout_at_full_size(host, folder):
+    """Do the same at SD1.5's own shapes, 1.4 GB a file; a step at 64 pixels moves every matrix."""
     from pack.control.net_info import source_of
     from pack.training import loop, nets
     from pack.training.cache import Encoded, Text
@@ -161,16 +155,17 @@ def test_at_full_size_too(host, folder):
     del start, trainable, base, trainer
     gc.collect()
 
-    trained = nets.as_control(weights, model, "taught on")
-    save(trained, "taught on")
-    again = loaded_by_the_host("taught on.safetensors")
-    found = again.control_model.state_dict()
-    assert found.keys() == weights.keys()
-    assert all(found[key].equal(value) for key, value in weights.items())
+    trained = nets.as_control(weights, model, "trained further")
+    save(trained, "trained further")
+    again = loaded_by_the_host("trained further.safetensors")
+    loaded = again.control_model.state_dict()
+    assert loaded.keys() == weights.keys()
+    assert all(loaded[key].equal(value) for key, value in weights.items())
     ours, theirs = (residuals(each, model, 768) for each in (trained, again))
     assert all(a.equal(b) and a.any() for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.quick
 @pytest.mark.usefixtures("tiny_in_diffusers")
 def test_a_new_net_in_diffusers_layout_begins_at_its_zero_convolutions(studio, folder):
     created = {
@@ -184,8 +179,8 @@ def test_a_new_net_in_diffusers_layout_begins_at_its_zero_convolutions(studio, f
 
 
 @pytest.mark.usefixtures("tiny_in_diffusers")
-def test_a_gap_in_diffusers_layout_is_said(studio, folder):
-    """The host would fill it with whatever the memory holds, and log a line."""
+def test_a_gap_in_diffusers_layout_is_refused(studio, folder):
+    """Refuse a file that lacks a weight, which ComfyUI would leave as the memory has it."""
     from workbench.tiny_family import family
 
     put(
@@ -194,9 +189,9 @@ def test_a_gap_in_diffusers_layout_is_said(studio, folder):
         family.controlnet(31).state_dict(),
         studio.model.model.model_config.unet_config,
     )
-    found = load_file(folder / "gap.safetensors")
+    whole = load_file(folder / "gap.safetensors")
     save_file(
-        {k: v for k, v in found.items() if k != "mid_block.resnets.1.conv2.weight"},
+        {k: v for k, v in whole.items() if k != "mid_block.resnets.1.conv2.weight"},
         folder / "gap.safetensors",
     )
     with pytest.raises(ValueError, match=r"gap.safetensors .* lacks 1 of its weights"):

@@ -1,4 +1,4 @@
-"""What Save writes: read by the host's own loader, never half a file, never outside its folder."""
+"""Test what Save writes: ComfyUI's loader reads it, never half a file, never outside its folder."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from safetensors import safe_open
 
 from .conftest import discs
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def save(net, name, precision="fp32", **given):
+def save(net, name, precision="fp32", **options):
     from pack.nodes.train import Save
 
     with torch.inference_mode():
-        return Save.execute(net, name, precision, **given)
+        return Save.execute(net, name, precision, **options)
 
 
 def loaded(name):
@@ -43,14 +43,15 @@ def trained(studio):
     return studio.train(studio.create(), studio.dataset(*discs(2)), steps=2)[0]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_the_hosts_loader_gives_the_same_net(studio, trained, folder, precision):
     save(trained, "trained", precision)
     net = loaded("trained.safetensors")
-    found = net.control_model.state_dict()
+    weights = net.control_model.state_dict()
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     assert all(
-        found[key].float().equal(value.to(dtype).float())
+        weights[key].float().equal(value.to(dtype).float())
         for key, value in trained.control_model.state_dict().items()
     )
     ours, theirs = studio.residuals(trained), studio.residuals(net)
@@ -62,7 +63,7 @@ def test_the_hosts_loader_gives_the_same_net(studio, trained, folder, precision)
     )
 
 
-def test_our_loader_names_what_it_was_trained_for(studio, trained, folder):
+def test_our_loader_recognises_the_saved_net(studio, trained, folder):
     from pack.control.net_info import source_of
     from pack.host.control_files import load_net
 
@@ -74,17 +75,17 @@ def test_our_loader_names_what_it_was_trained_for(studio, trained, folder):
     assert source_of(net).identity.unet.skips[0] == 32
     assert studio.residuals(net)[0].equal(studio.residuals(trained)[0])
     with safe_open(folder / "folder" / "edges.safetensors", "pt") as file:
-        said = file.metadata()
+        metadata = file.metadata()
         assert "zero_convs.0.0.weight" in file.keys()  # noqa: SIM118 (no mapping)
-    assert said["controlstack.steps"] == "2"
-    assert said["controlstack.pairs"] == "2"
-    assert len(said["controlstack.dataset_sha256"]) == 64
-    assert json.loads(said["controlstack.settings"])["learning_rate"] == 1e-3
-    norms = json.loads(said["controlstack.zero_convolution_norms"])
+    assert metadata["controlstack.steps"] == "2"
+    assert metadata["controlstack.pairs"] == "2"
+    assert len(metadata["controlstack.dataset_sha256"]) == 64
+    assert json.loads(metadata["controlstack.settings"])["learning_rate"] == 1e-3
+    norms = json.loads(metadata["controlstack.zero_convolution_norms"])
     assert list(norms) == [*(f"zero_convs.{i}" for i in range(12)), "middle_block_out"]
-    own = trained.control_model.zero_convs[3][0]
-    right = (own.weight.square().sum() + own.bias.square().sum()).sqrt().item()
-    assert norms["zero_convs.3"] == pytest.approx(right, abs=1e-6)
+    convolution = trained.control_model.zero_convs[3][0]
+    squares = convolution.weight.square().sum() + convolution.bias.square().sum()
+    assert norms["zero_convs.3"] == pytest.approx(squares.sqrt().item(), abs=1e-6)
 
 
 def test_an_existing_file_is_left_alone(trained, folder):
@@ -101,7 +102,7 @@ def test_an_existing_file_is_left_alone(trained, folder):
 @pytest.mark.parametrize(
     "name", ["", "  ", "../x", "a/../../x", "/tmp/x", "..\\x", "C:\\x", "a/..", ".", "a/"]
 )
-def test_names_that_lead_elsewhere(trained, folder, name):
+def test_names_that_lead_elsewhere_are_refused(trained, folder, name):
     before = {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*")}
     if name == "a/":  # a file named a
         save(trained, name)
@@ -112,7 +113,7 @@ def test_names_that_lead_elsewhere(trained, folder, name):
     assert {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*")} == before
 
 
-def test_links_that_lead_elsewhere(trained, folder, tmp_path):
+def test_links_that_lead_elsewhere_are_refused(trained, folder, tmp_path):
     (folder / "away").symlink_to(tmp_path)
     (folder / "file.safetensors").symlink_to(tmp_path / "target.safetensors")
     for name in ("away/x", "file"):
@@ -127,11 +128,11 @@ def test_checkpoints_stay_in_their_folder(studio):
             studio.train(studio.create(), studio.dataset(*discs(2)), checkpoint=name)
 
 
-def test_weights_that_are_no_numbers(studio, folder):
+def test_weights_that_are_not_finite_are_refused(studio, folder):
     net = studio.create()
     with torch.no_grad():
         net.control_model.zero_convs[0][0].weight.fill_(1e6)
-    with pytest.raises(ValueError, match=r"no numbers in torch.float16.*fp32"):
+    with pytest.raises(ValueError, match=r"not finite in torch.float16.*fp32"):
         save(net, "huge", "fp16")
     assert not (folder / "huge.safetensors").exists()
 
@@ -148,7 +149,7 @@ def small_disk():
 
 
 def test_a_full_disk_is_a_sentence(trained, folder, small_disk, tmp_path):
-    """The old file stays as it was, and no half file is left."""
+    """Leave the old file as it was, and no half file."""
     (folder / "old.safetensors").write_bytes(b"old")
     with pytest.raises(
         OSError, match=r"old.safetensors.*(disk is full|could not be written).*untouched"
@@ -216,7 +217,7 @@ def test_killed_while_saving(tmp_path):
         time.sleep(0.011 * moment)
         process.kill()
         process.wait()
-        found = checkpoint_files.read(path)[0]
-        assert len(found) == 20
-        assert {float(value.min()) for value in found.values()} in ({1.0}, {2.0})
-        assert {float(value.max()) for value in found.values()} in ({1.0}, {2.0})
+        weights = checkpoint_files.read(path)[0]
+        assert len(weights) == 20
+        assert {float(value.min()) for value in weights.values()} in ({1.0}, {2.0})
+        assert {float(value.max()) for value in weights.values()} in ({1.0}, {2.0})

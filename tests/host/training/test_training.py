@@ -1,4 +1,4 @@
-"""It learns; it stops, resumes and fails without loss; every setting does what it says."""
+"""Test that training learns, stops, resumes and fails without loss, and what each setting does."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import torch
 
 from .conftest import OLDER, discs, one_thread
 
-pytestmark = pytest.mark.slow  # --quick leaves this file out
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
 def loss_with(trainer, hints):
-    """Mean loss over eight noise levels from the upper half, where the latents say least, with
-    fixed noise.
+    """Return the mean loss over eight noise levels of the upper half, with fixed noise.
+
+    The latents say least there.
     """
     from pack.training.objective import Draw
 
@@ -33,12 +34,10 @@ def loss_with(trainer, hints):
 
 @pytest.mark.skipif(
     OLDER,
-    reason="the loop is the same on all hosts, and forward is held equal to each: once is enough",
+    reason="the loop is the same on all hosts, and forward is compared with each: once is enough",
 )
 def test_it_learns(studio, eight):
-    """Eight pairs, 200 steps of 8 rows, under three minutes: the loss falls to less than half, and
-    the hint is read.
-    """
+    """Train eight pairs for 200 steps of 8 rows: the loss halves, and the hint is read."""
     trainer = studio.trainer(
         studio.create(), eight, steps=200, batch_size=8, learning_rate=3e-3, prompt_dropping=0.5
     )
@@ -60,9 +59,10 @@ def test_it_learns(studio, eight):
         f"loss {learned:.4f} with the right hints, {misled:.4f} with shuffled ones"
     )
     norms = torch.tensor(trainer.history.norms)
-    assert bool((norms[-1] > norms[9]).all())  # control grows
+    assert bool((norms[-1] > norms[9]).all())  # the zero convolutions grow
 
 
+@pytest.mark.quick
 def test_node_gives_net_model_curves_and_picture(studio):
     net, model, curves, validation = studio.train(
         studio.create(), studio.dataset(*discs(3)), steps=2, validate_every=1
@@ -77,9 +77,7 @@ def test_node_gives_net_model_curves_and_picture(studio):
 
 
 def test_training_does_not_depend_on_inference_mode(studio, eight):
-    """The host's nodes run under inference mode, whose tensors autograd refuses: the twins are free
-    of it.
-    """
+    """Train on copies outside inference mode, whose tensors autograd refuses."""
     assert next(studio.model.model.diffusion_model.parameters()).is_inference()
     trainer = studio.trainer(studio.create(), eight)
     shared = {value.data_ptr() for value in studio.model.model.diffusion_model.parameters()}
@@ -102,8 +100,8 @@ def rows_of(batch, rows):
     return part, hints[rows]
 
 
-def test_accumulation_is_a_larger_batch(studio, eight, monkeypatch):
-    """One batch of four, or two of two: the same step."""
+def test_accumulation_equals_a_larger_batch(studio, eight, monkeypatch):
+    """Take the same step with one batch of four or two of two."""
     whole = studio.trainer(studio.create(), eight, batch_size=4)
     parted = studio.trainer(studio.create(), eight, batch_size=2, accumulation=2)
     batch = whole.read(0)
@@ -182,8 +180,8 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("decoder", [False, True], ids=["locked", "decoder too"])
-def test_resumed_is_uninterrupted(studio, eight, tmp_path, decoder):
-    """Through the file, in a fresh trainer: weights, moments, history; to the bit."""
+def test_a_resumed_training_equals_an_uninterrupted_one(studio, eight, tmp_path, decoder):
+    """Resume from the file in a fresh trainer: weights, moments, history are equal to the bit."""
     from pack.training import checkpoint_files
 
     whole = studio.trainer(studio.create(), eight, train_decoder=decoder, weight_decay=0.01)
@@ -192,9 +190,9 @@ def test_resumed_is_uninterrupted(studio, eight, tmp_path, decoder):
     first = studio.trainer(studio.create(), eight, train_decoder=decoder, weight_decay=0.01)
     for _ in range(2):
         first.advance()
-    checkpoint_files.save(first.state(), tmp_path / "kept.safetensors", {})
+    checkpoint_files.save(first.state(), tmp_path / "half.safetensors", {})
     second = studio.trainer(studio.create(), eight, train_decoder=decoder, weight_decay=0.01)
-    second.restore(checkpoint_files.read(tmp_path / "kept.safetensors")[0])
+    second.restore(checkpoint_files.read(tmp_path / "half.safetensors")[0])
     for _ in range(2):
         second.advance()
     assert same(whole.state(), second.state())
@@ -203,10 +201,8 @@ def test_resumed_is_uninterrupted(studio, eight, tmp_path, decoder):
         trainer.close()
 
 
-def test_a_step_that_breaks_off_leaves_no_mark(studio, eight):
-    """Stopped in the middle of the second pass of a step: the step is done again from the start, to
-    the bit.
-    """
+def test_an_interrupted_step_changes_nothing(studio, eight):
+    """Interrupt the second pass of a step: done again from its start, it is equal to the bit."""
     import comfy.model_management as mm
 
     whole = studio.trainer(studio.create(), eight, accumulation=2)
@@ -232,7 +228,7 @@ def test_a_step_that_breaks_off_leaves_no_mark(studio, eight):
 
 
 def stop_at(monkeypatch, step):
-    """Press the host's stop button when a step is done."""
+    """Press ComfyUI's cancel button when a step is done."""
     import comfy.model_management as mm
 
     from pack.training.loop import Trainer
@@ -254,10 +250,8 @@ def checkpoint(name):
     return Path(folder_paths.get_output_directory()) / "controlstack" / f"{name}.safetensors"
 
 
-def test_stop_keeps_what_was_learned_and_the_next_run_goes_on(studio, monkeypatch):
-    """The node ends early with the net as it is; queued again it goes on to the very net of an
-    unstopped run.
-    """
+def test_cancelling_keeps_what_was_learned_and_the_next_run_resumes(studio, monkeypatch):
+    """End early with the net as it is; queued again, end with the net of an unstopped run."""
     from pack.nodes.train import Train
 
     net, data = studio.create(), studio.dataset(*discs(3))
@@ -277,9 +271,7 @@ def test_stop_keeps_what_was_learned_and_the_next_run_goes_on(studio, monkeypatc
 
 @pytest.mark.parametrize("fault", ["stop", "memory"])
 def test_the_last_picture_may_fail(studio, monkeypatch, fault):
-    """Stop, or too little memory, while the validation picture of the last step is made: the net is
-    not lost.
-    """
+    """Cancel, or run out of memory, in the last validation picture: the net is not lost."""
     import comfy.model_management as mm
 
     from pack.training import validation
@@ -304,8 +296,8 @@ def test_a_full_disk_does_not_end_the_training(studio, monkeypatch, caplog):
         raise OSError("x.safetensors: the disk is full")
 
     monkeypatch.setattr(checkpoint_files, "save", full)
-    given = {"steps": 2, "checkpoint": "x", "checkpoint_every": 1}
-    net, *_ = studio.train(studio.create(), studio.dataset(*discs(2)), **given)
+    settings = {"steps": 2, "checkpoint": "x", "checkpoint_every": 1}
+    net, *_ = studio.train(studio.create(), studio.dataset(*discs(2)), **settings)
     assert net.controlstack_training["controlstack.steps"] == "2"
     assert "the disk is full" in caplog.text
     assert resume.steps_in(checkpoint("x")) == 0
@@ -313,8 +305,8 @@ def test_a_full_disk_does_not_end_the_training(studio, monkeypatch, caplog):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn], ids=["fp16", "fp8"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_bases_in_few_bits(studio, eight, dtype, precision):
-    """Weights that the host casts on use are copied as what they are worth, and trained on."""
+def test_bases_in_fp16_and_fp8_can_be_trained(studio, eight, dtype, precision):
+    """Copy weights that ComfyUI casts on use at their value, and train on them."""
     from pack.training import nets
     from workbench import tiny
 
@@ -374,23 +366,23 @@ def test_out_of_memory_names_the_knobs(studio, monkeypatch, error):
         studio.train(
             studio.create(), studio.dataset(*discs(2)), steps=3, checkpoint=f"full {error}"
         )
-    said = str(raised.value)
+    message = str(raised.value)
     for knob in (
         "batch_size (now 2)",
         "gradient_checkpointing on",
         "precision bf16",
         "smaller (now 64×64)",
     ):
-        assert knob in said
-    assert "train_decoder" not in said  # it is off already
-    assert "1 steps are kept in the checkpoint" in said
+        assert knob in message
+    assert "train_decoder" not in message  # it is off already
+    assert "1 steps are saved in the checkpoint" in message
     from pack.training.resume import steps_in
 
     assert steps_in(checkpoint(f"full {error}")) == 1
 
 
-def test_loss_that_is_no_number_says_so(studio, monkeypatch):
-    """Weights of before are kept; the checkpoint has them."""
+def test_a_loss_that_is_not_finite_ends_the_training(studio, monkeypatch):
+    """Keep the weights from before, in the checkpoint too."""
     from pack.training.loop import Trainer
     from pack.training.resume import steps_in
 
@@ -401,14 +393,14 @@ def test_loss_that_is_no_number_says_so(studio, monkeypatch):
 
     monkeypatch.setattr(Trainer, "loss", loss)
     with pytest.raises(
-        ValueError, match=r"loss is nan at step 2. Lower learning_rate.*kept in burst.safetensors"
+        ValueError, match=r"loss is nan at step 2. Lower learning_rate.*saved in burst.safetensors"
     ):
         studio.train(studio.create(), studio.dataset(*discs(2)), steps=3, checkpoint="burst")
     assert steps_in(checkpoint("burst")) == 1
 
 
-def test_nets_from_elsewhere_go_on(studio):
-    """A net of the host's loader, in either of the ldm layouts, is taken up where it is."""
+def test_nets_of_comfyuis_loader_are_trained_further(studio):
+    """Train on a net of ComfyUI's loader, in either of the ldm layouts."""
     import nodes
     from workbench.tiny_family import family
 
@@ -442,23 +434,21 @@ def test_nets_that_do_not_fit_are_refused(studio):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
-    [({"in_channels": 9}, "inpainting"), ({"context_dim": None}, "no UNet with text")],
+    ("change", "sentence"),
+    [({"in_channels": 9}, "inpainting"), ({"context_dim": None}, "not a text-conditioned UNet")],
 )
-def test_bases_that_cannot_be_trained_are_refused(studio, change, said):
+def test_bases_that_cannot_be_trained_are_refused(studio, change, sentence):
     from types import SimpleNamespace
 
     from pack.training import nets
 
     config = SimpleNamespace(unet_config={**studio.model.model.model_config.unet_config, **change})
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=sentence):
         nets.create_weights(SimpleNamespace(model=SimpleNamespace(model_config=config)))
 
 
-def test_sdxl_bases(host):
-    """SDXL's topology at 32 channels, with its pooled prompt and size: created doing nothing, then
-    trained.
-    """
+def test_sdxl_bases_can_be_trained(host):
+    """Create for SDXL's topology at 32 channels, with its pooled prompt and size, and train."""
     import comfy.model_base
     import comfy.model_patcher
     import comfy.supported_models
@@ -502,12 +492,11 @@ def test_sdxl_bases(host):
     x = objective.add_noise(base.model_sampling, latents, draw.noise, trainer.sigmas[draw.levels])
     sigmas = trainer.sigmas[draw.levels]
     with torch.no_grad():
-        said = trainer.predict(x, sigmas, hints, text.context, text.y)
-        seen, timesteps = (
-            base.model_sampling.calculate_input(sigmas, x),
-            base.model_sampling.timestep(sigmas).float(),
-        )
-        assert said.equal(base.diffusion_model(seen, timesteps, context=text.context, y=text.y))
+        output = trainer.predict(x, sigmas, hints, text.context, text.y)
+        scaled = base.model_sampling.calculate_input(sigmas, x)
+        timesteps = base.model_sampling.timestep(sigmas).float()
+        expected = base.diffusion_model(scaled, timesteps, context=text.context, y=text.y)
+        assert output.equal(expected)
     for _ in range(2):
         trainer.advance()
     trainer.close()
@@ -520,9 +509,7 @@ class Size:
 
 
 class Words:
-    """A CLIP of random features, as SDXL's gives them: one for the tokens, one for the whole
-    prompt.
-    """
+    """A CLIP with random features, as SDXL's: one for the tokens, one for the whole prompt."""
 
     def tokenize(self, prompt):
         return prompt
@@ -537,7 +524,7 @@ class Words:
         ]
 
 
-def test_prompts_of_several_lengths(eight):
+def test_prompts_of_several_lengths_share_a_batch(eight):
     from pack.training.cache import Text, batch_texts
 
     short, long = Text(torch.randn(1, 77, 8)), Text(torch.randn(1, 154, 8))
@@ -547,10 +534,8 @@ def test_prompts_of_several_lengths(eight):
     assert both[1].equal(long.context[0])
 
 
-def test_killed_in_the_middle(host, tmp_path):
-    """A process that dies by SIGKILL after its third checkpoint; the next takes it up to the very
-    same weights.
-    """
+def test_a_killed_training_is_resumed(host, tmp_path):
+    """Kill a process after its third checkpoint; the next resumes it to the same weights."""
     from . import killed
 
     script = str(Path(killed.__file__))

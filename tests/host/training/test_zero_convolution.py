@@ -1,6 +1,4 @@
-"""The idea itself: a new net does nothing; gradients reach the zero convolutions first, then what
-lies behind them.
-"""
+"""Test the idea: a new net does nothing; gradients reach the zero convolutions first."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ def hashed(module):
 
 
 def images(model, net, conditionings, size=(8, 8), steps=3):
-    """Sampled without control, through the host's own Apply, and through ours."""
+    """Sample without control, through ComfyUI's own Apply, and through ours."""
     import nodes
     from pack.nodes.apply import Add, Apply
 
@@ -73,9 +71,7 @@ PUBLISHED = (  # keys of diffusers' nets for SD1.5, one of each kind
 
 @pytest.mark.slow
 def test_a_new_net_does_nothing_at_full_size(host):
-    """SD1.5's own shapes; and the same net in diffusers' layout comes through the host's loader
-    into training.
-    """
+    """Do the same at SD1.5's own shapes, and load the net in diffusers' layout for training."""
     import comfy.controlnet
 
     from pack.training import nets
@@ -96,12 +92,13 @@ def test_a_new_net_does_nothing_at_full_size(host):
     taken = nets.copy_weights(loaded, model)
     assert all(taken[key].equal(value) for key, value in weights.items())
     del loaded, elsewhere, weights
-    goes_on_from(model, taken)
+    first_step_moves_zero_convolutions(model, taken)
 
 
-def goes_on_from(model, weights):
-    """A step at 64 pixels moves the zero convolutions of a new net and nothing else. Empties
-    `weights`: memory.
+def first_step_moves_zero_convolutions(model, weights):
+    """Take a step at 64 pixels: it moves the zero convolutions of a new net and nothing else.
+
+    Empties `weights` to save memory.
     """
     from pack.training import loop, nets
     from pack.training.cache import Encoded, Text
@@ -124,16 +121,14 @@ def goes_on_from(model, weights):
 
 
 def test_the_copy_is_the_base(studio):
-    """Encoder and middle block equal the base's; the hint block is fresh, its last convolution
-    zero.
-    """
+    """Copy encoder and middle block; draw the hint block, whose last convolution is zero."""
     weights = studio.create().control_model.state_dict()
     base = studio.model.model.diffusion_model.state_dict()
-    own = {key for key in weights if zero(key) or key.startswith("input_hint_block")}
-    assert {key for key in weights if key not in own} == {
+    fresh = {key for key in weights if zero(key) or key.startswith("input_hint_block")}
+    assert {key for key in weights if key not in fresh} == {
         key for key in base if not key.startswith(("output_blocks", "out."))
     }
-    assert all(weights[key].equal(base[key]) for key in weights.keys() - own)
+    assert all(weights[key].equal(base[key]) for key in weights.keys() - fresh)
     hint = {key: value for key, value in weights.items() if key.startswith("input_hint_block")}
     assert {key for key, value in hint.items() if value.abs().max() == 0} == {
         "input_hint_block.14.weight",
@@ -165,8 +160,8 @@ def test_loras_on_the_base_are_copied(studio, loaded):
     comfy.model_management.unload_all_models()
 
 
-def test_forward_is_the_hosts(studio):
-    """Our written-out forward, with a net that acts, against the host's own modules, to the bit."""
+def test_forward_equals_comfyuis(studio):
+    """Compare our forward with ComfyUI's own modules to the bit, with a net that acts."""
     from pack.training import forward, nets
     from workbench import tiny
 
@@ -177,12 +172,14 @@ def test_forward_is_the_hosts(studio):
     timesteps = torch.tensor([10.0, 900.0])
     with torch.no_grad():
         residuals = forward.residuals(ours, x, hint, timesteps, context, None)
-        said = forward.prediction(base, x, timesteps, context, None, residuals)
+        output = forward.prediction(base, x, timesteps, context, None, residuals)
         theirs = net.control_model(x=x, hint=hint, timesteps=timesteps, context=context)
         expected = [value.clone() for value in (*theirs["output"], *theirs["middle"])]
-        right = studio.model.model.diffusion_model(x, timesteps, context=context, control=theirs)
+        expected_output = studio.model.model.diffusion_model(
+            x, timesteps, context=context, control=theirs
+        )
     assert all(a.equal(b) for a, b in zip(residuals, expected, strict=True))
-    assert said.equal(right)
+    assert output.equal(expected_output)
 
 
 def test_checkpointing_changes_nothing(studio, eight):
@@ -195,9 +192,10 @@ def test_checkpointing_changes_nothing(studio, eight):
     assert all(gradients[1][key].equal(value) for key, value in gradients[0].items())
 
 
-def test_first_and_second_step(studio, eight):
-    """∂y/∂w = x ≠ 0 moves the zero convolutions at once; ∂y/∂x = w = 0 keeps what lies behind them
-    for a step.
+def test_the_first_step_moves_only_the_zero_convolutions(studio, eight):
+    """Move the zero convolutions at once, and all that lies behind them a step later.
+
+    ∂y/∂w = x ≠ 0, but ∂y/∂x = w = 0.
     """
     trainer = studio.trainer(studio.create(), eight)
     states = [{key: value.detach().clone() for key, value in trainer.net.named_parameters()}]
@@ -252,8 +250,8 @@ def test_what_is_trained_is_a_copy(studio):
     assert hashed(trained.control_model) != before
 
 
-class Sampled:
-    """What the field's papers call the target, written out for each kind of model."""
+class Targets:
+    """The target as the field's papers define it, for each kind of model."""
 
     @staticmethod
     def eps(latents, noise, sigma):
@@ -273,7 +271,7 @@ class Sampled:
     ("kind", "name", "atol"),
     [("eps", "EPS", 2e-4), ("v", "V_PREDICTION", 2e-4), ("flow", "FLOW", 2e-3)],
 )
-def test_target_is_the_models_own(studio, kind, name, atol):
+def test_the_target_is_what_the_model_predicts(studio, kind, name, atol):
     import comfy.model_base
 
     from pack.training import objective
@@ -284,5 +282,5 @@ def test_target_is_the_models_own(studio, kind, name, atol):
     latents, noise = torch.randn(5, 4, 8, 8), torch.randn(5, 4, 8, 8)
     sigmas = sampling.sigmas[torch.tensor([5, 100, 400, 800, 999])].float()
     x = objective.add_noise(sampling, latents, noise, sigmas)
-    right = getattr(Sampled, kind)(latents, noise, sigmas.view(-1, 1, 1, 1))
+    right = getattr(Targets, kind)(latents, noise, sigmas.view(-1, 1, 1, 1))
     assert torch.allclose(objective.target(sampling, latents, x, sigmas), right, atol=atol)

@@ -1,6 +1,4 @@
-"""A net from a folder of pictures, through the queue: trained, saved, used, and stopped in the
-middle.
-"""
+"""Train a net on a folder of pictures through the queue: train, save, use, and cancel."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from workbench import server
 
 @pytest.fixture
 def training(base, example):
-    """The template with three pictures, 64 pixels and a few quick steps, under a name of its own."""
+    """Make the template small: three pictures, 64 pixels, few steps, its own name."""
     folder = base / "input" / "my_pictures"
     folder.mkdir(exist_ok=True)
     for i in range(3):
@@ -25,33 +23,30 @@ def training(base, example):
         )
         (folder / f"{i}.txt").write_text(f"noise {i}")
 
-    def ask(name: str, steps: int) -> dict:
+    def prompt_for(name: str, steps: int) -> dict:
         prompt = example("train_control", steps=2)
-        settings = {
-            "steps": steps,
-            "batch_size": 1,
-            "accumulation": 1,
-            "validate_every": 2,
-            "checkpoint": name,
-        }
-        of(prompt, "ControlStackTrain")["inputs"] |= {
-            **settings,
-            "learning_rate": 1e-3,
-            "precision": "fp32",
-        }
-        of(prompt, "ControlStackDataset")["inputs"] |= {"width": 64, "height": 64}
-        of(prompt, "ControlStackSave")["inputs"] |= {"name": name, "precision": "fp32"}
+        inputs_of(prompt, "ControlStackTrain").update(
+            steps=steps,
+            batch_size=1,
+            accumulation=1,
+            validate_every=2,
+            checkpoint=name,
+            learning_rate=1e-3,
+            precision="fp32",
+        )
+        inputs_of(prompt, "ControlStackDataset").update(width=64, height=64)
+        inputs_of(prompt, "ControlStackSave").update(name=name, precision="fp32")
         return prompt
 
-    return ask
+    return prompt_for
 
 
-def number(prompt: dict, kind: str) -> str:
-    return next(node for node, words in prompt.items() if words["class_type"] == kind)
+def node_id(prompt: dict, kind: str) -> str:
+    return next(key for key, node in prompt.items() if node["class_type"] == kind)
 
 
-def of(prompt: dict, kind: str) -> dict:
-    return prompt[number(prompt, kind)]
+def inputs_of(prompt: dict, kind: str) -> dict:
+    return prompt[node_id(prompt, kind)]["inputs"]
 
 
 def metadata(base, name: str) -> dict[str, str]:
@@ -61,33 +56,31 @@ def metadata(base, name: str) -> dict[str, str]:
 
 def test_from_pictures_to_a_controlled_image(running, base, training):
     prompt = training("trained", steps=4)
-    seen = []
+    steps = []
     result = running.run(
-        prompt, lambda p: p.node == number(prompt, "ControlStackTrain") and seen.append(p.value)
+        prompt, lambda p: p.node == node_id(prompt, "ControlStackTrain") and steps.append(p.value)
     )
-    assert 4 in seen
-    assert running.image(result.images(number(prompt, "SaveImage"))[0]).size == (256, 256)
-    shown = running.image(result.images(number(prompt, "ControlStackTrain"))[0])
+    assert 4 in steps
+    assert running.image(result.images(node_id(prompt, "SaveImage"))[0]).size == (256, 256)
+    shown = running.image(result.images(node_id(prompt, "ControlStackTrain"))[0])
     assert shown.size == (960, 640 + 320)  # three pictures in a row, the curves below
-    said = metadata(base, "trained")
-    assert said["controlstack.steps"] == "4"
-    assert said["controlstack.pairs"] == "3"
-    assert said["controlstack.hint"] == "canny"
-    assert json.loads(said["controlstack.hint_params"]) == {
+    saved = metadata(base, "trained")
+    assert saved["controlstack.steps"] == "4"
+    assert saved["controlstack.pairs"] == "3"
+    assert saved["controlstack.hint"] == "canny"
+    assert json.loads(saved["controlstack.hint_params"]) == {
         "low_threshold": 100,
         "high_threshold": 200,
     }
-    assert min(json.loads(said["controlstack.zero_convolution_norms"]).values()) > 0
+    assert min(json.loads(saved["controlstack.zero_convolution_norms"]).values()) > 0
     assert (base / "output" / "controlstack" / "trained.safetensors").exists()
 
 
-def test_stop_ends_training_and_the_queue_goes_on(running, base, training):
-    """The first stop ends training: the net is saved with the steps that it has. Queued again, it
-    goes on.
-    """
+def test_cancelling_ends_training_and_the_queue_continues(running, base, training):
+    """Cancel once: the net is saved with the steps it has. Queued again, training resumes."""
     prompt = training("stopped", steps=400)
-    of(prompt, "ControlStackTrain")["inputs"]["validate_every"] = 0
-    trainer = number(prompt, "ControlStackTrain")
+    inputs_of(prompt, "ControlStackTrain")["validate_every"] = 0
+    trainer = node_id(prompt, "ControlStackTrain")
     stops = iter([running.interrupt])
 
     def stop_in_the_middle(progress: server.Progress) -> None:
@@ -98,8 +91,8 @@ def test_stop_ends_training_and_the_queue_goes_on(running, base, training):
     assert not result.interrupted
     done = int(metadata(base, "stopped")["controlstack.steps"])
     assert 3 <= done < 400
-    of(prompt, "ControlStackTrain")["inputs"]["steps"] = done + 2
-    of(prompt, "ControlStackSave")["inputs"]["overwrite"] = True
+    inputs_of(prompt, "ControlStackTrain")["steps"] = done + 2
+    inputs_of(prompt, "ControlStackSave")["overwrite"] = True
     assert trainer not in running.run(prompt).cached
     assert int(metadata(base, "stopped")["controlstack.steps"]) == done + 2
 
