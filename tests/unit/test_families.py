@@ -235,7 +235,29 @@ CASES = [
         {"image_proj.proj.weight": (), "ip_adapter.1.to_k_ip.weight": ()},
     ),
     ("embedding", "", "embeddings", {"emb_params": (1, 768)}),
+    ("upscaling model", "", "upscale_models", {"conv_first.weight": (64, 3, 3, 3)}),
+    (
+        "Flux union ControlNet",
+        "Flux",
+        "controlnet",
+        instantx(embedder="pos_embed_input.weight", **MODES),
+    ),
 ]
+IC_LORA = (
+    {"diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight": (64, 4096)},
+    {"reference_downscale_factor": "2"},
+)
+"""Keys and metadata: without the metadata it is any LoRA."""
+
+
+def test_every_rule_has_a_case():
+    files = [*((shapes, {}) for _, _, _, shapes in CASES), IC_LORA]
+    for rule in families.RULES:
+        first = (next((r for r in families.RULES if r.matches(*file)), None) for file in files)
+        assert any(one is rule for one in first), (
+            f"the rule {rule.family!r} with the keys {rule.has} decides no case: add one to CASES"
+            " in tests/unit/test_families.py, or move the rule above the one that matches first"
+        )
 
 
 @pytest.mark.parametrize(("family", "base", "folder", "shapes"), CASES)
@@ -253,9 +275,9 @@ def test_an_unknown_file_is_none_and_any_key_may_be_missing():
 
 
 def test_metadata_decides_where_keys_do_not():
-    shapes = {"diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight": (64, 4096)}
+    shapes, metadata = IC_LORA
     assert families.identify(shapes).family == "LoRA"
-    identity = families.identify(shapes, {"reference_downscale_factor": "2"})
+    identity = families.identify(shapes, metadata)
     assert (identity.family, identity.base, identity.served_by) == (
         "LTX IC-LoRA",
         "LTX",
@@ -438,7 +460,8 @@ def test_every_family_has_an_article_in_this_table_or_begins_with_a_plain_word()
     starts = {name.split()[0] for names in ARTICLES.values() for name in names}
     plain = {"ControlNet", "ControlNet-LLLite", "ControlNet-XS", "CogVideoX", "Cascade", "Wan"}
     plain |= {"text", "diffusion", "Flux", "Qwen-Image", "Z-Image", "MiniMax-H3"}
-    assert {rule.family.split()[0] for rule in families.RULES} <= starts | plain
+    unsure = {rule.family.split()[0] for rule in families.RULES} - starts - plain
+    assert not unsure, f"add a family beginning with {unsure} to ARTICLES in this file"
 
 
 # -- headers ---------------------------------------------------------------------------------------

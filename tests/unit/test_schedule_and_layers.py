@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pack.control import layers, schedule
-from pack.control.grammar import TextError
+from pack.control.grammar import TextError, one_of
 from pack.control.schedule import Keyframe, Schedule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -344,7 +344,7 @@ def test_any_number_of_blocks_has_weights(text, count, weights):
 @pytest.mark.parametrize(
     ("text", "position", "expected"),
     [
-        ("softly", 0, "'soft', 'linear', 'blocks' or 'resolution'"),
+        ("softly", 0, one_of(layers.PROFILES)),
         ("  linear 1.0", 9, "two weights 'a..b'"),
         ("linear 1..", 10, "a number from 0 to 10"),
         ("resolution  64", 12, "nothing after 'resolution'"),
