@@ -69,8 +69,8 @@ def _broken_input(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterat
         return
     if isinstance(old[0], dict):
         choices = {choice["choice"]: choice["inputs"] for choice in new}
-        for choice in old:
-            for sentence in _broken_inputs(choice["inputs"], choices.get(choice["choice"], [])):
+        for choice in (choice for choice in old if choice["choice"] in choices):
+            for sentence in _broken_inputs(choice["inputs"], choices[choice["choice"]]):
                 yield f"{name} {choice['choice']}: {sentence}"
         old, new = [choice["choice"] for choice in old], [*choices]
     # The first is what a new node begins with; the others are stored by name.

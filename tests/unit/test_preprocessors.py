@@ -4,6 +4,8 @@ trained on.
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -35,7 +37,8 @@ from pack.preprocessors.nets import depth_anything, dpt_hybrid, normalbae, segme
 from workbench import random_weights
 from workbench.photographs import PHOTOGRAPHS, tensor
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SIZES = [(64, 64), (37, 53), (1, 1), (1, 50), (50, 1), (2, 3)]
 
 every_row = pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.key)
@@ -440,3 +443,53 @@ def test_without_a_screens_libraries_the_sentence_names_the_headless_wheel(monke
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(RuntimeError, match=r"libGL\.so\.1.*opencv-python-headless"):
         scribble.xdog(noise(1, 8, 8, 3))
+
+
+# What a new row needs beside this contract
+
+
+@every_row
+def test_a_row_is_compared_with_its_reference(row: Preprocessor):
+    """Some other file here calls its function or names its key."""
+    files = [file for file in HERE.glob("test_*.py") if file != Path(__file__)]
+    names = re.compile(
+        rf"""["']{row.key}["']|\b{row.run.__module__.rpartition(".")[2]}\.{row.run.__name__}\("""
+    )
+    assert any(names.search(file.read_text(encoding="utf-8")) for file in files), (
+        f"no test compares {row.key!r} with its reference: write one in tests/unit"
+    )
+
+
+@every_row
+def test_a_row_has_a_help_page(row: Preprocessor):
+    file = ROOT / "js" / "docs" / f"{row.node_id}.md"
+    assert file.exists(), f"{row.node_id} has no help page: write js/docs/{row.node_id}.md"
+
+
+@every_row
+def test_a_row_is_pinned(row: Preprocessor):
+    pinned = json.loads((ROOT / "tests" / "node_surface.json").read_text(encoding="utf-8"))
+    methods = [
+        choice["choice"]
+        for declared in pinned["ControlStackPreprocess"]["inputs"]
+        if declared["name"] == "method"
+        for choice in declared["choices"]
+    ]
+    assert row.node_id in pinned, f"{row.node_id} is new: run python3 tests --accept"
+    assert row.key in methods, f"{row.key} is new: run python3 tests --accept"
+
+
+@every_row
+def test_a_row_says_which_value_selects_a_condition(row: Preprocessor):
+    by = row.condition_by
+    if by is None:
+        return
+    (param,) = (param for param in row.params if param.name == by.param)
+    assert {*by.conditions} <= {*param.choices}
+    assert {*by.conditions.values()} <= {*row.conditions}
+
+
+def test_node_ids_are_unique():
+    ids = [row.node_id for row in CATALOGUE]
+    assert len({*ids}) == len(ids)
+    assert all(node_id.startswith("ControlStack") for node_id in ids)
