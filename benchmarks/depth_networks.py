@@ -44,7 +44,7 @@ class Reference:
     last: str = ""
     """The last layer, whose output would be all zero with some random weights."""
     multiple: int = 32
-    """What the pictures' sides must be a multiple of, so that nobody pads or resizes them."""
+    """What the pictures' sides must be a multiple of, so that neither side pads or resizes."""
     most_frames: int = 16
 
 
