@@ -1,6 +1,6 @@
-"""What speed claims rest on: ours against a reference, interleaved in one process, as ratios with
-their spread.
+"""Measure what our speed claims rest on.
 
-Reading order: timing (pairs and tables), preprocess and steps (one section each), __main__ (the
-table of sections).
+Each section runs ours and a reference in turn, in one process, and prints the ratio of their times
+with its spread. Reading order: timing (pairs and tables), bare_opencv and steps (one section each),
+__main__ (the table of sections).
 """

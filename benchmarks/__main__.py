@@ -1,4 +1,4 @@
-"""`python3 benchmarks`: what our speed claims rest on, measured here and now."""
+"""`python3 benchmarks`: measure what our speed claims rest on, on this machine."""
 
 from __future__ import annotations
 
@@ -12,25 +12,42 @@ import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-SECTIONS = {
-    "preprocess": "preprocessing nodes against bare OpenCV",
-    "pose": "drawing people, against controlnet_aux",
-    "references": "hints against the reference preprocessors, called frame by frame; reloads apart",
-    "depth": (
-        "depth, normal and segmentation networks against controlnet-aux and transformers, frame by"
-        " frame"
-    ),
-    "steps": "sampler steps: our stack against the host's chain of Apply nodes",
-    "report": "what noting for Control Report costs, of a sampler step",
-    "training": "training steps: our loop against a plain torch loop over the host's own modules",
-}
 
+
+class Section(NamedTuple):
+    """A part of the benchmarks that can be run alone; its module has `run(args)`."""
+
+    module: str
+    description: str
+
+
+SECTIONS = {
+    "preprocess": Section("bare_opencv", "preprocessor nodes against plain OpenCV"),
+    "pose": Section("pose_drawing", "drawing skeletons against controlnet_aux"),
+    "references": Section(
+        "peers",
+        "hints against the reference preprocessors, called frame by frame; the time to load a"
+        " network has its own columns",
+    ),
+    "depth": Section(
+        "depth_networks",
+        "depth, normal and segmentation networks against controlnet_aux and transformers, frame by"
+        " frame",
+    ),
+    "steps": Section("steps", "sampler steps: our stack against ComfyUI's chain of Apply nodes"),
+    "report": Section("report_cost", "share of a sampler step that Control Report's journal takes"),
+    "training": Section(
+        "training_step", "training steps: our loop against a plain torch loop on ComfyUI's modules"
+    ),
+}
 ABOUT = """\
-Times the pack against the host's own nodes and against bare OpenCV, in one process and in turn. Prints medians with
-their quartiles; a ratio below 1 means that ours is faster. Other work on the machine widens the quartiles."""
+Times this pack against ComfyUI's own nodes, plain OpenCV and the reference implementations, in one
+process and in turn. Prints medians with their quartiles; a ratio below 1 means that ours is faster.
+Other programs that run meanwhile widen the quartiles."""
 
 
 def main() -> int:
@@ -39,24 +56,24 @@ def main() -> int:
     from workbench import environment, hosts, inprocess
 
     environment.enter("benchmarks", tests=True)
-    found = hosts.find()
-    if not found:
-        print("no ComfyUI found: set COMFYUI_DIR to its folder", file=sys.stderr)
+    candidates = hosts.find()
+    if not candidates:
+        print("No ComfyUI was found: set COMFYUI_DIR to its folder.", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as base:
         for folder in ("input", "output", "temp", "user"):
             (Path(base) / folder).mkdir()
-        inprocess.open_host(found[0], device=args.device, base=Path(base))
+        inprocess.open_host(candidates[0], device=args.device, base=Path(base))
         inprocess.load_package(ROOT, "pack")
         inprocess.load_package(HERE, "benchmarks")
-        print(_heading(args.device, found[0].version), flush=True)
-        for section in args.sections or SECTIONS:
-            _run(section, args)
+        print(_heading(args.device, candidates[0].version), flush=True)
+        for name in args.sections or SECTIONS:
+            _run(name, args)
     return 0
 
 
 def load_workbench() -> None:
-    """Import the workbench by path: the repository's root never goes on sys.path."""
+    """Import the workbench by path, so that the repository's root stays off sys.path."""
     folder = ROOT / "workbench"
     spec = importlib.util.spec_from_file_location(
         "workbench", folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -73,20 +90,21 @@ def _options() -> argparse.Namespace:
         "sections",
         nargs="*",
         choices=[[], *SECTIONS],
-        help="; ".join(f"{k}: {v}" for k, v in SECTIONS.items()),
+        help="; ".join(f"{name}: {section.description}" for name, section in SECTIONS.items()),
     )
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="where models run (default: cpu)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer repetitions: a look, not a claim"
+        "--quick", action="store_true", help="fewer repetitions and sizes, for a rough result"
     )
     return parser.parse_args()
 
 
-def _run(section: str, args: argparse.Namespace) -> None:
-    print(f"\n{section}: {SECTIONS[section]}", flush=True)
-    importlib.import_module(f"benchmarks.{section}").run(args)
+def _run(name: str, args: argparse.Namespace) -> None:
+    section = SECTIONS[name]
+    print(f"\n{name}: {section.description}", flush=True)
+    importlib.import_module(f"benchmarks.{section.module}").run(args)
 
 
 def _heading(device: str, host_version: str) -> str:

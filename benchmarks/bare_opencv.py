@@ -1,8 +1,8 @@
-"""Preprocessing nodes against OpenCV alone.
+"""Time preprocessor nodes against plain OpenCV.
 
-Ours takes a float tensor and gives a contiguous float tensor: as the whole node, with its preview
-written, and as the map alone. Bare is what it computes, written with OpenCV in the fastest way we
-know: a loop on one thread over ready 8-bit frames that gives one channel a frame.
+Ours takes a float tensor and returns a contiguous float tensor, measured twice: the whole node,
+which also writes a preview, and the hint alone. The reference computes the same with OpenCV in the
+fastest way that we know: a loop on one thread over 8-bit frames, one channel out for each frame.
 """
 
 from __future__ import annotations
@@ -35,16 +35,18 @@ def bare_xdog(frame: np.ndarray) -> np.ndarray:
     difference = cv2.subtract(
         cv2.GaussianBlur(picture, (0, 0), 5.0), cv2.GaussianBlur(picture, (0, 0), 0.5)
     )
-    return cv2.threshold(darkest(difference), 16, 255, cv2.THRESH_BINARY)[1]
+    return cv2.threshold(channel_minimum(difference), 16, 255, cv2.THRESH_BINARY)[1]
 
 
 def bare_lineart(frame: np.ndarray) -> np.ndarray:
     picture = frame.astype(np.float32)
-    darker = darkest(cv2.subtract(cv2.GaussianBlur(picture, (0, 0), 6.0), picture)).clip(0, 255)
+    darker = channel_minimum(cv2.subtract(cv2.GaussianBlur(picture, (0, 0), 6.0), picture)).clip(
+        0, 255
+    )
     return (darker / max(16, np.median(darker[darker > 8])) * 127).clip(0, 255)
 
 
-def darkest(picture: np.ndarray) -> np.ndarray:
+def channel_minimum(picture: np.ndarray) -> np.ndarray:
     return np.minimum(np.minimum(picture[..., 0], picture[..., 1]), picture[..., 2])
 
 
@@ -52,7 +54,7 @@ BARE = {"canny": bare_canny, "scribble": bare_scribble, "xdog": bare_xdog, "line
 
 
 def photographs(count: int) -> list[np.ndarray]:
-    """(512,512,3) uint8 each, all different."""
+    """Make `count` different photographs, (512,512,3) uint8 each."""
     from skimage import data
 
     photo = cv2.resize(data.astronaut(), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
@@ -60,7 +62,7 @@ def photographs(count: int) -> list[np.ndarray]:
 
 
 def whole_node(method: str) -> Callable[..., torch.Tensor]:
-    """The node of that method: tensor in, tensor out, its preview written on the way."""
+    """Return the method's node as a function of tensors; it also writes its preview."""
     from pack.nodes import preprocess
     from pack.preprocessors import catalogue
 
@@ -69,7 +71,7 @@ def whole_node(method: str) -> Callable[..., torch.Tensor]:
 
 
 def map_alone(method: str) -> Callable[..., torch.Tensor]:
-    """What the node computes, tensor in, tensor out, without its preview."""
+    """Return the method's computation as a function of tensors, without the preview."""
     from pack.preprocessors import catalogue
 
     return catalogue(method)
@@ -79,27 +81,28 @@ FORMS = {"node": whole_node, "map": map_alone}
 
 
 def drawing(picture: np.ndarray) -> np.ndarray:
-    """Ink on paper: what people scribble."""
+    """Draw dark lines on white paper, as the scribble method expects."""
     return cv2.cvtColor(255 - cv2.Canny(picture, 100, 200), cv2.COLOR_GRAY2RGB)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """OpenCV on one thread; afterwards on as many as before, and those started again."""
+    """Limit OpenCV to one thread, and start as many as before afterwards."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         yield
     finally:
         cv2.setNumThreads(threads)
-        cv2.Canny(np.zeros((256, 256), np.uint8), 100, 200)
+        cv2.Canny(np.zeros((256, 256), np.uint8), 100, 200)  # starts the threads again
 
 
 def rivals(
     form: str, method: str, frames: int
 ) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Ours in that form and bare OpenCV over the same frames, after a look that both give the same
-    map.
+    """Return ours (in that form) and plain OpenCV over the same frames.
+
+    Checks first that both give the same hint, within one level of 255.
     """
     pictures = photographs(frames)
     if method == "scribble":
@@ -113,9 +116,9 @@ def rivals(
     def bare() -> list[np.ndarray]:
         return [draw(picture) for picture in pictures]
 
-    same = draw_ours(image)
-    difference = same[..., 0].numpy() * 255 - np.stack(bare())
-    assert np.abs(difference).max() < 1, f"{method} is not what bare OpenCV computes"
+    hint = draw_ours(image)
+    difference = hint[..., 0].numpy() * 255 - np.stack(bare())
+    assert np.abs(difference).max() < 1, f"{method}: our hint differs from plain OpenCV's"
     return ours, bare
 
 
@@ -123,19 +126,19 @@ def run(args: argparse.Namespace) -> None:
     rows = []
     for frames, method, form in product((1, 16), BARE, FORMS):
         ours, bare = rivals(form, method, frames)
-        told = timing.paired(
+        times = timing.paired(
             ours, bare, repeats=7 if args.quick else 41, reference_under=one_thread
         )
         rows.append(
             (
                 f"{method}, {frames} x {SIDE_PX}², {form}",
-                told.ours_ms,
-                told.reference_ms,
-                told.ratio,
+                times.ours_ms,
+                times.reference_ms,
+                times.ratio,
             )
         )
     print(
         timing.table(
-            ("against bare OpenCV", "ours, ms", "bare, one thread, ms", "ours / bare"), rows
+            ("against plain OpenCV", "ours, ms", "OpenCV, one thread, ms", "ours / OpenCV"), rows
         )
     )

@@ -1,8 +1,8 @@
-"""Depth, normal and segmentation networks against the references, which take one frame after the
-other.
+"""Time depth, normal and segmentation networks against the references.
 
-Both have the same random weights and give the same map, which is looked at first. The reference's
-reload, which it does at every run of its node and we do once, is told apart.
+The references take one frame at a time. Both sides have the same random weights; that they give
+the same map is checked first. The reference loads its network again at every run of its node, ours
+once; that time is printed separately.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ Frame8 = np.ndarray
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference's network, its detector (one 8-bit frame (H,W,3) → the map in 0..255), and which
-    of ours it is.
+    """A network of a reference and the engine of ours that it corresponds to.
+
+    `detect(network, side_px)` returns a function: one 8-bit frame (H,W,3) → its map in 0..255.
     """
 
     build: Callable[[], nn.Module]
@@ -41,40 +42,40 @@ class Reference:
     key: str
     engine: str
     last: str = ""
-    """The layer that random weights would leave dead."""
+    """The last layer, whose output would be all zero with some random weights."""
     multiple: int = 32
-    """Of the sides of the pictures, so that neither pads or resizes them."""
+    """What the pictures' sides must be a multiple of, so that neither side pads or resizes."""
     most_frames: int = 16
 
 
 @contextmanager
 def controlnet_aux() -> Iterator[None]:
-    """The package without its own imports, and with the one part of torchvision that it uses;
-    afterwards as before.
+    """Make controlnet_aux importable without what its `__init__` imports; undo it afterwards.
+
+    torchvision is replaced by the one class of it that is used.
     """
-    found = find_spec("controlnet_aux")
+    spec = find_spec("controlnet_aux")
     names = ("controlnet_aux", "torchvision", "torchvision.transforms")
     stand_ins = {name: types.ModuleType(name) for name in names}
-    stand_ins["controlnet_aux"].__path__ = list((found and found.submodule_search_locations) or ())
-    stand_ins["torchvision"].transforms = stand_ins["torchvision.transforms"]  # type: ignore[attr-defined]
-    vars(stand_ins["torchvision.transforms"]).update(Normalize=_Normalize, Compose=None)
+    stand_ins["controlnet_aux"].__path__ = list((spec and spec.submodule_search_locations) or ())
+    transforms = stand_ins["torchvision.transforms"]
+    vars(transforms).update(Normalize=_Normalize, Compose=None)
+    vars(stand_ins["torchvision"]).update(transforms=transforms)
     before = dict(sys.modules)
     sys.modules.update(stand_ins)
     try:
         yield
     finally:
-        for name in [
-            name
-            for name in sys.modules
-            if name.partition(".")[0] in ("controlnet_aux", "torchvision")
-        ]:
-            del sys.modules[name]
-        sys.modules.update(
-            {name: module for name, module in before.items() if name not in sys.modules}
-        )
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("controlnet_aux", "torchvision"):
+                del sys.modules[name]
+        for name, module in before.items():
+            sys.modules.setdefault(name, module)
 
 
 class _Normalize:
+    """torchvision's Normalize for frames of three channels."""
+
     def __init__(self, mean: list[float], std: list[float]) -> None:
         self.mean, self.std = (torch.tensor(three)[:, None, None] for three in (mean, std))
 
@@ -100,7 +101,7 @@ def detect_normals(net: nn.Module, side_px: int) -> Callable[[Frame8], np.ndarra
 
 
 def midas() -> nn.Module:
-    import timm  # noqa: F401  # with the real torchvision, before its stand-in
+    import timm  # noqa: F401  # needs the real torchvision, so before its replacement
 
     with controlnet_aux():
         from controlnet_aux.midas.midas.dpt_depth import DPTDepthModel
@@ -137,8 +138,8 @@ def depth_anything_small() -> nn.Module:
     )
 
 
-def detect_by_transformers(net: Any, side_px: int) -> Callable[[Frame8], np.ndarray]:
-    """As the documentation of transformers' depth estimation goes about it."""
+def detect_by_transformers(net: Any, _side_px: int) -> Callable[[Frame8], np.ndarray]:
+    """Return a detector that follows the documentation of transformers' depth estimation."""
     from transformers import DPTImageProcessor
 
     processor = DPTImageProcessor(
@@ -147,9 +148,9 @@ def detect_by_transformers(net: Any, side_px: int) -> Callable[[Frame8], np.ndar
 
     @torch.inference_mode()
     def detect(frame: Frame8) -> np.ndarray:
-        made = net(**processor(frame, return_tensors="pt"))
-        (found,) = processor.post_process_depth_estimation(made, target_sizes=[frame.shape[:2]])
-        depth = found["predicted_depth"]
+        outputs = net(**processor(frame, return_tensors="pt"))
+        (result,) = processor.post_process_depth_estimation(outputs, target_sizes=[frame.shape[:2]])
+        depth = result["predicted_depth"]
         levels = 255 * (depth - depth.min()) / (depth.max() - depth.min())
         return np.repeat(levels.numpy().astype(np.uint8)[..., None], 3, axis=2)
 
@@ -164,15 +165,14 @@ def upernet() -> nn.Module:
     net = UperNetForSemanticSegmentation(
         UperNetConfig(backbone_config=backbone, num_labels=150, auxiliary_in_channels=384)
     )
-    for (
-        layer
-    ) in net.modules():  # random heads give every pixel about the same; spread, the classes differ
+    # Default weights give every pixel about the same scores; larger ones make the classes differ.
+    for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=1.5 / layer.weight[0].numel() ** 0.5)
     return net
 
 
-def detect_classes(net: Any, side_px: int) -> Callable[[Frame8], np.ndarray]:
+def detect_classes(net: Any, _side_px: int) -> Callable[[Frame8], np.ndarray]:
     from transformers import SegformerImageProcessor
 
     from pack.preprocessors.palettes import ADE20K
@@ -181,9 +181,9 @@ def detect_classes(net: Any, side_px: int) -> Callable[[Frame8], np.ndarray]:
 
     @torch.inference_mode()
     def detect(frame: Frame8) -> np.ndarray:
-        made = net(**processor(frame, return_tensors="pt"))
+        outputs = net(**processor(frame, return_tensors="pt"))
         (labels,) = processor.post_process_semantic_segmentation(
-            made, target_sizes=[frame.shape[:2]]
+            outputs, target_sizes=[frame.shape[:2]]
         )
         return ADE20K.colours[labels.numpy()]
 
@@ -207,8 +207,11 @@ REFERENCES = {
 }
 
 
-def lively(net: nn.Module, last: str) -> nn.Module:
-    """Norms set by two pictures, as by training; a last layer that is not dead."""
+def calibrated(net: nn.Module, last: str) -> nn.Module:
+    """Give a random network outputs that vary, as training would.
+
+    Sets the batch norms' statistics from two pictures, and the weights of layer `last` positive.
+    """
     frames = torch.from_numpy(np.stack(photographs(2))[:, ::2, ::2]).movedim(3, 1) / 63.75 - 2
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -223,21 +226,22 @@ def lively(net: nn.Module, last: str) -> nn.Module:
 def rivals(
     reference: Reference, frames: int, side_px: int
 ) -> tuple[Callable[[], object], Callable[[], object], float]:
-    """Ours, the reference, and how long the reference's reload takes, after a look that both give
-    the same map.
+    """Return ours, the reference, and how many ms the reference needs to load its network.
+
+    Checks first that both give the same map: one value in a thousand may differ by over 2 of 255.
     """
     from pack.host import runtime
     from pack.preprocessors import catalogue
     from pack.preprocessors.build import InMemory, filled
 
     torch.manual_seed(0)
-    net = lively(reference.build(), reference.last)
+    net = calibrated(reference.build(), reference.last)
     detect = reference.detect(net, side_px)
     row = catalogue(reference.key)
     weights = row.weights[reference.engine]
-    # As many frames at once as the nodes take of that size on a processor.
+    # As many frames at once as the nodes take on a CPU.
     at_once = max(1, runtime.CHUNK_PX["cpu"] // side_px**2)
-    networks = InMemory({weights.file: filled(weights, in_a_file(net))}, chunk=at_once)
+    networks = InMemory({weights.file: filled(weights, file_state(net))}, chunk=at_once)
     pictures = [
         cv2.resize(p, (side_px, side_px), interpolation=cv2.INTER_AREA) for p in photographs(frames)
     ]
@@ -250,9 +254,7 @@ def rivals(
         return [detect(picture) for picture in pictures]
 
     difference = np.abs(ours().numpy() * 255 - np.stack(theirs()))
-    assert (difference > 2).mean() < 1e-3, (
-        f"{weights.file}: ours is not what the reference computes"
-    )
+    assert (difference > 2).mean() < 1e-3, f"{weights.file}: our map differs from the reference's"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.pth"
         torch.save(net.state_dict(), path)
@@ -260,9 +262,10 @@ def rivals(
     return ours, theirs, reload_ms
 
 
-def in_a_file(net: Any) -> dict[str, torch.Tensor]:
-    """The weights under the names that a file has; those that transformers' classes have inside
-    change.
+def file_state(net: Any) -> dict[str, torch.Tensor]:
+    """Return the weights under the names that a published file has.
+
+    transformers renames some when it saves a model, so its models are saved and read back.
     """
     from safetensors.torch import load_file
 
@@ -283,20 +286,20 @@ def run(args: argparse.Namespace) -> None:
     for (name, reference), many in product(
         REFERENCES.items(), (False,) if args.quick else (False, True)
     ):
-        frames, fit_px = (
-            reference.most_frames if many else 1,
-            side_px // reference.multiple * reference.multiple,
-        )
+        frames = reference.most_frames if many else 1
+        fit_px = side_px // reference.multiple * reference.multiple
         ours, theirs, reload_ms = rivals(reference, frames, fit_px)
-        told = timing.paired(ours, theirs, repeats=3 if many or args.quick else 9, warm_up=1)
-        rows.append((f"{name}, {frames} x {fit_px}²", told.ours_ms, told.reference_ms, told.ratio))
+        times = timing.paired(ours, theirs, repeats=3 if many or args.quick else 9, warm_up=1)
+        rows.append(
+            (f"{name}, {frames} x {fit_px}²", times.ours_ms, times.reference_ms, times.ratio)
+        )
         print(
-            f"{name}: the reference's reload takes {reload_ms:.0f} ms a run, ours 0 once it is"
-            " warm",
+            f"{name}: the reference loads its network in {reload_ms:.0f} ms at every run, ours only"
+            " at the first",
             flush=True,
         )
     head = (
-        "against controlnet-aux and transformers, warm",
+        "against controlnet_aux and transformers, loaded",
         "ours, ms",
         "reference, ms",
         "ours / reference",

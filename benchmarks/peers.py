@@ -1,10 +1,9 @@
-"""Hints against the reference preprocessors (controlnet-aux), called as nodes call them: frame by
-frame.
+"""Time hints against the reference preprocessors (controlnet_aux), called frame by frame.
 
-Both take a float tensor and give one. For the reference a frame becomes 8-bit, goes through its
-detector, and becomes float again; ours takes the batch. Networks of both have the same random
-weights and are in memory: what the reference's nodes spend besides, because they read the file at
-every run, stands in a column of its own.
+Both take a float tensor and return one. For the reference, as in the nodes around it, a frame is
+converted to 8-bit, goes through its detector and is converted back; ours takes the batch. Networks
+of both have the same random weights and are in memory. The reference's nodes also read the weights'
+file at every run; that time has its own column.
 """
 
 from __future__ import annotations
@@ -35,17 +34,18 @@ SIZES = {"detect_resolution": SIDE_PX, "image_resolution": SIDE_PX, "output_type
 
 
 def aux(name: str) -> Any:
-    """`module.Name` of controlnet_aux, without its package's own imports (mediapipe, timm, ...)."""
-    module, _, what = name.rpartition(".")
+    """Import `module.Name` of controlnet_aux without its `__init__`, which needs mediapipe."""
+    module, _, attribute = name.rpartition(".")
     if "controlnet_aux" not in sys.modules:
-        found = find_spec("controlnet_aux")
-        assert found is not None, (
-            "controlnet-aux is part of the test environment (workbench/environment.py)"
+        spec = find_spec("controlnet_aux")
+        assert spec is not None, (
+            "controlnet-aux is not installed: it is part of the test environment"
+            " (workbench/environment.py)"
         )
-        hollow = types.ModuleType("controlnet_aux")
-        hollow.__path__ = list(found.submodule_search_locations or ())
-        sys.modules["controlnet_aux"] = hollow
-    return getattr(importlib.import_module(f"controlnet_aux.{module}"), what)
+        package = types.ModuleType("controlnet_aux")
+        package.__path__ = list(spec.submodule_search_locations or ())
+        sys.modules["controlnet_aux"] = package
+    return getattr(importlib.import_module(f"controlnet_aux.{module}"), attribute)
 
 
 def canny() -> Detect:
@@ -54,7 +54,7 @@ def canny() -> Detect:
 
 
 def scribble() -> Detect:
-    """The ControlNet tools' lines for a drawing; controlnet-aux has none."""
+    """Threshold a drawing as ControlNet's own tool does; controlnet_aux lacks this method."""
 
     def detect(frame: np.ndarray) -> np.ndarray:
         strokes = np.zeros_like(frame)
@@ -65,7 +65,7 @@ def scribble() -> Detect:
 
 
 def xdog() -> Detect:
-    """The ControlNet tools' formula; controlnet-aux has none."""
+    """Compute XDoG by the formula of ControlNet's own tool; controlnet_aux lacks this method."""
 
     def detect(frame: np.ndarray) -> np.ndarray:
         fine, coarse = (
@@ -84,8 +84,9 @@ def standard_lineart() -> Detect:
 
 
 def tile() -> Detect:
-    """The ControlNet tools' pyramid; controlnet-aux has none. Its map is moved by 3.5 px, ours is
-    not.
+    """Blur with the pyramid of ControlNet's own tool; controlnet_aux lacks this method.
+
+    Its hint is shifted by 3.5 px, ours is not.
     """
 
     def detect(frame: np.ndarray) -> np.ndarray:
@@ -104,7 +105,7 @@ def shuffle() -> Detect:
 
 
 def recolor() -> Detect:
-    """The ControlNet tools' luminance; controlnet-aux has none."""
+    """Take the luminance as ControlNet's own tool does; controlnet_aux lacks this method."""
 
     def detect(frame: np.ndarray) -> np.ndarray:
         light = cv2.cvtColor(frame, cv2.COLOR_BGR2LAB)[..., 0].astype(np.float32) / 255
@@ -114,7 +115,7 @@ def recolor() -> Detect:
 
 
 def color_grid() -> Detect:
-    """The T2I-Adapters' grid; controlnet-aux has none."""
+    """Average cells of 64 px as T2I-Adapter's own tool does; controlnet_aux lacks this method."""
 
     def detect(frame: np.ndarray) -> np.ndarray:
         height, width = frame.shape[:2]
@@ -126,32 +127,38 @@ def color_grid() -> Detect:
 
 @dataclass(frozen=True)
 class Peer:
-    """A network of the reference: its class, its detector, and what the detector is told beside
-    sizes.
+    """A network of the reference: its class, its detector, and the detector's arguments.
+
+    `sizes` names those of SIZES that the detector takes; `settings` are (name, value) of others.
     """
 
     network: Callable[[], torch.nn.Module]
     detector: Callable[[torch.nn.Module], Callable[..., np.ndarray]]
     sizes: tuple[str, ...] = tuple(SIZES)
-    said: tuple[tuple[str, Any], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
 
     def load(self, path: Path) -> Detect:
-        """What the reference does at every run of a node: make the network, read its file."""
+        """Build the network and read its file, as the reference does at every run of a node."""
         network = self.network()
         network.load_state_dict(torch.load(path, weights_only=True))
         detector = self.detector(network.eval().to(self.device))
-        told = {**{name: SIZES[name] for name in self.sizes}, **dict(self.said)}
-        return lambda frame: detector(frame, **told)
+        arguments = {name: SIZES[name] for name in self.sizes} | dict(self.settings)
+        return lambda frame: detector(frame, **arguments)
 
     @property
     def device(self) -> torch.device:
+        """The device that ComfyUI runs models on."""
         import comfy.model_management
 
         return comfy.model_management.get_torch_device()
 
 
-def hed(**said: Any) -> Peer:
-    return Peer(aux("hed.ControlNetHED_Apache2"), aux("hed.HEDdetector"), said=tuple(said.items()))
+def hed(**settings: Any) -> Peer:
+    return Peer(
+        aux("hed.ControlNetHED_Apache2"),
+        aux("hed.HEDdetector"),
+        settings=tuple(settings.items()),
+    )
 
 
 def teed() -> Peer:
@@ -191,7 +198,7 @@ WEIGHTLESS: dict[tuple[str, str], tuple[float, Callable[[], Detect]]] = {
     ("recolor", ""): (1.0, recolor),
     ("color_grid", ""): (1.0, color_grid),
 }
-"""By (method, engine): how many times faster ours should be, and the reference."""
+"""By (method, engine): how many times faster ours should be at least, and the reference."""
 NETWORKS: dict[tuple[str, str], Callable[[], Peer]] = {
     ("hed", "hed"): hed,
     ("softedge", "teed"): teed,
@@ -201,34 +208,27 @@ NETWORKS: dict[tuple[str, str], Callable[[], Peer]] = {
     ("lineart", "realistic"): lineart,
     ("lineart_anime", "anime2sketch"): anime,
 }
-"""By (method, engine). Warm, ours should never be slower. Depth and normals have a section of their
-own.
-"""
+"""By (method, engine): once loaded, ours should never be slower. Depth has its own section."""
 
 
 def run(args: argparse.Namespace) -> None:
     head = (
-        "against controlnet-aux, frame by frame",
+        "against controlnet_aux, frame by frame",
         "ours, ms",
         "reference, ms",
         "ours / reference",
-        "promised",
+        "target",
     )
     print(timing.table(head, weightless(args)), flush=True)
-    print(timing.table((*head, "reload of ours, ms", "of reference, ms"), networks(args)))
+    print(timing.table((*head, "our loading, ms", "reference's loading, ms"), networks(args)))
 
 
 def weightless(args: argparse.Namespace) -> list[tuple[object, ...]]:
     rows = []
     for frames, ((method, engine), (times, reference)) in product((1, 16), WEIGHTLESS.items()):
         image, ours = batch(method, frames), ours_of(method, engine)
-        detect = reference()
-        told = timing.paired(
-            lambda: ours(image),
-            lambda: one_by_one(detect, image),
-            repeats=5 if args.quick else 21,  # noqa: B023
-        )
-        rows.append(_row(method, engine, frames, told, 1 / times))
+        measured = _measured(ours, reference(), image, 5 if args.quick else 21, warm_up=2)
+        rows.append(_row(method, engine, frames, measured, 1 / times))
     return rows
 
 
@@ -247,10 +247,32 @@ def networks(args: argparse.Namespace) -> list[tuple[object, ...]]:
 def _network(
     method: str, engine: str, peer: Peer, folder: Path, args: argparse.Namespace
 ) -> list[tuple[object, ...]]:
-    """A row for one frame and, unless `quick`, one for sixteen."""
+    """Make a row for one frame and, unless `--quick`, one for sixteen."""
+    from pack.host import runtime
+
+    _write_weights(method, engine, peer, folder)
+    runtime.networks.warm.clear()
+    ours, rows, reads = ours_of(method, engine), [], []
+    read, runtime.read = runtime.read, lambda *given: reads.append(given) or read(*given)
+    first_ms = timing.milliseconds(lambda: ours(batch(method, 1)))
+    again_ms = timing.milliseconds(lambda: ours(batch(method, 1)))
+    load = partial(peer.load, folder / "reference.pth")
+    reload_ms = min(timing.milliseconds(load) for _ in range(3))
+    detect = load()
+    for frames in (1,) if args.quick else (1, 16):
+        image = batch(method, frames)
+        repeats = 2 if args.quick else {1: 7, 16: 3}[frames]
+        measured = _measured(ours, detect, image, repeats, warm_up=1)
+        first = f"{'0' if len(reads) == 1 else '?'} (first {max(0.0, first_ms - again_ms):.0f})"
+        rows.append((*_row(method, engine, frames, measured, 1.0), first, f"{reload_ms:.0f}"))
+    runtime.read = read
+    return rows
+
+
+def _write_weights(method: str, engine: str, peer: Peer, folder: Path) -> None:
+    """Write the same random weights as a file for us and one for the reference."""
     from safetensors.torch import save_file
 
-    from pack.host import runtime
     from pack.preprocessors import catalogue
 
     torch.manual_seed(0)
@@ -258,38 +280,31 @@ def _network(
     weights = catalogue(method).weights[engine]
     save_file(state, folder / Path(weights.file).with_suffix(".safetensors"))
     torch.save(state, folder / "reference.pth")
-    runtime.networks.warm.clear()
-    ours, rows, reads = ours_of(method, engine), [], []
-    read, runtime.read = runtime.read, lambda *given: reads.append(given) or read(*given)
-    first_ms = timing.milliseconds(lambda: ours(batch(method, 1)))
-    again_ms = timing.milliseconds(lambda: ours(batch(method, 1)))
-    reload_ms = min(
-        timing.milliseconds(lambda: peer.load(folder / "reference.pth")) for _ in range(3)
+
+
+def _measured(
+    ours: Callable[[torch.Tensor], torch.Tensor],
+    detect: Detect,
+    image: torch.Tensor,
+    repeats: int,
+    warm_up: int,
+) -> timing.Paired:
+    return timing.paired(
+        lambda: ours(image), lambda: one_by_one(detect, image), repeats, warm_up=warm_up
     )
-    detect = peer.load(folder / "reference.pth")
-    for frames in (1,) if args.quick else (1, 16):
-        image = batch(method, frames)
-        repeats = 2 if args.quick else 7 if frames == 1 else 3
-        told = timing.paired(
-            lambda: ours(image), lambda: one_by_one(detect, image), repeats, warm_up=1
-        )
-        first = f"{'0' if len(reads) == 1 else '?'} (first {max(0.0, first_ms - again_ms):.0f})"
-        rows.append((*_row(method, engine, frames, told, 1.0), first, f"{reload_ms:.0f}"))
-    runtime.read = read
-    return rows
 
 
 def _row(
-    method: str, engine: str, frames: int, told: timing.Paired, at_most: float
+    method: str, engine: str, frames: int, measured: timing.Paired, at_most: float
 ) -> tuple[object, ...]:
     name = " ".join(filter(None, (method, engine)))
-    kept = "kept" if told.ratio.median <= at_most else "MISSED"
+    verdict = "met" if measured.ratio.median <= at_most else "MISSED"
     return (
         f"{name}, {frames} x {SIDE_PX}²",
-        told.ours_ms,
-        told.reference_ms,
-        told.ratio,
-        f"<= {at_most:.2f} {kept}",
+        measured.ours_ms,
+        measured.reference_ms,
+        measured.ratio,
+        f"<= {at_most:.2f} {verdict}",
     )
 
 
@@ -301,7 +316,7 @@ def batch(method: str, frames: int) -> torch.Tensor:
 
 
 def ours_of(method: str, engine: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What the node computes, without its preview."""
+    """Return what the node computes, without its preview."""
     from pack.host import runtime
     from pack.preprocessors import catalogue
 
@@ -310,6 +325,6 @@ def ours_of(method: str, engine: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def one_by_one(detect: Detect, image: torch.Tensor) -> torch.Tensor:
-    """(B,H,W,3) in [0,1] → the reference's maps, float, as nodes around it convert."""
+    """Run the reference as nodes do: IMAGE (B,H,W,3) in [0,1] → its hints, float."""
     maps = [detect((frame.numpy() * 255).astype(np.uint8)) for frame in image]
     return torch.stack([torch.from_numpy(drawn.astype(np.float32) / 255) for drawn in maps])

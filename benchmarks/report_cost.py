@@ -1,8 +1,7 @@
-"""What the journal for Control Report costs: the same chain with it and with one that notes
-nothing, in turn.
+"""Time the journal that Control Report reads: one chain with it and with an empty one, in turn.
 
-The journal's own seconds are counted as well, for they are far below what two runs of one chain
-differ by.
+The journal's own seconds are measured as well, because they are far less than two runs of the same
+chain differ by.
 """
 
 from __future__ import annotations
@@ -22,20 +21,22 @@ from . import steps, timing
 
 LIMIT = 1.03
 REPEATS = {"tiny": 31, "full": 5}
-NOTING = ("see_skip", "see_middle", "see_double")  # the journal's patches of the model
+METHODS = ("start", "begin", "end")  # of Journal
+PATCHES = ("record_skip", "record_middle", "record_double_block")  # the journal's, on the model
 HEAD = (
     "model, nets",
     "without ms/step",
     "with ms/step",
     "ratio",
     f"limit {LIMIT}",
-    "of it in the journal",
+    "share of it in the journal",
 )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print a table for one, two and three nets; `args.quick` leaves out the full size and most
-    repetitions.
+    """Print a table for one, two and three nets.
+
+    `args.quick` leaves out the full size and most repetitions.
     """
     import comfy.utils
 
@@ -57,51 +58,50 @@ def _row(bench: steps.Bench, nets: int, repeats: int) -> tuple[Any, ...]:
     def reference() -> object:
         return work()
 
-    took = timing.paired(work, reference, repeats, reference_under=partial(_silent, chain))
+    took = timing.paired(work, reference, repeats, reference_under=partial(_journal_off, chain))
     count = steps.STEPS[bench.size]
     return (
         f"{steps.NAMES[bench.size]}, {nets}",
         f"{took.reference_ms.median / count:.1f}",
         f"{took.ours_ms.median / count:.1f}",
         took.ratio,
-        "kept" if took.ratio.median <= LIMIT else "MISSED",
+        "met" if took.ratio.median <= LIMIT else "MISSED",
         f"{100 * statistics.median(_share(work) for _ in range(repeats)):.2f} %",
     )
 
 
 def _share(work: Callable[[], object]) -> float:
-    """The part of `work` that is spent in the journal and in its patches of the model."""
+    """Measure the share of `work` spent in the journal and in its patches of the model."""
     from pack.control.report import journal
 
     spent = 0.0
 
-    def counted(noting: Callable[..., Any]) -> Callable[..., Any]:
-        def count(*args: Any, **kwargs: Any) -> Any:
+    def timed(recorder: Callable[..., Any]) -> Callable[..., Any]:
+        def run_timed(*args: Any, **kwargs: Any) -> Any:
             nonlocal spent
             began = time.perf_counter()
             try:
-                return noting(*args, **kwargs)
+                return recorder(*args, **kwargs)
             finally:
                 spent += time.perf_counter() - began
 
-        return count
+        return run_timed
 
-    places = [(journal, name) for name in NOTING] + [
-        (journal.Journal, name) for name in ("start", "begin", "end")
-    ]
-    with ExitStack() as patches:
-        for place, name in places:
-            patches.enter_context(mock.patch.object(place, name, counted(getattr(place, name))))
+    recorders = [(journal, name) for name in PATCHES]
+    recorders += [(journal.Journal, name) for name in METHODS]
+    with ExitStack() as replaced:
+        for owner, name in recorders:
+            replaced.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name))))
         took = timing.milliseconds(work)
     return 1000 * spent / took
 
 
 @contextmanager
-def _silent(chain: Any) -> Iterator[None]:
-    """Members of the chain note nothing meanwhile."""
+def _journal_off(chain: Any) -> Iterator[None]:
+    """Give the chain's members a journal that records nothing, then their own again."""
     from pack.control.report.journal import Journal
 
-    class Silent(Journal):
+    class EmptyJournal(Journal):
         def begin(self, *_: Any) -> Any:
             return None
 
@@ -111,7 +111,7 @@ def _silent(chain: Any) -> Iterator[None]:
     members, control = [], chain[0][0][1]["control"]
     while control is not None:
         members.append((control, control.journal))
-        control.journal = Silent()
+        control.journal = EmptyJournal()
         control = control.previous_controlnet
     try:
         yield

@@ -1,9 +1,8 @@
-"""Sampler steps: our stack against the host's chain of ControlNetApplyAdvanced, on the same nets,
-prompts and hints.
+"""Time sampler steps: our stack against ComfyUI's chain of ControlNetApplyAdvanced nodes.
 
-Balanced gives the host's own image. For cond_only the host has two rivals: its balanced chain,
-which users run today, and control on the positive prompt alone, which gives cond_only's image.
-Counts are of one run.
+Both have the same nets, prompts and hints. Mode balanced gives ComfyUI's own image. Mode cond_only
+is compared with two chains: the balanced one, which most workflows use, and control on the positive
+prompt alone, which gives the same image. Counts are of one run.
 """
 
 from __future__ import annotations
@@ -24,21 +23,20 @@ import torch
 from . import timing
 
 NETS = (1, 2, 3, 5)
-DIFFERENT = (
-    3  # nets in memory; the fourth and fifth of a chain are the first two again, with other hints
-)
+DISTINCT_NETS = 3
+"""Nets in memory; a chain's fourth and fifth are the first two again, with other hints."""
 STEPS = {"tiny": 8, "full": 2}
 REPEATS = {"tiny": 15, "full": 3}
 LATENT = {"tiny": (16, 16), "full": (16, 16)}
 NAMES = {"tiny": "tiny family", "full": "SD1.5 shapes"}
 _PEAK_KB = re.compile(r"VmHWM:\s+(\d+)")
-ALONE = "cond_only / positive only"
+POSITIVE_ONLY = "cond_only / positive only"
 HEAD = (
     "model, nets, mode",
-    "host ms/step",
+    "ComfyUI ms/step",
     "ours ms/step",
     "ratio",
-    "same image",
+    "largest difference",
     "hints",
     "unet",
     "memory MB",
@@ -56,7 +54,7 @@ class Bench:
     negative: list[Any]
 
     def units(self, nets: int) -> list[tuple[Any, torch.Tensor]]:
-        """A net and a hint for each member of a chain."""
+        """Return a net and a hint, (1,H,W,3), for each member of a chain."""
         height, width = (8 * side for side in LATENT[self.size])
         seeds = [torch.Generator().manual_seed(i) for i in range(nets)]
         hints = [torch.rand(1, height, width, 3, generator=seed) for seed in seeds]
@@ -84,10 +82,9 @@ class Bench:
         import nodes
 
         latent = {"samples": torch.zeros(1, 4, *LATENT[self.size])}
-        steps = STEPS[self.size]
-        return nodes.common_ksampler(self.model, 7, steps, 7.0, "euler", "normal", *chain, latent)[
-            0
-        ]["samples"]
+        settings = (7, STEPS[self.size], 7.0, "euler", "normal")
+        (result,) = nodes.common_ksampler(self.model, *settings, *chain, latent)
+        return result["samples"]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -113,22 +110,23 @@ def bench_of(size: str) -> Bench:
         "full": (tiny.full_model_patcher, tiny.full_control_net),
     }[size]
     prompts = [tiny.conditioning(seed, size=size) for seed in (1, 2)]
-    return Bench(size, patcher(), [net(10 + i) for i in range(DIFFERENT)], *prompts)
+    return Bench(size, patcher(), [net(10 + i) for i in range(DISTINCT_NETS)], *prompts)
 
 
 def _rows(bench: Bench, nets: int, repeats: int, device: str) -> list[tuple[Any, ...]]:
-    """Balanced and cond_only against the host's chain, and cond_only against the host's way to the
-    same image.
+    """Measure balanced and cond_only against ComfyUI's balanced chain.
+
+    The tiny family also measures cond_only against the chain that gives the same image.
     """
     host, alone = bench.host_chain(nets), bench.host_chain(nets, positive_only=True)
     balanced, cond_only = (bench.our_chain(nets, mode) for mode in ("balanced", "cond_only"))
     rivals = {
         "balanced": (balanced, host, host),
         "cond_only": (cond_only, host, alone),
-        ALONE: (cond_only, alone, alone),
+        POSITIVE_ONLY: (cond_only, alone, alone),
     }
     if bench.size == "full":
-        del rivals[ALONE]  # a minute each: the tiny family shows it
+        del rivals[POSITIVE_ONLY]  # takes a minute each
     return [
         _row(bench, f"{NAMES[bench.size]}, {nets}, {name}", *chains, repeats, device)
         for name, chains in rivals.items()
@@ -138,8 +136,10 @@ def _rows(bench: Bench, nets: int, repeats: int, device: str) -> list[tuple[Any,
 def _row(
     bench: Bench, name: str, ours: Any, theirs: Any, same_image: Any, repeats: int, device: str
 ) -> tuple[Any, ...]:
-    """`same_image` is the host's chain whose image ours must give; its largest difference is
-    printed.
+    """Measure one chain of ours against `theirs`.
+
+    `same_image` is ComfyUI's chain that should give the same image; the row has the largest
+    difference from it.
     """
     took = timing.paired(
         partial(bench.sample, ours), partial(bench.sample, theirs), repeats, warm_up=1
@@ -158,7 +158,7 @@ def _row(
 
 
 def _counted(bench: Bench, chain: Any, device: str) -> tuple[int, int, str]:
-    """Hint encodings, UNet calls and peak memory in MB of one run."""
+    """Count hint encodings and UNet calls of one run, and measure its peak memory in MB."""
     calls = {"hint": 0, "unet": 0}
 
     def count(kind: str, *_: Any) -> None:
@@ -178,8 +178,10 @@ def _counted(bench: Bench, chain: Any, device: str) -> tuple[int, int, str]:
 
 @contextmanager
 def peak_memory_mb(device: str):
-    """Yields a function for the peak since entry: of the GPU's allocator, or of the whole process
-    where Linux tells.
+    """Measure peak memory; yields a function that returns the peak since entry, as text.
+
+    It is the peak of the GPU's allocator or, on the CPU under Linux, of the whole process;
+    elsewhere it is "?".
     """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

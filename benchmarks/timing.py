@@ -1,6 +1,4 @@
-"""Two rivals timed in pairs, so that whatever else the machine does slows both, and what the pairs
-say together.
-"""
+"""Time two functions in pairs, so that other programs slow both alike, and summarize the pairs."""
 
 from __future__ import annotations
 
@@ -31,8 +29,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Paired:
-    """Milliseconds of both, and `ratio`: ours over reference, taken pair by pair. Below 1, ours is
-    faster.
+    """Milliseconds of both, and the ratio ours / reference, taken pair by pair.
+
+    Below 1, ours is faster.
     """
 
     ours_ms: Spread
@@ -48,10 +47,10 @@ def paired(
     warm_up: int = 2,
     reference_under: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Paired:
-    """Run both `repeats` times in turn, changing who begins, after `warm_up` rounds that do not
-    count.
+    """Time both `repeats` times in turn, alternating which runs first.
 
-    The reference runs under a context of its own; entering and leaving it is nobody's time.
+    `warm_up` rounds before that are not counted. The reference runs inside a context from
+    `reference_under`; entering and leaving it is not timed.
     """
     pairs: list[tuple[float, float]] = []
     for turn in range(-warm_up, repeats):
@@ -69,14 +68,14 @@ def paired(
 
 
 def free_cores(work: Callable[[], object], cores: int) -> float:
-    """How many of the cores are ours: what that many threads do of `work` in the time that one
-    takes for its own.
+    """Measure how many of `cores` are free for us.
 
-    `work` must release the interpreter's lock. On an idle machine the answer is close to `cores`.
+    Runs `work` in that many threads at once and once alone, and compares the times. `work` must
+    release the interpreter's lock. On an idle machine the result is close to `cores`.
     """
     with ThreadPoolExecutor(cores) as pool:
-        told = paired(lambda: [*pool.map(lambda _: work(), range(cores))], work, repeats=11)
-    return cores / told.ratio.median
+        times = paired(lambda: [*pool.map(lambda _: work(), range(cores))], work, repeats=11)
+    return cores / times.ratio.median
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -86,13 +85,12 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns: the first to the left, the others to the right."""
+    """Format rows in columns, the first aligned to the left, the others to the right."""
     lines = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(pairs)
-        )
-        for pairs in (list(zip(line, widths, strict=True)) for line in lines)
-    )
+    aligned = []
+    for first, *others in lines:
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        aligned.append("  ".join(cells))
+    return "\n".join(aligned)

@@ -1,8 +1,8 @@
-"""Training steps: our loop against a plain torch loop over the host's own modules, on the same net
-and batches.
+"""Time training steps: our loop against a plain torch loop over ComfyUI's own modules.
 
-Without gradient checkpointing both do the same work; with it, ours trades time for memory. Memory
-is the peak of two steps beyond what the process had before the loop was made.
+Both train the same net on the same batches. Without gradient checkpointing both do the same work;
+with it, ours trades time for memory. Memory is the peak of two steps beyond what the process used
+before the loop was built.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from workbench import plain_loop
 
 from . import timing
 
-CASES = {  # size, side in pixels, batch, repeats
+CASES = {  # size of the model, side in px, batch, repeats
     "tiny family, 64 px, batch 8": ("tiny", 64, 8, 15),
     "tiny family, 256 px, batch 2": ("tiny", 256, 2, 7),
     "SD1.5 shapes, 128 px, batch 1": ("full", 128, 1, 3),
@@ -39,7 +40,7 @@ HEAD = (
 def run(args: argparse.Namespace) -> None:
     """Print the table; `args.quick` leaves out the full size and most repetitions."""
     if args.device != "cpu":
-        print("the plain loop is for the CPU only")
+        print("This section runs on the CPU only: leave out --device cuda.")
         return
     rows = []
     for name, (size, side, batch, repeats) in CASES.items():
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 class Rivals:
-    """Makers of both loops for one case."""
+    """Both loops of one case, on the same weights and data."""
 
     def __init__(self, size: str, side: int, batch: int) -> None:
         from pack.training import nets
@@ -85,9 +86,9 @@ class Rivals:
 
 
 def _row(rivals: Rivals, repeats: int) -> tuple[str, ...]:
-    checkpointed: Callable[[], Any] = lambda: rivals.ours(checkpointing=True)  # noqa: E731 (one of three makers)
+    checkpointed = partial(rivals.ours, checkpointing=True)
     makers = (rivals.plain, rivals.ours, checkpointed)
-    _peak_mb(rivals.plain)  # what the first step of all takes is nobody's
+    _peak_mb(rivals.plain)  # warm-up: the first step of a process allocates more
     plain_mb, ours_mb, saved_mb = (_peak_mb(make) for make in makers)
     plain, ours = rivals.plain(), rivals.ours()
     took = timing.paired(ours.advance, plain.advance, repeats, warm_up=1)

@@ -1,6 +1,4 @@
-"""`python3 demo`: one picture, two hints, a stack of two ControlNets, one image, in a ComfyUI of
-its own.
-"""
+"""`python3 demo`: make one image with a stack of two ControlNets in a ComfyUI of its own."""
 
 from __future__ import annotations
 
@@ -20,10 +18,10 @@ sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
 
 EXAMPLE = "two_control_stack"
 ABOUT = """\
-Makes a Python environment (once), finds ComfyUI or installs it with comfy-cli, writes a family of tiny models with
-random weights into a base directory of its own, and opens the example workflow in the browser. The picture that comes
-out is a texture, since the weights are random; put real models with the same names into demo/base/models for more.
-Ctrl-C ends it and leaves nothing running."""
+Makes a Python environment (once), finds ComfyUI or installs it with comfy-cli, writes tiny models
+with random weights into demo/base/models, and opens the example workflow in the browser. Because
+the weights are random, the image is only a texture; for real images put models with the same names
+into that folder. Ctrl-C stops everything that the demo started."""
 
 
 def main() -> int:
@@ -46,15 +44,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--headless",
         action="store_true",
-        help="no browser: run the workflow over HTTP and write its pictures",
+        help="run the workflow over HTTP and write its images, without a browser",
     )
     parser.add_argument(
         "--no-browser",
         action="store_true",
-        help="start the page's server and only print its address",
+        help="start ComfyUI and only print its address",
     )
     parser.add_argument(
-        "--to", type=Path, default=HERE, help="folder that gets base/ and output/ (default: demo/)"
+        "--to",
+        type=Path,
+        default=HERE,
+        help="folder to write base/ and output/ into (default: demo/)",
     )
     return parser.parse_args()
 
@@ -81,15 +82,13 @@ def _demo(host: hosts.Host, options: argparse.Namespace) -> int:
 
 
 def _run(running: server.Server, output: Path) -> None:
-    """Queue the example as the page would, follow it node by node, and write every picture that it
-    shows.
-    """
+    """Queue the example as the frontend would, print its progress and write its images."""
     example = json.loads(
         (HERE.parent / "example_workflows" / f"{EXAMPLE}.json").read_text(encoding="utf-8")
     )
     prompt = workflow.to_prompt(example, running.ask("/object_info"))
     titles = {node: words["_meta"]["title"] for node, words in prompt.items()}
-    result = running.run(prompt, _Lines(titles))
+    result = running.run(prompt, _ProgressLines(titles))
     output.mkdir(parents=True, exist_ok=True)
     for node in sorted(result.outputs, key=int):
         for record in result.images(node):
@@ -97,11 +96,11 @@ def _run(running: server.Server, output: Path) -> None:
             image = running.image(record)
             image.save(file)
             print(f"wrote {file} ({image.width} x {image.height})")
-    print(f"the run took {result.seconds:.1f} s")
+    print(f"the workflow took {result.seconds:.1f} s")
 
 
-class _Lines:
-    """Prints one line when a node begins, and one for each step of those that count steps."""
+class _ProgressLines:
+    """Print a line when a node starts, and one for each step of a node that counts steps."""
 
     def __init__(self, titles: dict[str, str]):
         self._titles = titles
@@ -118,18 +117,17 @@ class _Lines:
 
 
 def _open(running: server.Server, *, browser: bool) -> None:
-    """Open the page on the example; wait until Ctrl-C, or until the host ends."""
-    running.ask(
-        "/api/settings/Comfy.TutorialCompleted", True
-    )  # the tour of a first start would hide the workflow
+    """Open the example in the browser; wait for Ctrl-C, or raise when ComfyUI ends by itself."""
+    # The tour that ComfyUI shows at its first start would hide the workflow.
+    running.ask("/api/settings/Comfy.TutorialCompleted", True)
     address = f"{running.address}/?template={EXAMPLE}&source=controlstack"
     print(f"the example workflow: {address}")
-    print(f"(should it not open by itself: Workflow > Browse Templates > controlstack > {EXAMPLE})")
-    print("press Run in the page; press Ctrl-C here to end", flush=True)
+    print(f"(if it does not open: Workflow > Browse Templates > controlstack > {EXAMPLE})")
+    print("press Run in the browser; press Ctrl-C here to stop", flush=True)
     if browser and not webbrowser.open(address):
-        print("no browser was found here: open the address yourself", flush=True)
+        print("no browser was found: open the address above yourself", flush=True)
     running.process.wait()
-    raise server.HostError(f"ComfyUI ended by itself; its log ends with:\n{running.tail()}")
+    raise server.HostError(f"ComfyUI stopped by itself; its log ends with:\n{running.tail()}")
 
 
 def _has_cuda() -> bool:
@@ -139,40 +137,31 @@ def _has_cuda() -> bool:
 
 
 class InstallError(RuntimeError):
-    """ComfyUI is not here and could not be installed; the message says what to do."""
+    """Raised when ComfyUI could not be installed; the message says what to do."""
 
 
 def _host() -> hosts.Host:
-    """The newest host found; where there is none, the latest release, installed with comfy-cli."""
+    """Return the newest ComfyUI on this machine; install the latest release if there is none."""
     if not hosts.find():
         _install(hosts.default_workspace())
-        environment.enter("demo")  # what the host needs is known only now
+        environment.enter("demo")  # ComfyUI's requirements can be read only now
     return hosts.find()[0]
 
 
 def _install(workspace: Path) -> None:
-    """The host's files through the ecosystem's own installer; its packages go into our environment
-    afterwards.
-    """
+    """Install ComfyUI's files with comfy-cli; its packages go into our environment later."""
     print(f"no ComfyUI was found: installing it into {workspace} with comfy-cli", flush=True)
     environment.make([environment.Step("comfy-cli", ("comfy-cli",))])
     comfy_cli = [str(environment.python_of(environment.HOME)), "-m", "comfy_cli"]
-    words = [
-        "--skip-prompt",
-        "--workspace",
-        str(workspace),
-        "install",
-        "--version",
-        "latest",
-        "--cpu",
-    ]
+    command = ["--skip-prompt", "--workspace", str(workspace), "install"]
+    options = ["--version", "latest", "--cpu"]
     skipped = ["--skip-manager", "--skip-torch-or-directml", "--skip-requirement"]
-    ended = subprocess.run([*comfy_cli, *words, *skipped])
-    if ended.returncode or not hosts.read(workspace):
+    result = subprocess.run([*comfy_cli, *command, *options, *skipped])
+    if result.returncode or not hosts.read(workspace):
         raise InstallError(
-            f"comfy-cli could not install ComfyUI into {workspace} (it ended with"
-            f" {ended.returncode}; see above): check the network and run this again, or set"
-            " COMFYUI_DIR to the folder of a ComfyUI that you have"
+            f"comfy-cli could not install ComfyUI into {workspace} (exit code {result.returncode};"
+            " see its output above): check the network connection and run this again, or set"
+            " COMFYUI_DIR to the folder of an installed ComfyUI"
         )
 
 

@@ -1,5 +1,6 @@
-"""The demo's input picture: a house, a tree and a sun, drawn here, so that it has clear edges and
-no owner but us.
+"""Draw the demo's input picture: a house, a tree and a sun.
+
+It is drawn here so that it has clear edges and needs no licence.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SIDE = 512
-FINER = 3  # drawn larger and reduced: smooth edges
+SUPERSAMPLING = 3  # drawn larger, then reduced, for smooth edges
 
 SKY_TOP, SKY_LOW = (96, 156, 214), (214, 232, 240)
 SUN, CLOUD = (250, 206, 74), (250, 250, 248)
@@ -19,10 +20,10 @@ TRUNK, LEAVES, LEAVES_LIT = (110, 76, 50), (54, 112, 62), (86, 146, 78)
 
 
 def draw(file: Path) -> None:
-    """Write the scene as a PNG of 512 x 512."""
+    """Write the picture as a PNG of 512 x 512."""
     from PIL import Image, ImageDraw
 
-    side = SIDE * FINER
+    side = SIDE * SUPERSAMPLING
     picture = Image.new("RGB", (side, side))
     pen = _Pen(ImageDraw.Draw(picture))
     for scene in (_sky, _hills, _house, _tree, _fence):
@@ -32,42 +33,32 @@ def draw(file: Path) -> None:
 
 
 class _Pen:
-    """ImageDraw in units of the finished picture's pixels."""
+    """ImageDraw with coordinates in pixels of the finished picture."""
 
     def __init__(self, draw):
         self._draw = draw
 
     def box(self, left, top, right, bottom, fill):
-        self._draw.rectangle([v * FINER for v in (left, top, right, bottom)], fill=fill)
+        self._draw.rectangle([v * SUPERSAMPLING for v in (left, top, right, bottom)], fill=fill)
 
     def disc(self, x, y, radius_x, fill, radius_y=None):
         radius_y = radius_y or radius_x
         edges = (x - radius_x, y - radius_y, x + radius_x, y + radius_y)
-        self._draw.ellipse([v * FINER for v in edges], fill=fill)
+        self._draw.ellipse([v * SUPERSAMPLING for v in edges], fill=fill)
 
     def shape(self, points, fill):
-        self._draw.polygon([(x * FINER, y * FINER) for x, y in points], fill=fill)
+        self._draw.polygon([(x * SUPERSAMPLING, y * SUPERSAMPLING) for x, y in points], fill=fill)
 
 
 def _sky(pen: _Pen) -> None:
     for y in range(320):
         part = y / 320
-        pen.box(
-            0,
-            y,
-            SIDE,
-            y + 1,
-            tuple(round(a + (b - a) * part) for a, b in zip(SKY_TOP, SKY_LOW, strict=True)),
-        )
+        color = tuple(round(a + (b - a) * part) for a, b in zip(SKY_TOP, SKY_LOW, strict=True))
+        pen.box(0, y, SIDE, y + 1, color)
     pen.disc(418, 92, 44, SUN)
-    for x, y, radius in (
-        (92, 96, 26),
-        (126, 84, 34),
-        (164, 98, 26),
-        (262, 54, 18),
-        (288, 48, 24),
-        (316, 56, 18),
-    ):
+    left_cloud = ((92, 96, 26), (126, 84, 34), (164, 98, 26))
+    right_cloud = ((262, 54, 18), (288, 48, 24), (316, 56, 18))
+    for x, y, radius in (*left_cloud, *right_cloud):
         pen.disc(x, y, radius * 1.3, CLOUD, radius * 0.8)
 
 
