@@ -403,7 +403,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "LoRA",
         "loras",
-        like=r"(^lora_(unet|te|te1|te2)_)|\.lora_(A|B|up|down)\.|\.lora_(A|B)$|\.hada_w1_a$|\.lokr_w1",
+        like=(
+            r"(^lora_(unet|te|te1|te2)_)|\.lora_(A|B|up|down)\.|\.lora_(A|B)$|\.hada_w1_a$"
+            r"|\.lokr_w1"
+        ),
     ),
     Rule("embedding", "embeddings", like=r"^(emb_params|string_to_param|clip_l|clip_g|t5xxl|\*)$"),
     Rule(
@@ -430,7 +433,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "diffusion model",
         "diffusion_models",
-        like=r"^(model\.)?(diffusion_model\.)?(output_blocks|up_blocks|double_blocks|joint_blocks|transformer_blocks)\.",
+        like=(
+            r"^(model\.)?(diffusion_model\.)?"
+            r"(output_blocks|up_blocks|double_blocks|joint_blocks|transformer_blocks)\."
+        ),
     ),
 )
 

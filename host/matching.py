@@ -129,5 +129,5 @@ def as_remark(sentence: str) -> dict[str, tuple[str]] | None:
 
 @cache
 def _palette() -> torch.Tensor:
-    """Return the colours (N,3) in [0,1] of every palette, and black, which is no class."""
+    """Return the colours (N,3) in [0,1] of every palette, and black, which has no class."""
     return torch.cat([palette.paint.unique(dim=0) for palette in PALETTES.values()])

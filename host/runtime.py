@@ -46,7 +46,7 @@ class UnsplittableModel(comfy.model_patcher.ModelPatcher):
         return 0
 
     def detach(self, unpatch_all=True):
-        """Unload, and drop the weights where RAM is no place for them."""
+        """Unload, and drop the weights where RAM is short."""
         network = super().detach(unpatch_all)
         if unpatch_all and (self.offload_device == self.load_device or _ram_is_scarce()):
             network.to("meta")

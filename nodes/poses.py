@@ -1,6 +1,4 @@
-"""People as keypoints: drawn, written to the output folder, read from there or from the input
-folder.
-"""
+"""Draw people from keypoints, save keypoints, and load them."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from ..preprocessors.tracks import steady
 from .schema import schema
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
-_KEYPOINT_TIP = (
-    "Keypoints of any node that gives them, in pixels or fractions; one frame or a clip."
-)
+_KEYPOINT_TIP = "Keypoints from any node, in pixels or fractions; one frame or a clip."
 
 
 def _count(name: str, tooltip: str, default: int = 0, highest: int = 100, **more: Any) -> io.Input:
@@ -81,10 +77,12 @@ class ControlStackDrawPose(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Points less sure than this are left out.",
+                    tooltip="Points with a lower score are left out.",
                 ),
                 _count(
-                    "people", "Keep this many, the largest and longest seen. 0: all.", optional=True
+                    "people",
+                    "Keep this many, the largest and longest seen. 0 = all.",
+                    optional=True,
                 ),
                 io.Float.Input(
                     "smooth_frames",
@@ -93,18 +91,16 @@ class ControlStackDrawPose(io.ComfyNode):
                     max=30.0,
                     step=0.1,
                     optional=True,
-                    tooltip="Blur joints over time, standard deviation in frames. 0: not.",
+                    tooltip="Blur joints over time, standard deviation in frames. 0 = off.",
                 ),
                 _count(
                     "fill_frames",
-                    "Fill gaps of up to this many frames in a straight line. 0: none.",
+                    "Fill gaps of up to this many frames in a straight line. 0 = off.",
                     optional=True,
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "hint", display_name="hint", tooltip="The map to give to a ControlNet."
-                ),
+                io.Image.Output("hint", display_name="hint", tooltip="The hint for a ControlNet."),
                 PoseKeypoint.Output(
                     "POSE_KEYPOINT", display_name="POSE_KEYPOINT", tooltip="The people as drawn."
                 ),
@@ -185,8 +181,9 @@ class ControlStackSavePose(io.ComfyNode):
         root = Path(folder_paths.get_output_directory())
         path = write_keypoint_file(root, filename_prefix, text)
         name = path.relative_to(root.resolve()).as_posix()
-        say(told := f"{name} in the output folder")
-        return io.NodeOutput(name + OUTPUT_MARK, ui={"text": [told]})
+        remark = f"{name} in the output folder"
+        say(remark)
+        return io.NodeOutput(name + OUTPUT_MARK, ui={"text": [remark]})
 
 
 class ControlStackLoadPose(io.ComfyNode):
@@ -224,8 +221,8 @@ class ControlStackLoadPose(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
-        told = keypoint_file(file).stat()
-        return f"{told.st_mtime_ns}-{told.st_size}"
+        stat = keypoint_file(file).stat()
+        return f"{stat.st_mtime_ns}-{stat.st_size}"
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

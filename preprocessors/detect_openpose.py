@@ -1,6 +1,7 @@
-"""OpenPose's way from picture to people: joints are peaks of heat, limbs are where part affinities
-run from one to the other; hands and faces are looked up in crops around wrists and noses. Equals
-the ControlNet tools' decoding.
+"""Find people as OpenPose does: joints by heat, limbs by part affinities.
+
+Joints are peaks of heat maps, limbs run where affinities lead from one to the other; hands and
+faces are searched in crops around wrists and noses. Equals the decoding of the ControlNet tools.
 """
 
 from __future__ import annotations
@@ -61,8 +62,10 @@ Square = tuple[int, int, int]
 
 @dataclass
 class _Person:
-    """While limbs are put together: which peak is each joint (-1: none), and the sums that decide
-    whether it is one.
+    """Hold a person while limbs are joined.
+
+    `joints` are the peak of each joint (-1: none); `score` and `parts` decide in the end whether
+    this is a person.
     """
 
     joints: NDArray[np.intp] = field(default_factory=lambda: np.full(18, -1))
@@ -79,10 +82,9 @@ def detect(
     face: bool,
     progress: Progress | None = None,
 ) -> list[Frame]:
-    """RGB frames of one size → their people, with scores of 1 for what was found. `weights` are
-    body, hand and face.
+    """Find the people of RGB frames of one size; every point that is there has the score 1.
 
-    Raises what `networks` raises.
+    `weights` are those of body, hand and face. Raises what `networks` raises.
     """
     cv2 = opencv()
     full = frames[0].shape[:2]
@@ -93,28 +95,28 @@ def detect(
         for frame in frames
     ]
     bgr = [np.ascontiguousarray(frame[..., ::-1]) for frame in small]
-    found = [Frame(people, *size) for people in bodies(bgr, networks, weights[0], progress)]
+    people = [Frame(points, *size) for points in bodies(bgr, networks, weights[0], progress)]
     if hands:
-        _add_hands(bgr, found, networks, weights[1])
+        _add_hands(bgr, people, networks, weights[1])
     if face:
-        _add_faces(bgr, found, networks, weights[2])
+        _add_faces(bgr, people, networks, weights[2])
     back = (full[1] / size[1], full[0] / size[0], 1.0)
-    return [Frame(frame.people * back, *full) for frame in found]
+    return [Frame(frame.people * back, *full) for frame in people]
 
 
 def bodies(
     frames: Sequence[Frame8], networks: Networks, weights: Weights, progress: Progress | None = None
 ) -> list[People]:
-    """BGR frames of one size → the people of each, with their joints."""
+    """Find the people of BGR frames of one size, with their body joints alone."""
     height, width = frames[0].shape[:2]
     factor = min(BODY_HEIGHT_PX / height, BODY_WIDTH_PX / width)
     inputs = [_padded(resized_by(frame, factor), STRIDE_PX) for frame in frames]
     batch = _network_input([padded for padded, _ in inputs])
-    made = networks.run(
+    outputs = networks.run(
         weights, batch, _forward, px_per_frame=batch.shape[2] * batch.shape[3], progress=progress
     )
-    assert isinstance(made, tuple)
-    affinities, heat = (np.ascontiguousarray(maps.movedim(1, 3).numpy()) for maps in made)
+    assert isinstance(outputs, tuple)
+    affinities, heat = (np.ascontiguousarray(maps.movedim(1, 3).numpy()) for maps in outputs)
     people = [nobody()] * len(frames)
 
     def decode(index: int) -> None:
@@ -128,16 +130,20 @@ def bodies(
 
 
 def people_of(heat: Map, affinities: Map) -> People:
-    """(H,W,19) and (H,W,38) → (P,136,3): the people whose joints and limbs these maps show."""
+    """Decode heat (H,W,19) and affinities (H,W,38) into people (P,136,3)."""
     peaks = [peaks_of(heat[..., joint].astype(np.float64)) for joint in range(18)]
-    first = np.cumsum([0, *(len(found) for found in peaks)])
+    first = np.cumsum([0, *(len(peak) for peak in peaks)])
     every = np.concatenate(peaks)
-    found: list[_Person] = []
+    everyone: list[_Person] = []
     for limb, (start, end) in enumerate(LIMBS):
         links = linked(peaks[start], peaks[end], affinities[..., AFFINITIES[limb]])
         for start_peak, end_peak, score in links:
-            _join(found, limb, start_peak + first[start], end_peak + first[end], score, every[:, 2])
-    real = [person for person in found if person.parts >= 4 and person.score / person.parts >= 0.4]
+            _join(
+                everyone, limb, start_peak + first[start], end_peak + first[end], score, every[:, 2]
+            )
+    real = [
+        person for person in everyone if person.parts >= 4 and person.score / person.parts >= 0.4
+    ]
     people = nobody(len(real))
     for index, person in enumerate(real):
         seen = np.flatnonzero(person.joints >= 0)
@@ -147,8 +153,9 @@ def people_of(heat: Map, affinities: Map) -> People:
 
 
 def peaks_of(heat: Map) -> NDArray[np.float64]:
-    """(H,W) → (n,3): x, y and heat of the points that, blurred, are no cooler than their four
-    neighbours.
+    """Find peaks of heat (H,W): x, y and heat (n,3) of points that no neighbour exceeds.
+
+    The heat is blurred first; neighbours are the four beside a point.
     """
     blurred = ndimage.gaussian_filter(heat, sigma=SIGMA_PX)
     around = np.pad(blurred, 1)
@@ -163,8 +170,9 @@ def peaks_of(heat: Map) -> NDArray[np.float64]:
 def linked(
     starts: NDArray[np.float64], ends: NDArray[np.float64], affinity: Map
 ) -> list[tuple[int, int, float]]:
-    """(n,3) and (m,3) peaks, (H,W,2) → limbs between them, best first: (start, end, score), each
-    peak in one only.
+    """Link peaks (n,3) and (m,3) by an affinity (H,W,2): (start, end, score), best first.
+
+    Each peak belongs to one limb at most.
     """
     if not len(starts) or not len(ends):
         return []
@@ -198,27 +206,25 @@ def _best_pairs(
 
 
 def _join(
-    found: list[_Person], limb: int, a: int, b: int, score: float, heat: NDArray[np.float64]
+    everyone: list[_Person], limb: int, a: int, b: int, score: float, heat: NDArray[np.float64]
 ) -> None:
-    """Give the limb to the person who has one of its ends, merge the two who have one each, or
-    begin a new person.
-    """
+    """Add a limb to its person, merge two people that it joins, or begin a new person."""
     start, end = LIMBS[limb]
-    owners = [person for person in found if person.joints[start] == a or person.joints[end] == b][
-        :2
-    ]
+    owners = [
+        person for person in everyone if person.joints[start] == a or person.joints[end] == b
+    ][:2]
     if not owners:
         if limb < CONFIRMING:
             person = _Person(score=float(heat[a] + heat[b]) + score, parts=2)
             person.joints[[start, end]] = a, b
-            found.append(person)
+            everyone.append(person)
         return
     person = owners[0]
     if len(owners) == 2 and not ((person.joints >= 0) & (owners[1].joints >= 0)).any():
         person.joints = np.maximum(person.joints, owners[1].joints)
         person.score += owners[1].score + score
         person.parts += owners[1].parts
-        found[:] = [other for other in found if other is not owners[1]]
+        everyone[:] = [other for other in everyone if other is not owners[1]]
     elif len(owners) == 2 or person.joints[end] != b:
         person.joints[end] = b
         person.parts += 1
@@ -229,8 +235,9 @@ def _join(
 
 
 def hand_squares(person: People, height_px: int, width_px: int) -> dict[str, Square]:
-    """(136,3) → where its "left" and "right" hand must be: beyond the wrist, by a third of the
-    forearm.
+    """Locate the hands of a person (136,3): beyond the wrist, by a third of the forearm.
+
+    Keys are "left" and "right".
     """
     squares: dict[str, Square] = {}
     for side, (shoulder, elbow, wrist) in {"left": (5, 6, 7), "right": (2, 3, 4)}.items():
@@ -253,7 +260,7 @@ def hand_squares(person: People, height_px: int, width_px: int) -> dict[str, Squ
 
 
 def face_square(person: People, height_px: int, width_px: int) -> Square | None:
-    """(136,3) → where its face must be: around the nose, as far as eyes and ears tell."""
+    """Locate the face of a person (136,3): around the nose, as far as eyes and ears reach."""
     nose = person[0]
     reach = [
         float(np.abs(person[joint, :2] - nose[:2]).max()) * times
@@ -276,14 +283,14 @@ def _length(vector: NDArray[np.float64]) -> float:
 
 
 def _add_hands(
-    frames: Sequence[Frame8], found: Sequence[Frame], networks: Networks, weights: Weights
+    frames: Sequence[Frame8], results: Sequence[Frame], networks: Networks, weights: Weights
 ) -> None:
     cv2 = opencv()
     wanted = [
         (frame, person, part, square)
-        for frame, known in enumerate(found)
-        for person, points in enumerate(known.people)
-        for part, square in hand_squares(points, known.height_px, known.width_px).items()
+        for frame, result in enumerate(results)
+        for person, points in enumerate(result.people)
+        for part, square in hand_squares(points, result.height_px, result.width_px).items()
     ]
     if not wanted:
         return
@@ -294,13 +301,13 @@ def _add_hands(
     heat = sum(_hand_heat(crops, side, networks, weights) for side in HAND_SIDES_PX)
     assert not isinstance(heat, int)
     for (frame, person, part, square), maps in zip(wanted, heat, strict=True):
-        found[frame].people[person, LEFT_HAND if part == "left" else RIGHT_HAND] = hand_points(
+        results[frame].people[person, LEFT_HAND if part == "left" else RIGHT_HAND] = hand_points(
             maps, square
         )
 
 
 def _hand_heat(crops: Sequence[Frame8], side_px: int, networks: Networks, weights: Weights) -> Map:
-    """(n,128,128,21): a quarter of what the net says about the crops at that size."""
+    """Compute (n,128,128,21): a quarter of the network's heat for the crops at that size."""
     batch = _network_input([resized(crop, side_px, side_px) for crop in crops])
     heat = networks.run(weights, batch, _forward, px_per_frame=side_px**2)
     assert isinstance(heat, Tensor)
@@ -315,7 +322,7 @@ def _hand_heat(crops: Sequence[Frame8], side_px: int, networks: Networks, weight
 
 
 def hand_points(heat: Map, square: Square) -> People:
-    """(128,128,21) → (21,3) in px: of each map the hottest point of its hottest island."""
+    """Read (21,3) in px from heat (128,128,21): each map's hottest point of its hottest island."""
     x, y, side = square
     points = np.zeros((21, 3))
     for point in range(21):
@@ -339,13 +346,13 @@ def hand_points(heat: Map, square: Square) -> People:
 
 
 def _add_faces(
-    frames: Sequence[Frame8], found: Sequence[Frame], networks: Networks, weights: Weights
+    frames: Sequence[Frame8], results: Sequence[Frame], networks: Networks, weights: Weights
 ) -> None:
     wanted = [
         (frame, person, square)
-        for frame, known in enumerate(found)
-        for person, points in enumerate(known.people)
-        if (square := face_square(points, known.height_px, known.width_px))
+        for frame, result in enumerate(results)
+        for person, points in enumerate(result.people)
+        if (square := face_square(points, result.height_px, result.width_px))
     ]
     if not wanted:
         return
@@ -354,12 +361,14 @@ def _add_faces(
     heat = networks.run(weights, batch, _forward, px_per_frame=FACE_SIDE_PX**2)
     assert isinstance(heat, Tensor)
     for (frame, person, (x, y, _)), crop, maps in zip(wanted, crops, heat, strict=True):
-        found[frame].people[person, FACE] = face_points(maps, x, y, crop.shape[:2])
+        results[frame].people[person, FACE] = face_points(maps, x, y, crop.shape[:2])
 
 
 def face_points(heat: Tensor, x: int, y: int, size: tuple[int, int]) -> People:
-    """(71,h,w) → (70,3) in px: the hottest point of each map, laid over the crop of `size` at (x,
-    y). That of the background, which the tools draw too, is left out.
+    """Read (70,3) in px from heat (71,h,w): each map's hottest point.
+
+    The crop has that `size` and lies at (x, y). The background's map, which the tools draw too, is
+    left out.
     """
     maps = (
         F.interpolate(heat[None, :70], size, mode="bilinear", align_corners=True)[0]
@@ -376,8 +385,10 @@ def face_points(heat: Tensor, x: int, y: int, size: tuple[int, int]) -> People:
 
 
 def resized(frame: NDArray[Any], height_px: int, width_px: int) -> NDArray[Any]:
-    """(H,W,C) → (height_px,width_px,C): Lanczos when the sum of the sides grows, area when it
-    shrinks; C of 1 to 4 or, channel by channel, any.
+    """Resize (H,W,C) to (height_px,width_px,C).
+
+    Lanczos where the sum of the sides grows, area where it shrinks. More than four channels go one
+    by one.
     """
     cv2 = opencv()
     shrinks = height_px + width_px < frame.shape[0] + frame.shape[1]
@@ -391,7 +402,7 @@ def resized(frame: NDArray[Any], height_px: int, width_px: int) -> NDArray[Any]:
 
 
 def resized_by(frame: NDArray[Any], factor: float) -> NDArray[Any]:
-    """(H,W,C) → both sides times `factor`, truncated. Which way it goes is decided before that."""
+    """Scale both sides of (H,W,C) by `factor`, truncated; the method is chosen before that."""
     cv2 = opencv()
     height, width = frame.shape[0] * factor, frame.shape[1] * factor
     how = cv2.INTER_AREA if (height + width) / sum(frame.shape[:2]) < 1 else cv2.INTER_LANCZOS4
@@ -399,7 +410,7 @@ def resized_by(frame: NDArray[Any], factor: float) -> NDArray[Any]:
 
 
 def _padded(frame: Frame8, multiple: int) -> tuple[Frame8, tuple[int, int]]:
-    """The frame with grey at the right and below, and its own size."""
+    """Pad a frame with grey at the right and below, and return its own size too."""
     height, width = frame.shape[:2]
     grown = np.full(
         (-(-height // multiple) * multiple, -(-width // multiple) * multiple, 3), 128, np.uint8
@@ -409,7 +420,7 @@ def _padded(frame: Frame8, multiple: int) -> tuple[Frame8, tuple[int, int]]:
 
 
 def _grown(maps: Map, inner: tuple[int, int], size: tuple[int, int]) -> Map:
-    """(h,w,C) at an eighth of the padded frame → (H,W,C) of the picture."""
+    """Enlarge maps (h,w,C) of an eighth of the padded frame to the picture's (H,W,C)."""
     eightfold = resized(maps, maps.shape[0] * STRIDE_PX, maps.shape[1] * STRIDE_PX)
     return resized(np.ascontiguousarray(eightfold[: inner[0], : inner[1]]), *size)
 
@@ -420,7 +431,7 @@ def _crop(frame: Frame8, square: Square) -> Frame8:
 
 
 def _network_input(frames: Sequence[Frame8]) -> Tensor:
-    """(h,w,3) each → (n,3,h,w) in [-0.5,0.5)."""
+    """Stack frames (h,w,3) as (n,3,h,w) in [-0.5,0.5)."""
     return tensor_of(np.stack(frames)).movedim(3, 1).float() / 256 - 0.5
 
 

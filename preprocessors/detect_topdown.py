@@ -1,5 +1,6 @@
-"""People from the top down: a detector finds the boxes, a pose network the points in each. Every
-person of every frame is one crop, and one crop is one person's work.
+"""Find people from the top down: boxes by a detector, then points in each box.
+
+Every person of every frame is one crop, and a crop gives the points of one person.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of a picture that a pose network sees: pixel (i, j) of it lies at `origin + step *
-    (i, j)`, x first.
+    """Describe the part of a picture that a pose network sees.
 
-    `unbiased` steps from the first pixel's middle to the last one's (Huang, "The Devil is in the
-    Details", 2020), as ViTPose was trained; DWPose steps from border to border.
+    Pixel (i, j) of it lies at `origin + step * (i, j)`, x first. `unbiased` steps from the first
+    pixel's middle to the last one's (Huang, "The Devil is in the Details", 2020), as ViTPose was
+    trained; DWPose steps from border to border.
     """
 
     centre: NDArray[np.float64]
@@ -55,17 +56,17 @@ class Crop:
 
     @classmethod
     def around(cls, box: NDArray[np.float64]) -> Crop:
-        """A quarter larger than the box and three by four in shape."""
+        """Make the crop of a box: a quarter larger, three by four in shape."""
         width, height = box[2:] - box[:2]
         wide = max(width, 0.75 * height)
         return cls((box[:2] + box[2:]) / 2, PADDING * np.array([wide, wide / 0.75]))
 
     def at(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Fractions of the crop (…,2) → px of the picture."""
+        """Convert fractions of the crop (…,2) to px of the picture."""
         return places * self.size + self.centre - self.size / 2
 
     def cut(self, frame: Frame8, height_px: int, width_px: int, *, unbiased: bool) -> Frame8:
-        """(H,W,3) → (height_px,width_px,3), black outside of the picture."""
+        """Cut (height_px,width_px,3) out of a frame (H,W,3), black outside of the picture."""
         cv2 = opencv()
         step = self.size / (np.array([width_px, height_px]) - (1 if unbiased else 0))
         origin = self.centre - self.size / 2
@@ -89,12 +90,15 @@ def detect(
     finders: tuple[Detector, Estimator],
     progress: tuple[Progress | None, Progress | None] = (None, None),
 ) -> list[Frame]:
-    """RGB frames of one size → their people. `weights` and `finders` are for boxes and for points."""
+    """Find the people of RGB frames of one size.
+
+    `weights` and `finders` are those of boxes and of points.
+    """
     boxes = finders[0](frames, networks, weights[0], progress[0])
     points = finders[1](frames, boxes, networks, weights[1], progress[1])
     return [
-        Frame(from_coco(found) if len(found) else nobody(), *frame.shape[:2])
-        for frame, found in zip(frames, points, strict=True)
+        Frame(from_coco(person) if len(person) else nobody(), *frame.shape[:2])
+        for frame, person in zip(frames, points, strict=True)
     ]
 
 
@@ -104,7 +108,7 @@ def detect(
 def detr_boxes(
     frames: Sequence[Frame8], networks: Networks, weights: Weights, progress: Progress | None = None
 ) -> list[Boxes]:
-    """People by RT-DETR, the surest first."""
+    """Find boxes of people by RT-DETR, the surest first."""
     cv2 = opencv()
     side = (DETR_SIDE_PX, DETR_SIDE_PX)
     shrinks = frames[0].shape[0] * frames[0].shape[1] > DETR_SIDE_PX**2
@@ -112,20 +116,21 @@ def detr_boxes(
     batch = _batch([cv2.resize(frame, side, interpolation=how) for frame in frames])
 
     def forward(net: torch.nn.Module, chunk: Tensor) -> Outputs:
-        made = net(pixel_values=(chunk / 255).to(next(net.parameters()).dtype))
-        return made.logits, made.pred_boxes
+        outputs = net(pixel_values=(chunk / 255).to(next(net.parameters()).dtype))
+        return outputs.logits, outputs.pred_boxes
 
-    made = networks.run(weights, batch, forward, px_per_frame=DETR_SIDE_PX**2, progress=progress)
-    assert isinstance(made, tuple)
+    outputs = networks.run(weights, batch, forward, px_per_frame=DETR_SIDE_PX**2, progress=progress)
+    assert isinstance(outputs, tuple)
     return [
         people_of_detr(logits.double().numpy(), boxes.double().numpy(), *frame.shape[:2])
-        for logits, boxes, frame in zip(*made, frames, strict=True)
+        for logits, boxes, frame in zip(*outputs, frames, strict=True)
     ]
 
 
 def people_of_detr(logits: Floats, boxes: Floats, height_px: int, width_px: int) -> Boxes:
-    """(300,80) and (300,4), centre and size in fractions → boxes. Of all answers the 300 surest
-    count.
+    """Decode logits (300,80) and boxes (300,4), centre and size in fractions.
+
+    The 300 surest of all query and class pairs count.
     """
     scores = 1 / (1 + np.exp(-np.reshape(logits, -1)))
     surest = np.argsort(-scores, kind="stable")[: len(logits)]
@@ -139,16 +144,15 @@ def people_of_detr(logits: Floats, boxes: Floats, height_px: int, width_px: int)
 def yolox_boxes(
     frames: Sequence[Frame8], networks: Networks, weights: Weights, progress: Progress | None = None
 ) -> list[Boxes]:
-    """People by YOLOX, the surest first."""
+    """Find boxes of people by YOLOX, the surest first."""
     inputs = [letterboxed(frame) for frame in frames]
 
     def forward(net: torch.nn.Module, chunk: Tensor) -> Outputs:
-        made: Outputs = net(chunk.to(next(net.parameters()).dtype))
-        return made[0] if isinstance(made, tuple) else made
+        outputs: Outputs = net(chunk.to(next(net.parameters()).dtype))
+        return outputs[0] if isinstance(outputs, tuple) else outputs
 
-    batch = _batch(
-        [padded[..., ::-1] for padded, _ in inputs]
-    )  # it was trained on BGR, unlike the pose network
+    # It was trained on BGR, unlike the pose network.
+    batch = _batch([padded[..., ::-1] for padded, _ in inputs])
     raw = networks.run(weights, batch, forward, px_per_frame=YOLOX_SIDE_PX**2, progress=progress)
     assert isinstance(raw, Tensor)
     return [
@@ -158,7 +162,7 @@ def yolox_boxes(
 
 
 def letterboxed(frame: Frame8) -> tuple[Frame8, float]:
-    """The frame in the corner of a grey square of 640 px, and by how much it was scaled."""
+    """Scale a frame into the corner of a grey square of 640 px; return the scale too."""
     cv2 = opencv()
     height, width = frame.shape[:2]
     ratio = min(YOLOX_SIDE_PX / height, YOLOX_SIDE_PX / width)
@@ -169,9 +173,7 @@ def letterboxed(frame: Frame8) -> tuple[Frame8, float]:
 
 
 def people_of_yolox(raw: Floats) -> Boxes:
-    """(8400,85) → boxes in px of the square: what the grids' cells say, without those that overlap
-    a surer one.
-    """
+    """Decode (8400,85) into boxes in px of the square, without those that overlap a surer one."""
     cells, strides = yolox_grid()
     scores = raw[:, 4] * raw[:, 5 + PERSON]
     sure = np.flatnonzero(scores > YOLOX_SCORE)
@@ -182,7 +184,7 @@ def people_of_yolox(raw: Floats) -> Boxes:
 
 
 def yolox_grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(8400,2) and (8400,1): each cell's place on its grid, and its stride in px."""
+    """Compute each cell's place on its grid (8400,2), and its stride in px (8400,1)."""
     cells, strides = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
     for stride in YOLOX_STRIDES:
         count = YOLOX_SIDE_PX // stride
@@ -193,20 +195,21 @@ def yolox_grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def kept_boxes(boxes: Boxes, scores: Floats) -> list[int]:
-    """Which boxes remain, the surest first, when each takes away those it overlaps by more than 45
-    %. Sides count both of their border pixels, as in YOLOX's own code.
+    """Choose boxes, the surest first; each removes those that it overlaps by more than 45 %.
+
+    Sides count both of their border pixels, as in YOLOX's own code.
     """
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     areas = sides[:, 0] * sides[:, 1]
-    order, kept = np.argsort(-scores, kind="stable"), list[int]()
+    order, chosen = np.argsort(-scores, kind="stable"), list[int]()
     while len(order):
         best, rest = order[0], order[1:]
-        kept.append(int(best))
+        chosen.append(int(best))
         low = np.maximum(boxes[best, :2], boxes[rest, :2])
         high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
         shared = np.maximum(0, high - low + 1).prod(axis=1)
         order = rest[shared / (areas[best] + areas[rest] - shared) <= YOLOX_OVERLAP]
-    return kept
+    return chosen
 
 
 # Points
@@ -219,31 +222,31 @@ def vit_points(
     weights: Weights,
     progress: Progress | None = None,
 ) -> list[NDArray[np.float64]]:
-    """By ViTPose → for each frame (P,17,3)."""
+    """Find points by ViTPose: (P,17,3) for each frame."""
 
     def forward(net: torch.nn.Module, chunk: Tensor) -> Outputs:
         return net(pixel_values=_normalised(chunk).to(next(net.parameters()).dtype)).heatmaps
 
     size = (VIT_HEIGHT_PX, VIT_WIDTH_PX)
-    crops, made = _cropped(frames, boxes, size, True, networks, weights, forward, progress)
-    if made is None:
+    crops, outputs = _cropped(frames, boxes, size, True, networks, weights, forward, progress)
+    if outputs is None:
         return [np.zeros((0, 17, 3)) for _ in frames]
-    assert isinstance(made, Tensor)
+    assert isinstance(outputs, Tensor)
     return _by_frame(
         [
             points_of_heat(heat.double().numpy(), crop)
-            for heat, crop in zip(made, crops, strict=True)
+            for heat, crop in zip(outputs, crops, strict=True)
         ],
         boxes,
     )
 
 
 def points_of_heat(heat: NDArray[np.float64], crop: Crop) -> NDArray[np.float64]:
-    """(17,h,w) → (17,3) in px: each peak, moved to the top of the blurred heat's logarithm (Zhang,
-    "DARK", 2020).
+    """Read points (17,3) in px from heat (17,h,w).
 
-    Scores are the heat at the peak; where there is none, the point is the crop's corner and its
-    score 0 or less.
+    Each is the heat's peak, moved to the top of the blurred heat's logarithm (Zhang, "DARK", 2020).
+    Its score is the heat at the peak; without a peak the point is the crop's corner with a score of
+    0 or less.
     """
     joints, height, width = heat.shape
     top = np.reshape(heat, (joints, -1)).argmax(axis=1)
@@ -280,25 +283,26 @@ def simcc_points(
     weights: Weights,
     progress: Progress | None = None,
 ) -> list[NDArray[np.float64]]:
-    """By DWPose's pose network → for each frame (P,133,3)."""
+    """Find points by DWPose's pose network: (P,133,3) for each frame."""
 
     def forward(net: torch.nn.Module, chunk: Tensor) -> Outputs:
         return _at_its_batch(net, _normalised(chunk).to(next(net.parameters()).dtype))
 
     size = (POSE_HEIGHT_PX, POSE_WIDTH_PX)
-    crops, made = _cropped(frames, boxes, size, False, networks, weights, forward, progress)
-    if made is None:
+    crops, outputs = _cropped(frames, boxes, size, False, networks, weights, forward, progress)
+    if outputs is None:
         return [np.zeros((0, 133, 3)) for _ in frames]
-    assert isinstance(made, tuple)
-    across, down = (bins.double().numpy() for bins in made)
+    assert isinstance(outputs, tuple)
+    across, down = (bins.double().numpy() for bins in outputs)
     return _by_frame([points_of_bins(*one) for one in zip(across, down, crops, strict=True)], boxes)
 
 
 def points_of_bins(
     across: NDArray[np.float64], down: NDArray[np.float64], crop: Crop
 ) -> NDArray[np.float64]:
-    """(133,2w) and (133,2h) → (133,3) in px: the strongest bin each way (Li, "SimCC", 2022), as
-    sure as the weaker.
+    """Read points (133,3) in px from bins (133,2w) and (133,2h).
+
+    Each is the strongest bin each way (Li, "SimCC", 2022); its score is the weaker of the two.
     """
     score = np.minimum(across.max(axis=1), down.max(axis=1))
     bins = np.stack([across.argmax(axis=1), down.argmax(axis=1)], axis=1)
@@ -311,8 +315,9 @@ def points_of_bins(
 
 
 def _at_its_batch(net: torch.nn.Module, crops: Tensor) -> Outputs:
-    """The crops as they are. A graph that was traced for five at a time and takes nothing else gets
-    them in fives.
+    """Run the crops as they are, or in fives where the graph takes nothing else.
+
+    Some TorchScript files were traced for a batch of five.
     """
     try:
         return tuple(net(crops))
@@ -334,11 +339,9 @@ def _cropped(
     forward: Callable[[torch.nn.Module, Tensor], Outputs],
     progress: Progress | None,
 ) -> tuple[list[Crop], Outputs | None]:
-    """Every person's crop, and what the network says of it; nothing where there is nobody."""
+    """Run the network on every person's crop; None where there is nobody."""
     wanted = [
-        (frame, Crop.around(box))
-        for frame, found in zip(frames, boxes, strict=True)
-        for box in found
+        (frame, Crop.around(box)) for frame, own in zip(frames, boxes, strict=True) for box in own
     ]
     crops = [crop for _, crop in wanted]
     if not wanted:
@@ -352,17 +355,17 @@ def _cropped(
 def _by_frame(
     points: list[NDArray[np.float64]], boxes: Sequence[Boxes]
 ) -> list[NDArray[np.float64]]:
-    """Every person's points, put back to their frames."""
-    every, ends = np.stack(points), np.cumsum([len(found) for found in boxes])
-    return [every[end - len(found) : end] for end, found in zip(ends, boxes, strict=True)]
+    """Return every person's points to their frames."""
+    every, ends = np.stack(points), np.cumsum([len(own) for own in boxes])
+    return [every[end - len(own) : end] for end, own in zip(ends, boxes, strict=True)]
 
 
 def _batch(frames: Sequence[Frame8]) -> Tensor:
-    """(h,w,3) each → (n,3,h,w), still 8 bits: the network's device makes floats of them."""
+    """Stack frames (h,w,3) as (n,3,h,w), still 8 bits: the device makes floats."""
     return tensor_of(np.stack(frames)).movedim(3, 1)
 
 
 def _normalised(crops: Tensor) -> Tensor:
-    """(n,3,h,w) in 0..255 → as ImageNet's pictures."""
+    """Normalise (n,3,h,w) in 0..255 with ImageNet's mean and deviation."""
     mean, std = (crops.new_tensor(values)[:, None, None] for values in (MEAN, STD))
     return (crops / 255 - mean) / std

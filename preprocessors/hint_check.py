@@ -16,7 +16,7 @@ COUNTED_PX = 10_000  # enough for a share to a hundredth
 LIGHT = 0.5
 NEAR_PALETTE = 6 / 255  # rounding and compression move a flat colour by less than this
 NEAR_GREY = 4 / 255
-STROKE_PX = 15  # of some 256: the strokes of a fake scribble are no broader
+STROKE_PX = 15  # of some 256: the strokes of a fake scribble are not broader
 SIDEWAYS = 0.45  # a unit vector's part below this in [0,1] points away
 
 

@@ -1,9 +1,8 @@
-"""People as points: one layout of arrays inside, and the POSE_KEYPOINT of the host and of the
-ControlNet tools outside.
+"""Convert people as points: one layout of arrays inside, POSE_KEYPOINT outside.
 
-POSE_KEYPOINT is a list of frames, each a dict as OpenPose writes it, with the size of its canvas:
-flat lists of x, y and score for every point. The tools write pixels or fractions of the canvas;
-both are read, pixels are written.
+POSE_KEYPOINT, which ComfyUI and the ControlNet tools share, is a list of frames, each a dict as
+OpenPose writes it, with the size of its canvas: flat lists of x, y and score for every point. The
+tools write pixels or fractions of the canvas; both are read, pixels are written.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ SEEN_SCORE = 0.3
 
 _FRACTIONS_UP_TO = 2.0
 """A frame without any coordinate above this is in fractions. People reach out of the picture, so 1
-is no limit.
+is not the limit.
 """
 _CANVASES_AWAY = 16
 """A point further out than this many canvases is damage, not a person."""
 
 
 class KeypointError(ValueError):
-    """Keypoints that cannot be read; its sentence says where and what was expected."""
+    """Report keypoints that cannot be read: where, and what was expected."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The people of one picture, on a canvas of that size."""
+    """Hold the people of one picture, on a canvas of that size."""
 
     people: People
     height_px: int
@@ -106,16 +105,15 @@ _COCO_HANDS = ((LEFT_HAND, slice(91, 112)), (RIGHT_HAND, slice(112, 133)))
 
 
 def nobody(count: int = 0) -> People:
-    """(count,136,3): people of whom nothing was found."""
+    """Make (count,136,3): people without any point."""
     return np.zeros((count, POINTS, 3))
 
 
 def from_coco(points: NDArray[np.floating[Any]]) -> People:
-    """(P,17,3) or (P,133,3) in COCO's or COCO-WholeBody's order → (P,136,3); points below
-    SEEN_SCORE are dropped.
+    """Convert (P,17,3) or (P,133,3) in COCO's or COCO-WholeBody's order to (P,136,3).
 
-    The face's two pupils, which OpenPose has and COCO has not, are the body's eyes, as in the
-    DWPose tools.
+    Points below SEEN_SCORE are dropped. The face's two pupils, which OpenPose has and COCO has not,
+    are the body's eyes, as in the DWPose tools.
     """
     people = nobody(len(points))
     order = [
@@ -135,7 +133,7 @@ def from_coco(points: NDArray[np.floating[Any]]) -> People:
 
 
 def loads(text: bytes | str) -> list[Frame]:
-    """The frames of a JSON text: a list of them, or one. Raises KeypointError."""
+    """Read the frames of a JSON text: a list of them, or one. Raises KeypointError."""
     try:
         return parse(json.loads(text))
     except KeypointError:
@@ -144,20 +142,21 @@ def loads(text: bytes | str) -> list[Frame]:
         raise KeypointError("this JSON is nested too deeply to be keypoints") from error
     except ValueError as error:  # broken JSON, broken UTF-8, a number of thousands of digits
         raise KeypointError(
-            f"this is no JSON text ({error}): expected a list of frames with people in them"
+            f"this is not JSON text ({error}): expected a list of frames with people in them"
         ) from error
 
 
 def dumps(frames: Sequence[Frame]) -> str:
-    """The frames as JSON text in POSE_KEYPOINT's form, one frame a line."""
+    """Write frames as JSON text in POSE_KEYPOINT's form, one frame per line."""
     return (
         "[\n" + ",\n".join(json.dumps(frame, allow_nan=False) for frame in encode(frames)) + "\n]\n"
     )
 
 
 def encode(frames: Sequence[Frame]) -> list[dict[str, Any]]:
-    """POSE_KEYPOINT in pixels; every list is full, with zeros where nothing was found, as the
-    host's nodes need it.
+    """Convert frames to POSE_KEYPOINT in pixels.
+
+    Every list is full, with zeros for missing points, as ComfyUI's nodes need it.
     """
     return [
         {
@@ -180,8 +179,9 @@ def _encoded(person: People) -> dict[str, list[float]]:
 
 
 def parse(document: object) -> list[Frame]:
-    """POSE_KEYPOINT as any tool writes it → frames. Raises KeypointError that says which frame and
-    what is wrong.
+    """Read POSE_KEYPOINT as any tool writes it.
+
+    Raises KeypointError that says which frame is wrong, and how.
     """
     if isinstance(document, dict):
         document = [cast(object, document)]
@@ -195,18 +195,18 @@ def parse(document: object) -> list[Frame]:
     return [_frame(frame, f"frame {index}") for index, frame in enumerate(frames)]
 
 
-def _frame(found: object, where: str) -> Frame:
-    if not isinstance(found, Mapping):
+def _frame(document: object, where: str) -> Frame:
+    if not isinstance(document, Mapping):
         raise KeypointError(
-            f"{where}: expected a dict with people and a canvas, found {_kind(found)}"
+            f"{where}: expected a dict with people and a canvas, document {_kind(document)}"
         )
-    frame = cast(Mapping[str, object], found)
+    frame = cast(Mapping[str, object], document)
     height_px, width_px = (_side(frame, name, where) for name in ("canvas_height", "canvas_width"))
     listed = frame.get("people")
     if listed is None and "people" in frame:
         listed = []
     if not isinstance(listed, (list, tuple)):
-        raise KeypointError(f"{where}: expected a list under 'people', found {_kind(listed)}")
+        raise KeypointError(f"{where}: expected a list under 'people', document {_kind(listed)}")
     everyone = cast(Sequence[object], listed)
     people = nobody(len(everyone))
     for index, person in enumerate(everyone):
@@ -234,27 +234,29 @@ def _side(frame: Mapping[str, object], name: str, where: str) -> int:
     return int(side)
 
 
-def _read_person(found: object, person: People, where: str) -> None:
-    """Fill (136,3) from the lists that there are; a list may be absent, null or empty."""
-    if not isinstance(found, Mapping):
-        raise KeypointError(f"{where}: expected a dict of keypoint lists, found {_kind(found)}")
-    lists = cast(Mapping[str, object], found)
+def _read_person(document: object, person: People, where: str) -> None:
+    """Fill (136,3) from the lists that are there; a list may be absent, null or empty."""
+    if not isinstance(document, Mapping):
+        raise KeypointError(
+            f"{where}: expected a dict of keypoint lists, document {_kind(document)}"
+        )
+    lists = cast(Mapping[str, object], document)
     for name, layouts in LAYOUTS.items():
         given = lists.get(name)
         if given is None or (isinstance(given, (list, tuple)) and not given):
             continue
         points = _numbers(cast(object, given), f"{where}, {name}")
         if len(points) not in layouts:
-            known = " or ".join(str(3 * count) for count in layouts)
+            lengths = " or ".join(str(3 * count) for count in layouts)
             raise KeypointError(
-                f"{where}, {name}: expected {known} numbers (x, y, score), found {points.size}"
+                f"{where}, {name}: expected {lengths} numbers (x, y, score), document {points.size}"
             )
         source, target = layouts[len(points)]
         person[target] = points[source]
 
 
 def _numbers(given: object, where: str) -> NDArray[np.float64]:
-    """A flat list of numbers → (n,3)."""
+    """Read a flat list of numbers as (n,3)."""
     if not isinstance(given, (list, tuple)):
         raise KeypointError(f"{where}: expected a list of numbers, found {_kind(given)}")
     numbers = cast(Sequence[object], given)
@@ -287,7 +289,7 @@ def _refuse_far_away(people: People, height_px: int, width_px: int, where: str) 
 
 
 def _kind(value: object) -> str:
-    """How a sentence names what was found, in a few words whatever its size."""
+    """Describe a value in a few words, whatever its size."""
     if value is None or isinstance(value, (bool, float)):
         return {None: "null", True: "true", False: "false"}.get(cast(Any, value), f"{value!r}")
     if isinstance(value, int):

@@ -73,7 +73,7 @@ def segmentation(
     """Segment (B,H,W,C) in [0,1]: hint (B,h,w,3), labels (B,h,w), masks (K·B,h,w) in {0,1}.
 
     The hint has the palette's colours. Labels are class number / 255, so that a mask's 8-bit file
-    keeps them; 255/255 is no class, and black. They come from `label_map`, of the same form and any
+    keeps them; 255/255 means none (black). They come from `label_map`, of the same form and any
     size, if given; otherwise from the `engine`: a network, "snap" (each pixel of a painted map
     takes the class of the nearest colour) or "blank". `paint` then lays classes over them, as
     `strokes_of` parses, on boxes or on the `areas` (N,h',w'). Masks are one for each of the
@@ -343,7 +343,7 @@ ROWS = (
             Port(
                 "labels",
                 "MASK",
-                "The class of each pixel as number / 255; 1 is no class. An 8-bit PNG keeps it.",
+                "The class of each pixel as number / 255; 1 means none. An 8-bit PNG keeps it.",
             ),
             Port(
                 "mask", "MASK", "A mask for each of the classes, all frames of the first one first."

@@ -1,5 +1,6 @@
-"""People as the pictures that pose ControlNets were trained on: coloured limbs and joints, hands
-and faces on black.
+"""Draw people as pose ControlNets were trained to read them.
+
+Coloured limbs and joints, hands and faces on black.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ Canvas = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Brush:
-    """Sizes in px. Limbs, joints and points are radii; a hand's bones are as wide as `bone_px`."""
+    """Hold sizes in px: radii of limbs, joints and points, and the width of a hand's bones."""
 
     limb_px: int = 4
     joint_px: int = 4
@@ -92,12 +93,11 @@ class Brush:
 
     @classmethod
     def of(cls, stick_width: str, height_px: int, width_px: int) -> Brush:
-        """The brush for a canvas of that size. Raises ValueError for a width that is no name of
-        one.
+        """Choose the brush for a canvas of that size.
 
         "4" is what ControlNet's own pose nets saw at 512. "xinsir" is what xinsir's SDXL nets saw:
         limbs and joints grow with the longer side. "auto" is 4 up to 512 and then grows with the
-        shorter side, hands and faces too.
+        shorter side, hands and faces too. Raises ValueError for any other name.
         """
         if stick_width == "4":
             return cls()
@@ -123,11 +123,11 @@ def draw(
     seen_score: float = SEEN_SCORE,
     progress: Progress | None = None,
 ) -> Tensor:
-    """The people of each frame → (B,height_px,width_px,3) float32 in [0,1], drawn at that size
-    whatever their canvas.
+    """Draw the people of each frame: (B,height_px,width_px,3) float32 in [0,1].
 
-    The very pixels of the ControlNet tools' OpenPose drawing (Cao, "OpenPose", 2018, as Zhang's
-    ControlNet draws it) for stick width "4". Points below `seen_score` are left out.
+    They are drawn at that size whatever their canvas. With stick width "4" the pixels equal the
+    ControlNet tools' OpenPose drawing (Cao, "OpenPose", 2018, as Zhang's ControlNet draws it).
+    Points below `seen_score` are left out.
     """
     brush, parts = Brush.of(stick_width, height_px, width_px), (body, hands, face)
     hints = np.empty((len(frames), height_px, width_px, 3), np.float32)
@@ -153,8 +153,9 @@ def draw(
 
 
 def colour(canvas: Canvas, hint: NDArray[np.float32]) -> None:
-    """(H,W) numbers of paints → (H,W,3) RGB in [0,1], written into `hint`. numpy's `take` takes
-    three times as long.
+    """Write (H,W) numbers of paints into `hint` as (H,W,3) RGB in [0,1].
+
+    numpy's `take` is three times as slow.
     """
     cv2 = opencv()
     cv2.LUT(cv2.cvtColor(canvas, cv2.COLOR_GRAY2RGB), PALETTE[None], dst=hint)
@@ -163,8 +164,10 @@ def colour(canvas: Canvas, hint: NDArray[np.float32]) -> None:
 def paint(
     canvas: Canvas, people: People, brush: Brush, parts: tuple[bool, bool, bool], seen_score: float
 ) -> None:
-    """Onto (H,W) the people (P,136,3), in px of it. `parts` are body, hands and face, drawn so for
-    each person before the next: who comes last lies on top.
+    """Paint people (P,136,3), in px, onto a canvas (H,W).
+
+    `parts` are body, hands and face, drawn for each person before the next: the last person lies on
+    top.
     """
     seen = people[..., 2] >= max(seen_score, _ANY_SCORE)
     corners = people[..., :2].astype(np.int32)  # truncated towards zero, as the tools do
@@ -194,9 +197,7 @@ Bone = tuple[Pixel, Pixel, int]
 
 
 def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Limb], list[Joint]]]:
-    """For each person what is to be drawn of the body, as lists: OpenCV takes them faster than
-    arrays.
-    """
+    """List each person's limbs and joints; OpenCV takes lists faster than arrays."""
     start, end = people[:, DRAWN_LIMBS[:, 0], :2], people[:, DRAWN_LIMBS[:, 1], :2]
     across = start - end
     dx, dy = across[..., 0], across[..., 1]
@@ -207,7 +208,7 @@ def _bodies(people: People, corners: Points, seen: Flags) -> list[tuple[list[Lim
 
 
 def _hands(points: Points, seen: Flags) -> list[tuple[list[Bone], Points]]:
-    """(P,21,2) and (P,21) → for each person the bones of the hand, and the points that are there."""
+    """List each person's bones and points of a hand, from points (P,21,2) and flags (P,21)."""
     start, end = BONES[:, 0], BONES[:, 1]
     bones = _where(
         seen[:, start] & seen[:, end], points[:, start], points[:, end], paints=BONE_PAINTS
@@ -216,9 +217,7 @@ def _hands(points: Points, seen: Flags) -> list[tuple[list[Bone], Points]]:
 
 
 def _where(there: Flags, *columns: NDArray[Any], paints: Sequence[int]) -> list[list[Any]]:
-    """(P,n) flags and columns (P,n,...) → for each person the rows that are there, a paint at their
-    end.
-    """
+    """List each person's rows whose flag (P,n) is set, each with its paint at the end."""
     persons = zip(there.tolist(), *(column.tolist() for column in columns), strict=True)
     return [[*compress(zip(*rows, paints, strict=False), flags)] for flags, *rows in persons]
 
@@ -241,8 +240,10 @@ def _draw_hand(canvas: Canvas, bones: list[Bone], points: Points, brush: Brush) 
 
 
 def _dots(canvas: Canvas, points: Points, number: int, radius_px: int) -> None:
-    """(n,2) as filled circles. A closed line of one point with round ends is OpenCV's circle of
-    half its width, and one call draws them all.
+    """Draw points (n,2) as filled circles.
+
+    A closed line of one point with round ends is OpenCV's circle of half its width, and one call
+    draws them all.
     """
     if len(points):
         opencv().polylines(canvas, np.reshape(points, (-1, 1, 1, 2)), True, number, 2 * radius_px)

@@ -1,6 +1,4 @@
-"""People over a clip: who is who from frame to frame, who matters most, and joints that neither
-tremble nor blink.
-"""
+"""Follow people over a clip: who is who, who matters most, steady joints without gaps."""
 
 from __future__ import annotations
 
@@ -26,12 +24,12 @@ same.
 def steady(
     frames: Sequence[Frame], *, people: int = 0, smooth_frames: float = 0.0, fill_frames: int = 0
 ) -> list[Frame]:
-    """The clip with its people in one order throughout.
+    """Put the people of a clip into one order, choose among them, and smooth them.
 
     `people` keeps that many, the largest and longest seen (0: all). Gaps of up to `fill_frames`
-    frames, of a joint or of somebody as a whole, are filled in a straight line. `smooth_frames` is
-    the standard deviation of a Gaussian over time, in frames (0: none); it acts on seen joints
-    alone and looks both ways, so nothing lags behind.
+    frames, of a joint or of a whole person, are filled in a straight line. `smooth_frames` is the
+    standard deviation of a Gaussian over time, in frames (0: none); it acts on seen joints alone
+    and looks both ways, so nothing lags behind.
     """
     tracks: list[Track] = followed(frames)
     if people:
@@ -47,30 +45,28 @@ def steady(
 
 
 def followed(frames: Sequence[Frame]) -> list[Track]:
-    """Who is who: in each frame the closest pair of somebody known and somebody seen is matched
-    first.
-    """
+    """Follow each person through the frames, matching the closest pairs first."""
     tracks, last = list[Track](), list[People]()
     for index, frame in enumerate(frames):
         seen = frame.people / (frame.width_px, frame.height_px, 1)
-        known = _matched(last, seen)
+        matched = _matched(last, seen)
         for person, points in enumerate(seen):
             if not points[:, 2].any():
                 continue
-            if person not in known:
-                known[person] = len(tracks)
+            if person not in matched:
+                matched[person] = len(tracks)
                 tracks.append(np.zeros((len(frames), *points.shape)))
                 last.append(points)
-            tracks[known[person]][index] = last[known[person]] = points
+            tracks[matched[person]][index] = last[matched[person]] = points
     return tracks
 
 
 def _matched(last: Sequence[People], seen: People) -> dict[int, int]:
-    """For each person now seen, which of the known it is; nobody is two."""
+    """Match each person of a frame with an earlier track; each track is used once."""
     far = [
-        (distance(known, points), person, track)
+        (distance(earlier, points), person, track)
         for person, points in enumerate(seen)
-        for track, known in enumerate(last)
+        for track, earlier in enumerate(last)
         if points[:, 2].any()
     ]
     matched: dict[int, int] = {}
@@ -81,8 +77,9 @@ def _matched(last: Sequence[People], seen: People) -> dict[int, int]:
 
 
 def distance(one: People, other: People) -> float:
-    """How far two sights of a person lie apart: the mean over the joints that both show, in the
-    larger one's size.
+    """Measure how far two sights of a person lie apart, as a part of the larger one's size.
+
+    The mean over the joints that both show; infinite where they share none.
     """
     seen = (one[:, 2] > 0) & (other[:, 2] > 0)
     both = np.flatnonzero(seen[BODY]) if seen[BODY].any() else np.flatnonzero(seen)
@@ -94,19 +91,20 @@ def distance(one: People, other: People) -> float:
 
 
 def _size(person: People) -> float:
-    """The diagonal of its box."""
+    """Measure the diagonal of a person's box."""
     seen = person[person[:, 2] > 0, :2]
     return float(np.hypot(*(seen.max(axis=0) - seen.min(axis=0)))) if len(seen) else 0.0
 
 
 def prominence(track: Track) -> float:
-    """How much of the clip somebody fills."""
+    """Measure how much of the clip a person fills."""
     return sum(_size(sight) ** 2 for sight in track)
 
 
 def filled(track: Track, fill_frames: int) -> Track:
-    """Every joint's gaps of up to that many frames, in a straight line between two sights; as sure
-    as the weaker.
+    """Fill every joint's gaps of up to that many frames in a straight line.
+
+    A filled joint is as sure as the weaker of the two sights beside it.
     """
     track = np.copy(track)
     for point in range(track.shape[1]):
@@ -121,9 +119,7 @@ def filled(track: Track, fill_frames: int) -> Track:
 
 
 def smoothed(track: Track, sigma_frames: float) -> Track:
-    """Joints as the Gaussian mean of their sights around; what is not seen stays so and counts for
-    nothing.
-    """
+    """Smooth joints to the Gaussian mean of their sights; unseen joints stay unseen."""
     frames, seen = np.arange(len(track)), track[..., 2] > 0
     nearness = np.exp(-0.5 * ((frames[:, None] - frames) / sigma_frames) ** 2)
     total = nearness @ seen

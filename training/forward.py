@@ -32,7 +32,8 @@ def _run_block(module: Any, h: Any, emb: Any, context: Any, shape: Any = None) -
 
 def _run_checkpointed(module: Any, *args: Any) -> Tensor:
     # No random state to preserve: a block has no dropout.
-    return checkpoint(_run_block, module, *args, use_reentrant=False, preserve_rng_state=False)  # type: ignore[return-value]
+    output = checkpoint(_run_block, module, *args, use_reentrant=False, preserve_rng_state=False)
+    return output  # type: ignore[return-value]
 
 
 def _embed_time(module: Any, timesteps: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -188,7 +188,7 @@ def _bound(tree: ast.Module) -> Iterator[tuple[ast.Name | ast.arg, str]]:
 
 
 def is_no(tree: Tree) -> list[Place]:
-    """List sentences with "is no" or "are no" where "is not a" is meant."""
+    """List sentences that say that X is (or are) "no" Y, where "is not a Y" is meant."""
     return [
         Place(place.file, place.line, place.text[:160])
         for place in _sentences(tree)
@@ -306,7 +306,7 @@ FIGURES = (
     Figure("nested comprehensions or ternaries per 100 functions", nested, _per_100_functions),
     Figure("D401", unverbed),
     Figure("locals named found, made, told, said, known, kept", riddles),
-    Figure("sentences with 'is no' or 'are no'", is_no),
+    Figure("sentences with 'is' and then 'no'", is_no),
     Figure("files that share a base name", twins),
     Figure("modules in import circles", circles),
     Figure("lines of the longest file", _longest_file, lambda _tree, p: _counts(p)[0]),

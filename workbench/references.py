@@ -32,7 +32,8 @@ def controlnet_aux() -> Iterator[None]:
         for name in ("controlnet_aux", "torchvision", "torchvision.transforms")
     }
     stand_ins["controlnet_aux"].__path__ = list(package.submodule_search_locations or ())
-    stand_ins["torchvision"].transforms = stand_ins["torchvision.transforms"]  # type: ignore[attr-defined]
+    transforms = stand_ins["torchvision.transforms"]
+    stand_ins["torchvision"].transforms = transforms  # type: ignore[attr-defined]
     vars(stand_ins["torchvision.transforms"]).update(Normalize=Normalize, Compose=None)
     before = dict(sys.modules)
     sys.modules.update(stand_ins)

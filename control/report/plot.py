@@ -92,7 +92,8 @@ class Page:
         """Return the page as (1,H,W,3) in [0,1]."""
         size = (self.image.width // OVERSAMPLING, self.image.height // OVERSAMPLING)
         small = self.image.resize(size, Image.Resampling.LANCZOS)
-        return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255.0).unsqueeze(0)  # pyright: ignore
+        levels = np.asarray(small, dtype=np.float32) / 255.0
+        return torch.from_numpy(levels).unsqueeze(0)  # pyright: ignore
 
 
 # -- what is on the page ---------------------------------------------------------------------------

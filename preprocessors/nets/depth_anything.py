@@ -43,7 +43,7 @@ LARGE = Sizes(1024, 16, 24, (4, 11, 17, 23), (256, 512, 1024, 1024), 256)
 
 
 class DepthAnythingV2(nn.Module):
-    """(B,3,H,W) RGB, ImageNet-normalised → (B,1,H,W) inverse depth ≥ 0, unbounded, near is large."""
+    """(B,3,H,W) RGB, ImageNet-normalised → (B,1,H,W) inverse depth ≥ 0, near is large."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

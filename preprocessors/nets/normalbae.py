@@ -51,7 +51,7 @@ class Sizes(NamedTuple):
 
 
 _SKIPS = (4, 2, 1, 0)
-"""Stages with a skip connection to the decoder, deepest first: 1/16, 1/8, 1/4, 1/2 of the picture."""
+"""Stages with a skip connection to the decoder, deepest first: 1/16, 1/8, 1/4, 1/2."""
 
 
 class NNET(nn.Module):

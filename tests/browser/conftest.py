@@ -34,24 +34,24 @@ SOME_CELLS = ("pinned-classic", "newest-nodes2")  # for what opens a page of its
 
 
 def pytest_addoption(parser):
-    told = "take the templates' pictures anew, or those of one template"
-    parser.addoption("--write-pictures", nargs="?", const="*", metavar="NAME", help=told)
+    answer = "take the templates' pictures anew, or those of one template"
+    parser.addoption("--write-pictures", nargs="?", const="*", metavar="NAME", help=answer)
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if not found:
+    actual = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if not actual:
         pytest.skip(
             "no Chromium was found: install it (apt-get install chromium) or set CHROMIUM to its"
             " program"
         )
-    return found
+    return actual
 
 
 @pytest.fixture(scope="session")
 def playwright() -> Path:
-    """The folder of playwright-core, which drives the browser."""
+    """Return the folder of playwright-core, which drives the browser."""
     if not shutil.which("node"):
         pytest.skip("node was not found: install Node.js 20 or newer")
     if not (FOLDER / "node_modules" / "playwright-core").exists():
@@ -67,8 +67,8 @@ def playwright() -> Path:
 
 @pytest.fixture(scope="session")
 def newest_page() -> Path:
-    """The folder of the newest page, for the host's --front-end-root; the host's packages stay as
-    they are.
+    """Return the folder of the newest page, for the host's --front-end-root; the host's packages
+    stay as they are.
     """
     return _page(NEWEST_PAGE)
 
@@ -103,8 +103,8 @@ def _page(version: str) -> Path:
 
 
 def _pinned_page(host: hosts.Host) -> Path | None:
-    """The page that a host asks for; None where it is the one that is installed here, as with the
-    newest host.
+    """Return the page that a host asks for; None where it is the one that is installed here, as
+    with the newest host.
     """
     asked = re.search(
         r"^comfyui-frontend-package==(\S+)",
@@ -119,15 +119,15 @@ def _pinned_page(host: hosts.Host) -> Path | None:
 
 @pytest.fixture(scope="session")
 def host() -> hosts.Host:
-    """The newest host found, or the one that COMFYUI_DIR names."""
-    if not (found := hosts.find()):
+    """Return the newest host found, or the one that COMFYUI_DIR names."""
+    if not (actual := hosts.find()):
         pytest.skip("no ComfyUI was found: set COMFYUI_DIR")
-    return found[0]
+    return actual[0]
 
 
 @pytest.fixture(scope="session")
 def running(host, tmp_path_factory):
-    """The host with the page that it pins."""
+    """Run the host with the page that it pins."""
     with _running(host, tmp_path_factory.mktemp("base"), _pinned_page(host)) as running:
         yield running
 
@@ -149,8 +149,8 @@ def _running(host: hosts.Host, base: Path, page: Path | None):
 
 
 def _write_net(file: Path) -> None:
-    """A file whose header is an SDXL ControlNet's, as far as one can tell what it is; it is never
-    loaded.
+    """Make a file whose header is an SDXL ControlNet's, as far as one can tell what it is; it is
+    never loaded.
     """
     shapes = {"zero_convs.0.0.weight": [1], "input_hint_block.0.weight": [1]}
     shapes["input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"] = [1, 2048]
@@ -165,7 +165,7 @@ def _write_net(file: Path) -> None:
 
 @pytest.fixture(scope="session")
 def drive(chromium, playwright, tmp_path_factory):
-    """Runs a script of this folder in the browser: what it was asked → what it found."""
+    """Run a script of this folder in the browser: what it was asked → what it found."""
 
     def run(script: str, ask: dict) -> dict:
         PICTURES.mkdir(exist_ok=True)
@@ -187,7 +187,7 @@ def drive(chromium, playwright, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cells(drive, running, running_newest_page) -> dict[str, dict]:
-    """What was found in each cell; the two pages are worked side by side."""
+    """Return what was found in each cell; the two pages are worked side by side."""
 
     def example(name: str) -> dict:
         return json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
@@ -197,7 +197,7 @@ def cells(drive, running, running_newest_page) -> dict[str, dict]:
     saved = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
     def work(page: str, address: str) -> dict[str, dict]:
-        found = {}
+        actual = {}
         for renderer in ("classic", "nodes2"):
             cell = f"{page}-{renderer}"
             ask = {
@@ -207,15 +207,15 @@ def cells(drive, running, running_newest_page) -> dict[str, dict]:
                 "saved": saved,
                 **graphs,
             }
-            found[cell] = drive("editor_scenes.mjs", {**ask, "more": cell in SOME_CELLS})
-        return found
+            actual[cell] = drive("editor_scenes.mjs", {**ask, "more": cell in SOME_CELLS})
+        return actual
 
     with ThreadPoolExecutor(2) as pool:
         pages = {"pinned": running.address, "newest": running_newest_page.address}
         return {
             cell: seen
-            for found in pool.map(work, *zip(*pages.items(), strict=True))
-            for cell, seen in found.items()
+            for actual in pool.map(work, *zip(*pages.items(), strict=True))
+            for cell, seen in actual.items()
         }
 
 

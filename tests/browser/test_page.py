@@ -37,8 +37,8 @@ STRANGER = {
 
 @pytest.fixture(scope="session", params=[False, True], ids=["classic", "nodes2"])
 def seen(request, drive, running) -> dict:
-    """What the page made of each example, and of the link that the demo opens; every net that one
-    names is there.
+    """Return what the page made of each example, and of the link that the demo opens; every net
+    that one names is there.
     """
     ask = {
         "address": running.address,
@@ -97,8 +97,10 @@ def test_page_queues_the_prompt_that_the_demo_runs(seen, running, name):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_saving_keeps_every_value(seen, name):
     """What the page would save holds the values of the file, node by node."""
-    kept = {node["id"]: node.get("widgets_values") or [] for node in seen[name]["saved"]["nodes"]}
-    assert kept == {
+    remaining = {
+        node["id"]: node.get("widgets_values") or [] for node in seen[name]["saved"]["nodes"]
+    }
+    assert remaining == {
         node["id"]: node.get("widgets_values") or [] for node in EXAMPLES[name]["nodes"]
     }
 
@@ -108,8 +110,8 @@ def test_link_of_the_demo_opens_the_example(seen):
 
 
 def posed(example: dict) -> dict:
-    """The example as it sits for its picture: a training is made short, and finds something to
-    train on.
+    """Return the example as it sits for its picture: a training is made short, and finds something
+    to train on.
     """
     example = json.loads(json.dumps(example))
     for node in example["nodes"]:

@@ -33,7 +33,7 @@ def seen(drive, running) -> dict:
         for language in LANGUAGES:
             ask = {"address": running.address, "vue": renderer == "nodes2", "locale": language}
             ask["nodes"] = {node: [*METHODS] for node in NODES}
-            shown[renderer, language] = drive("tooltips.mjs", ask)
+            shown[renderer, language] = drive("tooltip_scenes.mjs", ask)
     return shown
 
 

@@ -25,7 +25,7 @@ NEW = {
 
 
 def kept_still(scene: dict) -> bool:
-    """The node was not dragged and the canvas was not panned."""
+    """Tell whether the node was not dragged and the canvas was not panned."""
     return (
         scene["before"]["pos"] == scene["after"]["pos"]
         and scene["before"]["view"] == scene["after"]["view"]
@@ -170,7 +170,7 @@ def test_renderer_switched_at_run_time(cell):
 
 
 def meaning(prompt: dict) -> list:
-    """A prompt without its ids: every node's class and inputs, links by what they come from."""
+    """Make a prompt without its ids: every node's class and inputs, links by their source."""
 
     def source(value):
         return [prompt[value[0]]["class_type"], value[1]] if isinstance(value, list) else value
@@ -225,11 +225,11 @@ def test_a_widget_that_breaks_becomes_plain_text(one_cell, version):
 
 def test_widgets_speak_the_language_of_the_page(one_cell):
     """Signs, numbers and texts of the grammar are the same in every language."""
-    said = one_cell["inChinese"]["said"]
-    assert {"预设", "钟形", "平滑", "添加点", "中间块", "各层相同", "与原图对比"} <= set(said)
+    message = one_cell["inChinese"]["said"]
+    assert {"预设", "钟形", "平滑", "添加点", "中间块", "各层相同", "与原图对比"} <= set(message)
     assert [
         text
-        for text in said
+        for text in message
         if re.search("[A-Za-z]{2,}", re.sub("Insert|Delete|0:0.*smooth", "", text))
     ] == []
     assert one_cell["inChinese"]["errors"] == []

@@ -60,15 +60,15 @@ def nodes() -> dict:
 
 @pytest.fixture
 def folders(host, tmp_path, monkeypatch) -> tuple[Path, Path]:
-    """The host's input and output folders, for one test."""
+    """Return the host's input and output folders, for one test."""
     import folder_paths
 
-    made = tmp_path / "input", tmp_path / "output"
-    for folder in made:
+    produced = tmp_path / "input", tmp_path / "output"
+    for folder in produced:
         folder.mkdir()
-    monkeypatch.setattr(folder_paths, "input_directory", str(made[0]))
-    monkeypatch.setattr(folder_paths, "output_directory", str(made[1]))
-    return made
+    monkeypatch.setattr(folder_paths, "input_directory", str(produced[0]))
+    monkeypatch.setattr(folder_paths, "output_directory", str(produced[1]))
+    return produced
 
 
 def execute(node, **inputs):
@@ -135,8 +135,8 @@ def test_people_are_found_drawn_saved_loaded_and_drawn_again(nodes, folders, mon
         "stick_width": "4",
         "resolution": 0,
     }
-    found = execute(nodes["ControlStackPose"], image=torch.rand(2, 120, 160, 3), **settings)
-    hint, people = found.result
+    actual = execute(nodes["ControlStackPose"], image=torch.rand(2, 120, 160, 3), **settings)
+    hint, people = actual.result
     assert hint.shape == (2, 120, 160, 3)
     assert hint.max() == 1
     saved = execute(
@@ -212,7 +212,7 @@ def test_bad_keypoints_write_nothing(nodes, folders):
 
 
 def sdpose():
-    """The host's own pose nodes; they came after 0.8."""
+    """Return the host's own pose nodes; they came after 0.8."""
     if importlib.util.find_spec("comfy_extras.nodes_sdpose") is None:
         pytest.skip("this host has no SDPose nodes yet")
     from comfy_extras import nodes_sdpose
@@ -247,8 +247,8 @@ def test_the_hosts_nodes_take_our_people(nodes):
         "stick_width": 4,
     }
     settings |= {"face_point_size": 3, "score_threshold": 0.3}
-    known = [spec.id for spec in drawing.define_schema().inputs]
-    settings |= {"draw_head": True} if "draw_head" in known else {}
+    present = [spec.id for spec in drawing.define_schema().inputs]
+    settings |= {"draw_head": True} if "draw_head" in present else {}
     theirs = drawing.execute(people, **settings).result[0].float()
     ours = execute(nodes["ControlStackDrawPose"], pose_keypoint=people, **DRAWN).result[0]
     assert theirs.shape == ours.shape
@@ -270,17 +270,17 @@ def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(
     )
     net, crops = dwpose.PoseStandIn().eval(), torch.rand(2, 3, 384, 288)
     torch.jit.trace(net, crops[:1]).save(str(tmp_path / row.file))
-    known = {**folder_paths.folder_names_and_paths, weights.FOLDER: ([str(tmp_path)], set())}
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
+    present = {**folder_paths.folder_names_and_paths, weights.FOLDER: ([str(tmp_path)], set())}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", present)
     networks = runtime.HostNetworks()
-    made = networks.run(row, crops, lambda net, chunk: tuple(net(chunk)))
-    for ours, expected in zip(made, net(crops), strict=True):
+    produced = networks.run(row, crops, lambda net, chunk: tuple(net(chunk)))
+    for ours, expected in zip(produced, net(crops), strict=True):
         torch.testing.assert_close(ours, expected)
     assert [weights.file for weights in networks.warm] == [row.file]
     (tmp_path / row.file).write_bytes(b"not a graph")
     with pytest.raises(
         weights.WeightsError,
-        match=r"pose\.torchscript\.pt is no TorchScript file.*delete or replace it",
+        match=r"pose\.torchscript\.pt is not a TorchScript file.*delete or replace it",
     ):
         networks.run(row, crops, lambda net, chunk: tuple(net(chunk)))
 

@@ -142,8 +142,8 @@ def test_labels_survive_the_hosts_own_save_and_load(nodes, host):
     label_map, blank = labels / 255, torch.zeros(1, 16, 16, 3)
     first = execute(nodes["ControlStackSegmentation"], image=blank, label_map=label_map).result
     convert = getattr(MaskToImage, "execute", None) or MaskToImage().mask_to_image
-    made = convert(first[1])
-    picture = made.result[0] if hasattr(made, "result") else made[0]
+    produced = convert(first[1])
+    picture = produced.result[0] if hasattr(produced, "result") else produced[0]
     saved = host_nodes.SaveImage().save_images(picture, "labels")["ui"]["images"][0]
     written = Path(folder_paths.get_output_directory()) / saved["subfolder"] / saved["filename"]
     written.rename(Path(folder_paths.get_input_directory()) / "labels.png")
@@ -337,7 +337,7 @@ def test_add_says_when_a_hint_is_obviously_another_map_and_changes_nothing(
 ):
     from pack.nodes.apply import Add
 
-    made = {
+    produced = {
         "light": 1 - execute(nodes["ControlStackCanny"], image=picture).result[0],
         "dark": execute(nodes["ControlStackCanny"], image=picture).result[0],
         "photograph": picture,
@@ -349,14 +349,14 @@ def test_add_says_when_a_hint_is_obviously_another_map_and_changes_nothing(
     }[hint]
     given = {
         "control_net": Net(name),
-        "image": made,
+        "image": produced,
         "strength": 1.0,
         "start_percent": 0.0,
         "end_percent": 1.0,
     }
     out = Add.execute(**given, mode="balanced", fit="crop", schedule="", layers="")
     (unit,) = out.result[0].units
-    assert unit.hint.movedim(1, -1).equal(made)
+    assert unit.hint.movedim(1, -1).equal(produced)
     assert (words in out.ui["text"][0]) if words else out.ui is None
 
 

@@ -4,14 +4,25 @@ import { Tooltips } from "../../js/tooltips.js";
 
 const OPTIONS = [
   { key: "canny", inputs: { required: { threshold: ["INT", { tooltip: "of canny" }] } } },
-  { key: "xdog", inputs: { required: { threshold: ["INT", { tooltip: "of xdog" }] }, optional: { new: ["INT", { tooltip: "new" }] } } },
+  {
+    key: "xdog",
+    inputs: {
+      required: { threshold: ["INT", { tooltip: "of xdog" }] },
+      optional: { new: ["INT", { tooltip: "new" }] },
+    },
+  },
 ];
 const NODES = {
-  ControlStackPreprocess: { required: { image: ["IMAGE", {}], method: ["COMFY_DYNAMICCOMBO_V3", { options: OPTIONS }] } },
+  ControlStackPreprocess: {
+    required: { image: ["IMAGE", {}], method: ["COMFY_DYNAMICCOMBO_V3", { options: OPTIONS }] },
+  },
   ControlStackCanny: { required: { threshold: ["INT", { tooltip: "of canny" }] } },
   ControlStackXDoG: { required: { threshold: ["INT", { tooltip: "of xdog" }] } },
 };
-const CHINESE = { ControlStackCanny: { inputs: { threshold: { tooltip: "坎尼" } } }, ControlStackXDoG: { inputs: {} } };
+const CHINESE = {
+  ControlStackCanny: { inputs: { threshold: { tooltip: "坎尼" } } },
+  ControlStackXDoG: { inputs: {} },
+};
 
 async function tooltips(language) {
   const host = {
@@ -20,9 +31,9 @@ async function tooltips(language) {
     comfyClass: (node) => node.type,
     widget: (node, name) => node.widgets.find((widget) => widget.name === name),
   };
-  const made = new Tooltips(host);
-  for (const [id, declared] of Object.entries(NODES)) made.declare(id, declared);
-  await made.load();
+  const tooltips = new Tooltips(host);
+  for (const [id, declared] of Object.entries(NODES)) tooltips.declare(id, declared);
+  await tooltips.load();
   return made;
 }
 
@@ -63,7 +74,8 @@ test("a translation is that of the method's own node, and English where it has n
 });
 
 test("nodes without such a choice, and nodes of others, are left alone", async () => {
-  const canny = node("ControlStackCanny"), stranger = node("SomeNode");
+  const canny = node("ControlStackCanny"),
+    stranger = node("SomeNode");
   const ours = await tooltips("en");
   ours.watch(canny);
   ours.watch(stranger);

@@ -52,8 +52,8 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(("name", "key"), PUBLISHED.items())
 def test_published_names(name, key):
-    found = by_name(name)
-    assert (found.key if found else None) == key
+    actual = by_name(name)
+    assert (actual.key if actual else None) == key
 
 
 def test_metadata_decides_before_the_name():

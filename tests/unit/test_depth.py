@@ -64,8 +64,8 @@ def transformers_dpt(sizes: dpt_hybrid.Sizes):
 
 
 def saved(model, folder: Path) -> dict[str, Tensor]:
-    """The file that transformers writes: its keys are those on the hub, whatever the version's
-    classes call them.
+    """Return the file that transformers writes: its keys are those on the hub, whatever the
+    version's classes call them.
     """
     from safetensors.torch import load_file
 
@@ -113,7 +113,7 @@ def test_midass_own_file_may_carry_its_classifier():
 
 @pytest.fixture(scope="module")
 def midas() -> tuple:
-    """The reference's detector, of full size, and ours, with the same random weights."""
+    """Return the reference's detector, of full size, and ours, with the same random weights."""
     pytest.importorskip(
         "timm", reason="the reference's MiDaS is built on timm: part of the test environment"
     )
@@ -134,16 +134,16 @@ def midas() -> tuple:
 def test_depth_and_its_normals_are_midass_at_another_size(midas):
     detector, ours = midas
     raw: list[Tensor] = []
-    detector.model.register_forward_hook(lambda net, frames, made: raw.append(made))
+    detector.model.register_forward_hook(lambda net, frames, output: raw.append(output))
     photo = (picture(512, 640) * 255).round() / 255
     levels = (photo[0].numpy() * 255).round().astype(np.uint8)
     depth8, normal8 = detector(levels, bg_th=0.4, depth_and_normal=True)
     networks = InMemory({depth.ESTIMATORS["midas"].weights.file: ours})
-    hint, found = depth.depth(photo, engine="midas", networks=networks)
-    assert relative(found[..., 0], raw[0]) < 1e-5
+    hint, actual = depth.depth(photo, engine="midas", networks=networks)
+    assert relative(actual[..., 0], raw[0]) < 1e-5
     assert depth8.std() > 5
     assert np.abs(np.floor(hint[0].numpy() * 255 + 1e-3) - depth8).max() <= 1
-    colours = normals.encoded(normals.from_depth(found[None, ..., 0]), "cn1.0")[0].movedim(0, 2)
+    colours = normals.encoded(normals.from_depth(actual[None, ..., 0]), "cn1.0")[0].movedim(0, 2)
     assert normal8.std() > 5
     difference = np.abs(np.floor(colours.numpy() * 255 + 1e-3) - normal8).max(axis=2)
     # A pixel whose depth is the threshold itself may fall on either side of it.
@@ -255,12 +255,12 @@ class Brightness(nn.Module):
 def test_a_network_sees_whole_pixels_near_the_size_it_was_trained_at(engine, resolution, seen):
     net = Brightness()
     networks = InMemory({depth.WEIGHTS[engine].file: net})
-    hint, found = depth.depth(
+    hint, actual = depth.depth(
         picture(600, 900), engine=engine, resolution=resolution, networks=networks
     )
     assert net.seen == [(1, 3, *seen)]
     short = resolution or 600
-    assert hint.shape == found.shape == (1, short, short * 3 // 2, 3)
+    assert hint.shape == actual.shape == (1, short, short * 3 // 2, 3)
     assert (hint.min(), hint.max()) == (0, 1)
 
 
@@ -282,10 +282,10 @@ def maps(*frames: list[list[float]]) -> Tensor:
 
 
 def test_each_frame_for_itself():
-    found = depth.normalized(
+    actual = depth.normalized(
         maps([[10.0, 20.0], [15.0, 10.0]], [[-4.0, 0.0], [-2.0, -3.0]]), "frame"
     )
-    assert found.equal(maps([[0.0, 1.0], [0.5, 0.0]], [[0.0, 1.0], [0.5, 0.25]]))
+    assert actual.equal(maps([[0.0, 1.0], [0.5, 0.0]], [[0.0, 1.0], [0.5, 0.25]]))
 
 
 def test_a_clip_does_not_flicker():
@@ -312,10 +312,10 @@ def test_percentiles_are_those_of_the_sorted_clip():
 
     low, high = at(2), at(98)
     expected = ((values.double() - low) / (high - low)).clamp(0, 1).view(3, 1, 40, 50)
-    found = depth.normalized(values.view(3, 1, 40, 50), "percentile")
-    assert (found - expected).abs().max() < 1e-5
-    assert 0.015 < (found == 0).float().mean() < 0.025
-    assert 0.015 < (found == 1).float().mean() < 0.025
+    actual = depth.normalized(values.view(3, 1, 40, 50), "percentile")
+    assert (actual - expected).abs().max() < 1e-5
+    assert 0.015 < (actual == 0).float().mean() < 0.025
+    assert 0.015 < (actual == 1).float().mean() < 0.025
 
 
 @pytest.mark.parametrize("normalization", depth.NORMALIZATIONS)
@@ -345,17 +345,17 @@ def test_unknown_names_are_refused():
 def test_sixteen_bits_pass_through(normalization):
     """65 536 depths stay as many, in order: nothing on the way has 8 bits."""
     ramp = torch.arange(65536.0).view(1, 256, 256, 1).expand(-1, -1, -1, 3) * 0.37 - 1000
-    hint, found = depth.depth(ramp, engine="image", normalization=normalization)
-    kept = hint[0, ..., 0].flatten()[1400:-1400]
-    assert (kept.diff() > 0).all()
+    hint, actual = depth.depth(ramp, engine="image", normalization=normalization)
+    remaining = hint[0, ..., 0].flatten()[1400:-1400]
+    assert (remaining.diff() > 0).all()
     assert len((hint[..., 0] * 65535).round().unique()) >= 65536 * (
         1 if normalization != "percentile" else 0.95
     )
-    assert found.equal(ramp)
+    assert actual.equal(ramp)
 
 
 def test_what_is_not_finite_is_far_away():
     broken = torch.tensor([[3.0, float("nan")], [float("inf"), 5.0]]).view(1, 2, 2, 1)
-    hint, found = depth.depth(broken, engine="image")
+    hint, actual = depth.depth(broken, engine="image")
     assert hint[0, ..., 0].tolist() == [[0, 0], [0, 1]]
-    assert found[0, ..., 0].tolist() == [[3, 3], [3, 5]]
+    assert actual[0, ..., 0].tolist() == [[3, 3], [3, 5]]

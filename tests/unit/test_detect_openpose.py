@@ -62,12 +62,12 @@ def test_the_networks_equal_the_reference(theirs, net, module, name):
     ours, reference = net(), getattr(getattr(theirs, module), name)()
     shared(ours, reference)
     picture = torch.rand(2, 3, 48, 64) - 0.5
-    expected, found = reference(picture), ours(picture)
+    expected, actual = reference(picture), ours(picture)
     if name == "FaceNet":
         expected = expected[-1]
     for one, other in zip(
         expected if isinstance(expected, tuple) else [expected],
-        found if isinstance(found, tuple) else [found],
+        actual if isinstance(actual, tuple) else [actual],
         strict=True,
     ):
         assert one.std() > 1e-3
@@ -87,8 +87,10 @@ class Stub(torch.nn.Module):
         self.maps, self.anchor = maps, torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, frames):
-        made = self.maps(frames.shape[2] // 8, frames.shape[3] // 8)
-        return made if isinstance(made, (tuple, list)) else made.expand(len(frames), -1, -1, -1)
+        output = self.maps(frames.shape[2] // 8, frames.shape[3] // 8)
+        return (
+            output if isinstance(output, (tuple, list)) else output.expand(len(frames), -1, -1, -1)
+        )
 
 
 def crowd_maps(
@@ -155,13 +157,13 @@ def test_decoded_people_equal_the_reference(theirs, seed):
     rng = np.random.default_rng(seed)
     size = [(368, 496), (256, 420), (512, 400), (200, 300)][seed % 4]
     picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-    made = crowd_maps(rng, 23, -(-int(size[1] * 184 / size[0]) // 8))
-    stub = Stub(lambda height, width: made)
+    output = crowd_maps(rng, 23, -(-int(size[1] * 184 / size[0]) // 8))
+    stub = Stub(lambda height, width: output)
     reference = their_body(theirs, stub)
     expected = reference.format_body_result(*reference(picture))
-    found = detect_openpose.bodies([picture], InMemory({"body": stub}), row("body"))[0]
-    assert len(found) == len(expected) > 0
-    for person, their_person in zip(found, expected, strict=True):
+    actual = detect_openpose.bodies([picture], InMemory({"body": stub}), row("body"))[0]
+    assert len(actual) == len(expected) > 0
+    for person, their_person in zip(actual, expected, strict=True):
         joints = [(point.x, point.y, 1) if point else (0, 0, 0) for point in their_person.keypoints]
         assert np.array_equal(person[:18], joints)
 
@@ -184,7 +186,7 @@ def as_theirs(theirs, person):
 @pytest.mark.quick
 def test_hands_and_faces_are_looked_for_where_the_reference_looks(theirs):
     rng = np.random.default_rng(0)
-    found = {"left": 0, "right": 0, "face": 0}
+    actual = {"left": 0, "right": 0, "face": 0}
     for _ in range(300):
         person = person_at(rng, 400, 500)
         picture = np.zeros((400, 500, 3), np.uint8)
@@ -194,8 +196,8 @@ def test_hands_and_faces_are_looked_for_where_the_reference_looks(theirs):
         face = detect_openpose.face_square(person, 400, 500)
         assert face == theirs.util.faceDetect(as_theirs(theirs, person), picture)
         for name in [*ours, *(["face"] if face else [])]:
-            found[name] += 1
-    assert min(found.values()) > 50
+            actual[name] += 1
+    assert min(actual.values()) > 50
 
 
 def has_hands_and_face(person: np.ndarray) -> bool:

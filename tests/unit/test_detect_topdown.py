@@ -69,9 +69,11 @@ class Spread(torch.nn.Module):
 
     def forward(self, pixel_values):
         self.shown.append(pixel_values)
-        made, rng = self.net(pixel_values=pixel_values), torch.Generator().manual_seed(0)
-        logits = made.logits + 5 + 2 * torch.randn(made.logits.shape[1:], generator=rng)
-        boxes = 0.1 * made.pred_boxes + 0.8 * torch.rand(made.pred_boxes.shape[1:], generator=rng)
+        output, rng = self.net(pixel_values=pixel_values), torch.Generator().manual_seed(0)
+        logits = output.logits + 5 + 2 * torch.randn(output.logits.shape[1:], generator=rng)
+        boxes = 0.1 * output.pred_boxes + 0.8 * torch.rand(
+            output.pred_boxes.shape[1:], generator=rng
+        )
         return types.SimpleNamespace(logits=logits, pred_boxes=boxes)
 
 
@@ -85,10 +87,10 @@ def test_boxes_equal_transformers_own():
     outputs = detector(**inputs)
     ours = detect_topdown.detr_boxes([square, square], InMemory({"detr": detector}), row("detr"))
     torch.testing.assert_close(detector.shown[1][:1], inputs["pixel_values"])
-    told = processor.post_process_object_detection(
+    reply = processor.post_process_object_detection(
         outputs, threshold=detect_topdown.DETR_SCORE, target_sizes=[(640, 640)]
     )[0]
-    expected = told["boxes"][told["labels"] == 0].numpy()
+    expected = reply["boxes"][reply["labels"] == 0].numpy()
     assert 3 < len(expected) < 60
     for boxes in ours:
         np.testing.assert_allclose(boxes, expected, atol=0.05)
@@ -127,10 +129,10 @@ def test_crops_and_points_equal_transformers_own(tiny_vit):
     assert ((ours - inputs).abs() < 1.01 * one_level).float().mean() > 0.985
     # From here on with the very same crops, so that a peak is a peak in both.
     outputs = tiny_vit(pixel_values=ours)
-    told = processor.post_process_pose_estimation(outputs, boxes=[coco.tolist()])[0]
-    found = detect_topdown.vit_points([PHOTO], [BOXES], InMemory({"vit": tiny_vit}), row("vit"))[0]
-    assert found.shape == (4, 17, 3)
-    for person, expected in zip(found, told, strict=True):
+    reply = processor.post_process_pose_estimation(outputs, boxes=[coco.tolist()])[0]
+    actual = detect_topdown.vit_points([PHOTO], [BOXES], InMemory({"vit": tiny_vit}), row("vit"))[0]
+    assert actual.shape == (4, 17, 3)
+    for person, expected in zip(actual, reply, strict=True):
         np.testing.assert_allclose(person[:, 2], expected["scores"], rtol=1e-4)
         sure = (expected["scores"] > 0.01).numpy()
         assert sure.sum() > 8
@@ -164,7 +166,7 @@ class Instances(dict):
 
 
 def test_the_remap_equals_dwposes_own():
-    """Its own code, on random points, with the detector and the pose network told what to answer."""
+    """Its own code, on random points, with stand-ins for detector and pose network."""
     rng = np.random.default_rng(0)
     points, scores = rng.random((20, 133, 2)) * 500, rng.random((20, 133))
     with reference_nets.controlnet_aux("dwpose.wholebody") as (wholebody,):
@@ -230,10 +232,10 @@ def test_yolox_people_come_out_where_they_are():
     scores = [(0.8, 0), (0.9, 0), (0.5, 0), (0.2, 0), (0.9, 7)]
     raw = raw_for(boxes, scores)
     net = Answer(lambda count: raw.expand(count, -1, -1))
-    found = detect_topdown.yolox_boxes([PHOTO], InMemory({"yolox": net}), row("yolox"))[0]
+    actual = detect_topdown.yolox_boxes([PHOTO], InMemory({"yolox": net}), row("yolox"))[0]
     # Second over first, which it overlaps; the third; one too unsure and one no person. Scaled back
     # by 600/640.
-    np.testing.assert_allclose(found, np.array([boxes[1], boxes[2]]) * 600 / 640, atol=1e-3)
+    np.testing.assert_allclose(actual, np.array([boxes[1], boxes[2]]) * 600 / 640, atol=1e-3)
     shown = net.shown[0][0]
     assert shown[:, 500:].unique().tolist() == [114.0]  # grey below the picture
     expected = cv2.resize(PHOTO, (640, 426), interpolation=cv2.INTER_LINEAR)[..., ::-1]  # BGR
@@ -267,10 +269,10 @@ def test_simcc_points_lie_where_the_crop_was_cut():
     inside = rng.uniform(1, 280, (133, 2)).round(1)
     across, down = simcc_for(inside, 0.7)
     net = Answer(lambda count: (across.expand(count, -1, -1), down.expand(count, -1, -1)))
-    found = detect_topdown.simcc_points(
+    actual = detect_topdown.simcc_points(
         [PHOTO, PHOTO], [BOXES[:1], BOXES[1:2]], InMemory({"pose": net}), row("pose")
     )
-    for points, box in zip(found, BOXES, strict=False):
+    for points, box in zip(actual, BOXES, strict=False):
         crop = detect_topdown.Crop.around(box)
         left_top = crop.centre - crop.size / 2
         expected = left_top + (2 * inside).round() / 2 * crop.size / (288, 384)
@@ -308,10 +310,10 @@ def test_a_graph_that_takes_five_at_a_time_gets_five():
         return across.expand(count, -1, -1), down.expand(count, -1, -1)
 
     net = Answer(answer)
-    found = detect_topdown.simcc_points(
+    actual = detect_topdown.simcc_points(
         [PHOTO], [BOXES], InMemory({"pose": net}, chunk=7), row("pose")
     )[0]
-    assert found.shape == (4, 133, 3)
+    assert actual.shape == (4, 133, 3)
 
 
 # Files that hold their own graphs
@@ -326,12 +328,14 @@ def test_torchscript_files_run_as_the_networks_they_hold(tmp_path):
         torch.testing.assert_close(ours, expected)
     assert next(opened.parameters()).dtype == torch.float32
     (tmp_path / "cut.pt").write_bytes((tmp_path / "pose.pt").read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"cut\.pt is no TorchScript file, or is cut short"):
+    with pytest.raises(ValueError, match=r"cut\.pt is not a TorchScript file, or is cut short"):
         dwpose.torchscript(str(tmp_path / "cut.pt"))
 
 
 def test_onnx_graphs_get_as_many_frames_as_they_take(monkeypatch):
-    """onnxruntime is stood in for: what it is asked, and that the answers come back in order."""
+    """The package onnxruntime is stood in for: what it is asked, and that the answers come back in
+    order.
+    """
     asked = []
 
     class Session:

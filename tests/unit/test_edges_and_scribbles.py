@@ -92,7 +92,9 @@ def test_scribble_is_right_at_any_size(size, channels):
 
 
 def page(paper: int, ink: int) -> np.ndarray:
-    """A square drawn on a page that has a thin ruled frame of the ink's colour at its very edge."""
+    """Make a square drawn on a page that has a thin ruled frame of the ink's colour at its very
+    edge.
+    """
     drawn = np.full((128, 128, 3), paper, np.uint8)
     cv2.rectangle(drawn, (0, 0), (127, 127), (ink,) * 3, 1)
     cv2.rectangle(drawn, (40, 40), (80, 80), (ink,) * 3, 3)
@@ -109,7 +111,7 @@ def test_auto_draws_the_ink_in_white_for_each_frame():
 
 
 def reference_xdog(photo: np.ndarray, threshold: float) -> np.ndarray:
-    """The ControlNet tools' formula in exact arithmetic: without their 8-bit wrap-around."""
+    """Compute the ControlNet tools' formula in exact arithmetic, without 8-bit wrap-around."""
     picture = photo.astype(np.float32)
     difference = cv2.GaussianBlur(picture, (0, 0), 5.0) - cv2.GaussianBlur(picture, (0, 0), 0.5)
     return np.where(2 * np.maximum(0, difference.min(axis=2)) > threshold, 255, 0)

@@ -45,10 +45,10 @@ SIDE_PX = 320
 
 def picture(name: str) -> torch.Tensor:
     """(1,H,W,3) in [0,1]."""
-    found = np.atleast_3d(PICTURES[name]()).astype(np.float32) / 255
-    scale = SIDE_PX / min(found.shape[:2])
-    size = (round(found.shape[1] * scale), round(found.shape[0] * scale))
-    resized = cv2.resize(found, size, interpolation=cv2.INTER_AREA)
+    actual = np.atleast_3d(PICTURES[name]()).astype(np.float32) / 255
+    scale = SIDE_PX / min(actual.shape[:2])
+    size = (round(actual.shape[1] * scale), round(actual.shape[0] * scale))
+    resized = cv2.resize(actual, size, interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.atleast_3d(resized)).expand(-1, -1, 3)[None].contiguous()
 
 
@@ -222,8 +222,8 @@ SCENES = OPEN | OTHER
 
 @pytest.mark.parametrize("name", SCENES)
 def test_depth_of_a_scene_is_no_suspicion_and_inverted_under_the_sky_it_is(name):
-    found = torch.from_numpy(np.ascontiguousarray(SCENES[name])).float()[None, None]
-    hint = depth.normalized(found, "frame").movedim(1, 3).expand(-1, -1, -1, 3)
+    actual = torch.from_numpy(np.ascontiguousarray(SCENES[name])).float()[None, None]
+    hint = depth.normalized(actual, "frame").movedim(1, 3).expand(-1, -1, -1, 3)
     assert hint_check.disagreement(hint, "depth") == ""
     if name in OPEN:
         assert "inverted" in hint_check.disagreement(twin_of(hint), "depth")
@@ -235,19 +235,19 @@ TURNED = {"wall at an angle"}
 
 @pytest.mark.parametrize("name", SCENES)
 def test_normals_of_a_scene_are_no_suspicion_and_of_the_other_convention_they_are(name):
-    found = torch.from_numpy(np.ascontiguousarray(SCENES[name])).float()[None, None]
-    vectors = normals.from_depth(normals.spread(found))
-    made = {
+    actual = torch.from_numpy(np.ascontiguousarray(SCENES[name])).float()[None, None]
+    vectors = normals.from_depth(normals.spread(actual))
+    output = {
         convention: normals.encoded(vectors, convention).movedim(1, 3)
         for convention in normals.CONVENTIONS
     }
     for convention in ("bae", "opengl", "directx"):
         for condition in ("normal", "normal_bae"):
-            assert hint_check.disagreement(made[convention], condition) == ""
-    assert hint_check.disagreement(made["cn1.0"], "normal_cn10") == ""
+            assert hint_check.disagreement(output[convention], condition) == ""
+    assert hint_check.disagreement(output["cn1.0"], "normal_cn10") == ""
     if name not in TURNED:
-        assert "convention" in hint_check.disagreement(made["cn1.0"], "normal_bae")
-        assert "convention" in hint_check.disagreement(made["bae"], "normal_cn10")
+        assert "convention" in hint_check.disagreement(output["cn1.0"], "normal_bae")
+        assert "convention" in hint_check.disagreement(output["bae"], "normal_cn10")
 
 
 @pytest.mark.parametrize("degrees", [30, 45, 60])

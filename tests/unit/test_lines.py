@@ -45,9 +45,9 @@ def spread(mlsd: nn.Module) -> None:
     of 10 px.
     """
     head = mlsd.block23.conv3
-    made = mlsd(torch.rand(1, 4, 256, 256) * 2 - 1)[0]
+    output = mlsd(torch.rand(1, 4, 256, 256) * 2 - 1)[0]
     for channel, (wanted, row) in enumerate(
-        zip([2, 10, 10, 10, 10], made[:5], strict=True), start=7
+        zip([2, 10, 10, 10, 10], output[:5], strict=True), start=7
     ):
         head.weight[channel] *= wanted / row.std()
         head.bias[channel] = (head.bias[channel] - row.mean()) * wanted / row.std()
@@ -97,14 +97,14 @@ def photograph(width: int, height: int) -> np.ndarray:
 def segments_of(
     image: torch.Tensor, networks: InMemory, score: float, distance: float, limit: int
 ) -> np.ndarray:
-    made = images.run_network(
+    output = images.run_network(
         image,
         networks,
         lines.MLSD,
         functools.partial(lines._centres, limit=limit),
         multiple=lines.mlsd.MULTIPLE,
     )
-    return lines.mlsd_segments(images.only(made)[0], score, distance)
+    return lines.mlsd_segments(images.only(output)[0], score, distance)
 
 
 # M-LSD
@@ -115,9 +115,11 @@ def segments_of(
 def test_mlsd_finds_the_references_lines(aux, size, score, distance):
     photo = photograph(*size)
     reference = aux["pred_lines"](photo, aux["mlsd"][1], list(photo.shape[:2]), score, distance)
-    found = segments_of(tensor(photo), ours(lines.MLSD, aux["mlsd"][1]), score, distance, limit=200)
+    actual = segments_of(
+        tensor(photo), ours(lines.MLSD, aux["mlsd"][1]), score, distance, limit=200
+    )
     assert len(reference) > 20
-    assert (found == np.asarray(reference)).all()
+    assert (actual == np.asarray(reference)).all()
 
 
 def test_mlsd_draws_the_references_map(aux):
@@ -131,15 +133,15 @@ def test_mlsd_draws_the_references_map(aux):
 
 def test_without_a_limit_mlsd_keeps_every_local_maximum(aux):
     photo, net = photograph(512, 512), aux["mlsd"][1]
-    found = segments_of(tensor(photo), ours(lines.MLSD, net), 0.1, 0.1, limit=0)
+    actual = segments_of(tensor(photo), ours(lines.MLSD, net), 0.1, 0.1, limit=0)
     best = segments_of(tensor(photo), ours(lines.MLSD, net), 0.1, 0.1, limit=200)
     fed = np.concatenate([photo, np.ones((512, 512, 1))], axis=2).astype(np.float32) / 127.5 - 1
     with torch.inference_mode():
         heat = net(torch.from_numpy(fed).movedim(2, 0)[None])[0, 0].sigmoid().numpy()
     peaks = (cv2.dilate(heat, np.ones((3, 3), np.uint8)) == heat) & (heat > 0.1)
-    assert len(best) <= 200 < len(found)
+    assert len(best) <= 200 < len(actual)
     # Lines shorter than 0.1 px are dropped, and equal neighbours count or not by a last bit.
-    assert abs(int(peaks.sum()) - len(found)) < 0.01 * len(found)
+    assert abs(int(peaks.sum()) - len(actual)) < 0.01 * len(actual)
 
 
 def test_mlsd_frames_are_independent(aux):
@@ -168,12 +170,12 @@ def test_ends_far_outside_and_no_lines_at_all_are_drawn():
 def test_lsd_draws_opencvs_segments():
     photo = photograph(300, 200)
     expected = np.zeros((200, 300), np.uint8)
-    found = (
+    actual = (
         cv2.createLineSegmentDetector()
         .detect(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))[0]
         .reshape(-1, 4)
     )
-    for x0, y0, x1, y1 in found:
+    for x0, y0, x1, y1 in actual:
         if np.hypot(x1 - x0, y1 - y0) > 20:
             cv2.line(expected, (int(x0), int(y0)), (int(x1), int(y1)), 255, 1)
     hint = lines.straight_lines(tensor(photo), engine="lsd", distance_threshold=10)
@@ -183,7 +185,7 @@ def test_lsd_draws_opencvs_segments():
     assert (
         0
         < longest.astype(bool).sum()
-        <= max(np.hypot(x1 - x0, y1 - y0) for x0, y0, x1, y1 in found) + 2
+        <= max(np.hypot(x1 - x0, y1 - y0) for x0, y0, x1, y1 in actual) + 2
     )
 
 
@@ -191,7 +193,7 @@ def test_lsd_draws_opencvs_segments():
 
 
 def street() -> np.ndarray:
-    """A picture full of straight edges: fronts with rows of windows, in perspective, seeded."""
+    """Make a picture of straight edges: fronts with rows of windows, in perspective, seeded."""
     rng, page = np.random.default_rng(3), np.full((512, 768, 3), (200, 214, 230), np.uint8)
     for left in range(0, 768, 128):
         shade = int(rng.integers(70, 200))
@@ -229,7 +231,7 @@ def real_mlsd() -> InMemory:
 
 
 def test_real_mlsd_finds_the_edges_of_a_street(real_mlsd):
-    """Its surest lines are all edges; of all that it finds at its usual threshold, a few are not."""
+    """Its surest lines are all edges; of all lines at its usual threshold, a few are not."""
     picture = street()
     lsd = lines.lsd_segments(picture, 0)
     sure, all_found = (

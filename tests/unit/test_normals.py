@@ -1,4 +1,6 @@
-"""Normal maps: the same random weights in the reference and in ours, formulas against values by hand."""
+"""Normal maps: the same random weights in the reference and in ours, formulas against values by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ SMALL_BAE = normalbae.Sizes(
 
 @pytest.fixture(scope="module")
 def bae() -> tuple:
-    """The reference's detector and ours, with the same random weights."""
+    """Return the reference's detector and ours, with the same random weights."""
     with controlnet_aux():
         from controlnet_aux.normalbae import NNET, NormalBaeDetector
 
@@ -88,10 +90,10 @@ def test_normal_hints_are_normalbaes_within_a_level(bae):
 # Normals
 
 
-def cn10(found: np.ndarray, threshold: float) -> np.ndarray:
+def cn10(actual: np.ndarray, threshold: float) -> np.ndarray:
     """ControlNet 1.0's formula with OpenCV, in float: the map (H,W,3) as its net gets it."""
-    relative = (found - found.min()) / (found.max() - found.min())
-    across, down = (cv2.Sobel(found, cv2.CV_32F, *axes, ksize=3) for axes in ((1, 0), (0, 1)))
+    relative = (actual - actual.min()) / (actual.max() - actual.min())
+    across, down = (cv2.Sobel(actual, cv2.CV_32F, *axes, ksize=3) for axes in ((1, 0), (0, 1)))
     across[relative < threshold] = 0
     down[relative < threshold] = 0
     normal = np.stack([across, down, np.full_like(across, 2 * math.pi)], axis=2)
@@ -103,12 +105,12 @@ def cn10(found: np.ndarray, threshold: float) -> np.ndarray:
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 0.4, 1.0])
 @pytest.mark.parametrize("size", [(64, 48), (37, 53), (2, 3), (1, 9), (9, 1)], ids=str)
 def test_normals_from_depth_are_controlnets(size, threshold):
-    found = cv2.GaussianBlur(
+    actual = cv2.GaussianBlur(
         np.random.default_rng(0).normal(0, 300, size).astype(np.float32), (0, 0), 2
     )
-    vectors = normals.from_depth(torch.from_numpy(found)[None, None], threshold)
+    vectors = normals.from_depth(torch.from_numpy(actual)[None, None], threshold)
     hint = normals.encoded(vectors, "cn1.0")[0].movedim(0, 2)
-    assert np.abs(hint.numpy() - cn10(found, threshold)).max() < 1e-5
+    assert np.abs(hint.numpy() - cn10(actual, threshold)).max() < 1e-5
     assert (vectors.norm(dim=1) - 1).abs().max() < 1e-6
 
 
@@ -182,8 +184,8 @@ def hill(height: int, width: int) -> Tensor:
     return torch.exp(-3 * (x**2 + y**2)).view(1, height, width, 1).expand(-1, -1, -1, 3)
 
 
-def by_depth(found: Tensor | None, image: Tensor, **more) -> Tensor:
-    return normals.normal(image, engine="depth", depth=found, **more)[1]
+def by_depth(actual: Tensor | None, image: Tensor, **more) -> Tensor:
+    return normals.normal(image, engine="depth", depth=actual, **more)[1]
 
 
 def test_the_unit_of_a_depth_does_not_matter_and_hardly_its_size():
@@ -247,12 +249,12 @@ def test_any_picture_has_depth_and_normals(key, engine, size):
     networks = small_networks(dict(row.weights))
     pictures = torch.rand(3, *size, 4)
     before = pictures.clone()
-    hint, found = row.full(pictures, engine=engine, networks=networks)
-    for made in (hint, found):
-        assert made.shape == (3, *size, 3)
-        assert made.dtype == torch.float32
-        assert made.isfinite().all()
-        assert made.is_contiguous()
+    hint, actual = row.full(pictures, engine=engine, networks=networks)
+    for output in (hint, actual):
+        assert output.shape == (3, *size, 3)
+        assert output.dtype == torch.float32
+        assert output.isfinite().all()
+        assert output.is_contiguous()
     assert hint.min() >= 0
     assert hint.max() <= 1
     assert pictures.equal(before)
@@ -273,9 +275,9 @@ def test_without_networks_a_sentence(key):
 def test_engine_midas_is_the_formula_on_its_depth():
     networks = small_networks({"midas": depth.WEIGHTS["midas"]})
     photo = picture(96, 64)
-    _, found = depth.depth(photo, engine="midas", networks=networks)
+    _, actual = depth.depth(photo, engine="midas", networks=networks)
     _, vectors = normals.normal(photo, engine="midas", background_threshold=0.3, networks=networks)
-    assert found.std() > 0
+    assert actual.std() > 0
     assert (
-        vectors.movedim(3, 1) - normals.from_depth(found[..., :1].movedim(3, 1), 0.3)
+        vectors.movedim(3, 1) - normals.from_depth(actual[..., :1].movedim(3, 1), 0.3)
     ).abs().max() < 1e-5

@@ -41,8 +41,8 @@ def somebody(rng: np.random.Generator) -> np.ndarray:
 
 
 def as_theirs(open_pose, person: np.ndarray):
-    """The person in controlnet_aux's classes: None for what the body lacks, -1 for what hands and
-    faces lack.
+    """Return the person in controlnet_aux's classes: None for what the body lacks, -1 for what
+    hands and faces lack.
     """
     body = open_pose.body
 
@@ -287,8 +287,8 @@ WILD = [
 
 
 def damaged(rng: random.Random, text: str) -> bytes:
-    """A keypoint file that something went wrong with: values replaced, parts lost or doubled, bytes
-    changed.
+    """Make a keypoint file that something went wrong with: values replaced, parts lost or doubled,
+    bytes changed.
     """
     document = json.loads(text)
     for _ in range(rng.randrange(1, 4)):
@@ -342,14 +342,14 @@ def walk(frames: int = 12) -> list[Frame]:
     """
     rng = np.random.default_rng(3)
     shapes = rng.normal(size=(2, 136, 2)) * (10, 30)
-    made = []
+    output = []
     for index in range(frames):
         middles = np.array([[60 + 15 * index, 100], [260 - 15 * index, 180]])
         people = np.concatenate([middles[:, None] + shapes, np.ones((2, 136, 1))], axis=2)
         people = people[[1, 0]] if index % 3 == 1 else people
         here = people[[0]] if 5 <= index < 7 and index % 3 != 1 else people
-        made.append(Frame(here, 240, 320))
-    return made
+        output.append(Frame(here, 240, 320))
+    return output
 
 
 def test_everybody_keeps_their_place_in_the_list():
@@ -415,9 +415,9 @@ def test_the_largest_and_longest_seen_are_kept():
     small[..., :2] += np.random.default_rng(5).normal(size=(136, 2))
     crowd = [Frame(np.concatenate([small, frame.people]), 240, 320) for frame in frames]
     assert max(len(frame.people) for frame in tracks.steady(crowd)) == 3
-    kept = tracks.steady(crowd, people=2)
-    assert max(len(frame.people) for frame in kept) == 2
-    assert all(frame.people[:, BODY, 0].min() > 30 for frame in kept)
+    remaining = tracks.steady(crowd, people=2)
+    assert max(len(frame.people) for frame in remaining) == 2
+    assert all(frame.people[:, BODY, 0].min() > 30 for frame in remaining)
 
 
 # The row of the catalogue
@@ -455,7 +455,7 @@ def simcc_for(points: np.ndarray, score: float) -> tuple[torch.Tensor, torch.Ten
 def test_keypoints_are_drawn_at_the_hints_size_and_come_out_in_its_pixels():
     frames = clip(np.random.default_rng(6), 2)
     images = torch.rand(2, 120, 160, 3)
-    hint, told = catalogue("pose").full(
+    hint, answer = catalogue("pose").full(
         images,
         engine="keypoints",
         pose_keypoint=keypoints.encode(frames),
@@ -464,9 +464,9 @@ def test_keypoints_are_drawn_at_the_hints_size_and_come_out_in_its_pixels():
     )
     assert hint.shape == (2, 480, 640, 3)
     assert hint.equal(skeleton.draw(frames, 480, 640, stick_width="4"))
-    assert (told[0]["canvas_height"], told[0]["canvas_width"]) == (480, 640)
+    assert (answer[0]["canvas_height"], answer[0]["canvas_width"]) == (480, 640)
     again, _ = catalogue("pose").full(
-        torch.rand(2, 480, 640, 3), engine="keypoints", pose_keypoint=told, stick_width="4"
+        torch.rand(2, 480, 640, 3), engine="keypoints", pose_keypoint=answer, stick_width="4"
     )
     assert again.equal(hint)
 
@@ -512,17 +512,17 @@ def test_a_picture_goes_through_a_detector_to_a_drawing():
 
     networks = InMemory({weights.file: Pose(), weights.beside[0].file: Boxes()})
     seen = []
-    hint, told = catalogue("pose").full(
+    hint, answer = catalogue("pose").full(
         torch.rand(3, 640, 640, 3),
         engine="dwpose",
         networks=networks,
-        progress=lambda *told: seen.append(told),
+        progress=lambda *answer: seen.append(answer),
     )
-    assert [len(frame["people"]) for frame in told] == [1, 1, 1]
+    assert [len(frame["people"]) for frame in answer] == [1, 1, 1]
     assert hint.amax((1, 2, 3)).tolist() == [1, 1, 1]
     # A person of 200 by 400 fills four fifths of a crop of 375 by 500; the nose is the grid's first
     # point.
-    nose = told[0]["people"][0]["pose_keypoints_2d"][:2]
+    nose = answer[0]["people"][0]["pose_keypoints_2d"][:2]
     np.testing.assert_allclose(
         nose, [200 - 187.5 + 10 * 375 / 288, 240 - 250 + 10 * 500 / 384], atol=0.01
     )

@@ -44,15 +44,15 @@ class Boxes(stand_ins.StandIn):
         self.height, self.width = height, width
 
     def forward(self, pixel_values):
-        made = stand_ins.Detector()(pixel_values)
+        output = stand_ins.Detector()(pixel_values)
         for index, square in enumerate(pixel_values.permute(0, 2, 3, 1).numpy()):
             frame = cv2.resize((square * 255).round().astype(np.uint8), (self.width, self.height))
             person, size = blazepose.find(frame), np.array([self.width, self.height])
             box = np.array([0.75, 1]) * person.side / detect_topdown.PADDING
-            made.pred_boxes[index, 0] = torch.from_numpy(
+            output.pred_boxes[index, 0] = torch.from_numpy(
                 np.concatenate([person.centre / size, box / size])
             )
-        return made
+        return output
 
 
 class Joints(stand_ins.StandIn):
@@ -93,19 +93,19 @@ def test_joints_agree_with_the_judge_where_both_see_them(name, height, width):
     weights = catalogue("pose").weights["vitpose"]
     networks = InMemory({weights.file: Joints(), weights.beside[0].file: Boxes(height, width)})
     image = torch.from_numpy(picture[None].astype(np.float32) / 255)
-    hint, told = catalogue("pose").full(image, engine="vitpose", networks=networks)
-    (person,) = told[0]["people"]
-    found = np.reshape(person["pose_keypoints_2d"], (18, 3))
+    hint, answer = catalogue("pose").full(image, engine="vitpose", networks=networks)
+    (person,) = answer[0]["people"]
+    actual = np.reshape(person["pose_keypoints_2d"], (18, 3))
     tall = np.ptp(expected[:, 1])
     compared = 0
     for ours, coco in enumerate(COCO_WHOLEBODY_TO_OPENPOSE):
-        if coco in HEAD_TO_WRISTS and judge.visible[coco] > VISIBLE and found[ours, 2] > VISIBLE:
-            apart = np.hypot(*(found[ours, :2] - expected[coco]))
+        if coco in HEAD_TO_WRISTS and judge.visible[coco] > VISIBLE and actual[ours, 2] > VISIBLE:
+            apart = np.hypot(*(actual[ours, :2] - expected[coco]))
             assert apart < 0.1 * tall, f"joint {ours}: {apart:.0f} px of {tall:.0f}"
             compared += 1
     assert compared >= 7
     # The nose is drawn where it was found: the first joint, in red.
-    x, y = found[0, :2].astype(int)
+    x, y = actual[0, :2].astype(int)
     assert hint[0, y, x].tolist() == [1, 0, 0]
 
 

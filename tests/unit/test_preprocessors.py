@@ -311,17 +311,17 @@ def test_progress_counts_every_frame(case: Case):
 
 @every_case
 def test_stopping_in_the_middle(case: Case):
-    class Stopped(Exception): ...
+    class StopError(Exception): ...
 
     begun = []
 
     def stop_at_two(done: int, total: int) -> None:
         begun.append(done)
         if done >= 2:
-            raise Stopped
+            raise StopError
 
     threads = threading.active_count()
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         case(noise(400, 48, 48, 3), progress=stop_at_two)
     assert begun[-1] < 350  # what the other cores ended while this one did two, on a busy machine
     assert threading.active_count() == threads
@@ -402,7 +402,7 @@ def test_transparent_is_white_and_opaque_is_itself():
 
 
 def in_a_fresh_python(program: str) -> str:
-    """What `program` prints, run with the pack loaded as `pack`."""
+    """Return what `program` prints, run with the pack loaded as `pack`."""
     load = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import conftest;"
         " sys.path.pop(0)\n"

