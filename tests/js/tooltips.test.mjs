@@ -31,10 +31,10 @@ async function tooltips(language) {
     comfyClass: (node) => node.type,
     widget: (node, name) => node.widgets.find((widget) => widget.name === name),
   };
-  const tooltips = new Tooltips(host);
-  for (const [id, declared] of Object.entries(NODES)) tooltips.declare(id, declared);
-  await tooltips.load();
-  return made;
+  const loaded = new Tooltips(host);
+  for (const [id, declared] of Object.entries(NODES)) loaded.declare(id, declared);
+  await loaded.load();
+  return loaded;
 }
 
 function node(type = "ControlStackPreprocess") {

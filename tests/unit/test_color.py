@@ -73,11 +73,11 @@ def test_tile_keeps_what_has_no_detail_and_takes_what_has():
 
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
 def test_shuffle_is_the_references_with_its_generator_seeded(seed):
-    actual = find_spec("controlnet_aux")
-    assert actual is not None
+    spec = find_spec("controlnet_aux")
+    assert spec is not None
     before = {name for name in sys.modules if name.startswith("controlnet_aux")}
     hollow = types.ModuleType("controlnet_aux")
-    hollow.__path__ = list(actual.submodule_search_locations or ())
+    hollow.__path__ = list(spec.submodule_search_locations or ())
     sys.modules["controlnet_aux"] = hollow
     from controlnet_aux.shuffle import ContentShuffleDetector
 

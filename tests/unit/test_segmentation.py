@@ -34,13 +34,13 @@ def tensor(*frames: np.ndarray) -> torch.Tensor:
 
 def published(package: str, module: str) -> tuple[list[str], list[tuple[int, int, int]]]:
     """Class names and colours out of a package's source, read and never run."""
-    actual = find_spec(package)
-    if actual is None or actual.origin is None:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
         pytest.fail(
             f"{package} is not installed: it is part of the test environment"
             " (workbench/environment.py)"
         )
-    tree = ast.parse((Path(actual.origin).parent / module).read_text(encoding="utf-8"))
+    tree = ast.parse((Path(spec.origin).parent / module).read_text(encoding="utf-8"))
     answer: dict[str, list] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg in ("classes", "palette"):
@@ -76,10 +76,10 @@ def test_palettes_are_the_published_ones_row_by_row(table, package, module, rows
 
 
 def test_ade20k_is_the_palette_of_the_controlnet_tools():
-    actual = find_spec("controlnet_aux")
-    assert actual is not None
-    assert actual.origin is not None
-    tree = ast.parse((Path(actual.origin).parent / "util.py").read_text(encoding="utf-8"))
+    spec = find_spec("controlnet_aux")
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse((Path(spec.origin).parent / "util.py").read_text(encoding="utf-8"))
     (output,) = (
         node
         for node in ast.walk(tree)
@@ -183,12 +183,12 @@ def test_the_task_is_what_clips_tokenizer_makes_of_it():
     pads.
     """
     hosts = pytest.importorskip("workbench.hosts")
-    actual = hosts.find()
-    if not actual:
+    installed = hosts.find()
+    if not installed:
         pytest.skip("no ComfyUI found, whose CLIP tokenizer this reads: set COMFYUI_DIR")
     from transformers import CLIPTokenizer
 
-    tokenizer = CLIPTokenizer.from_pretrained(str(actual[0].path / "comfy" / "sd1_tokenizer"))
+    tokenizer = CLIPTokenizer.from_pretrained(str(installed[0].path / "comfy" / "sd1_tokenizer"))
     answer = tokenizer("the task is semantic", padding="max_length", max_length=77, truncation=True)
     masked = [
         token * remaining

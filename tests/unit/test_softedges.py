@@ -44,8 +44,8 @@ Reference = Callable[..., np.ndarray]
 @pytest.fixture(scope="module")
 def reference_module():
     """Import parts of controlnet_aux without its package's own imports (they need torchvision)."""
-    actual = find_spec("controlnet_aux")
-    if actual is None:
+    spec = find_spec("controlnet_aux")
+    if spec is None:
         pytest.fail(
             "controlnet-aux is not installed: it is part of the test environment"
             " (workbench/environment.py)"
@@ -54,7 +54,7 @@ def reference_module():
         name: module for name, module in sys.modules.items() if name.startswith("controlnet_aux")
     }
     hollow = types.ModuleType("controlnet_aux")
-    hollow.__path__ = list(actual.submodule_search_locations or ())
+    hollow.__path__ = list(spec.submodule_search_locations or ())
     sys.modules["controlnet_aux"] = hollow
     yield lambda name: importlib.import_module(f"controlnet_aux.{name}")
     for name in [name for name in sys.modules if name.startswith("controlnet_aux")]:
