@@ -198,7 +198,7 @@ def parse(document: object) -> list[Frame]:
 def _frame(document: object, where: str) -> Frame:
     if not isinstance(document, Mapping):
         raise KeypointError(
-            f"{where}: expected a dict with people and a canvas, document {_kind(document)}"
+            f"{where}: expected a dict with people and a canvas, found {_kind(document)}"
         )
     frame = cast(Mapping[str, object], document)
     height_px, width_px = (_side(frame, name, where) for name in ("canvas_height", "canvas_width"))
@@ -206,7 +206,7 @@ def _frame(document: object, where: str) -> Frame:
     if listed is None and "people" in frame:
         listed = []
     if not isinstance(listed, (list, tuple)):
-        raise KeypointError(f"{where}: expected a list under 'people', document {_kind(listed)}")
+        raise KeypointError(f"{where}: expected a list under 'people', found {_kind(listed)}")
     everyone = cast(Sequence[object], listed)
     people = nobody(len(everyone))
     for index, person in enumerate(everyone):
@@ -237,9 +237,7 @@ def _side(frame: Mapping[str, object], name: str, where: str) -> int:
 def _read_person(document: object, person: People, where: str) -> None:
     """Fill (136,3) from the lists that are there; a list may be absent, null or empty."""
     if not isinstance(document, Mapping):
-        raise KeypointError(
-            f"{where}: expected a dict of keypoint lists, document {_kind(document)}"
-        )
+        raise KeypointError(f"{where}: expected a dict of keypoint lists, found {_kind(document)}")
     lists = cast(Mapping[str, object], document)
     for name, layouts in LAYOUTS.items():
         given = lists.get(name)
@@ -249,7 +247,7 @@ def _read_person(document: object, person: People, where: str) -> None:
         if len(points) not in layouts:
             lengths = " or ".join(str(3 * count) for count in layouts)
             raise KeypointError(
-                f"{where}, {name}: expected {lengths} numbers (x, y, score), document {points.size}"
+                f"{where}, {name}: expected {lengths} numbers (x, y, score), found {points.size}"
             )
         source, target = layouts[len(points)]
         person[target] = points[source]
