@@ -157,7 +157,7 @@ def test_auto_takes_the_type_of_our_hint_and_asks_for_it_otherwise(world, union)
 
     assert Add.execute(union, hint).ui is None
     (sentence,) = Add.execute(union, stranger).ui["text"]
-    assert "name one of" in sentence
+    assert "choose one of" in sentence
     assert "depth" in sentence
 
 
