@@ -10,6 +10,7 @@ import torch
 
 from . import layers, masks, schedule, unions
 from .fits import FITS
+from .grammar import one_of
 from .net_info import NetInfo, all_union_types, look_at
 from .schedule import Schedule
 from .stack import MODES, SPEEDS, Stack, Unit
@@ -116,21 +117,16 @@ def refuse_unavailable_speed(speed: str) -> None:
     _choice(SPEEDS)("speed", speed)
     available = [name for name, is_available in SPEEDS.items() if is_available]
     if speed not in available:
-        raise ValueError(f"speed {speed!r} is not available yet: choose {_alternatives(available)}")
+        raise ValueError(f"speed {speed!r} is not available yet: choose {one_of(available)}")
 
 
 def _choice(choices: Iterable[str]) -> Reader:
     def read(name: str, value: str) -> str:
         if value not in choices:
-            raise ValueError(f"{name}: expected {_alternatives(choices)}, found {value!r}")
+            raise ValueError(f"{name}: expected {one_of(choices)}, found {value!r}")
         return value
 
     return read
-
-
-def _alternatives(names: Iterable[str]) -> str:
-    *first, last = (repr(name) for name in names)
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _finite(name: str, value: float) -> float:
