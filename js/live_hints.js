@@ -1,6 +1,6 @@
-// Hints that follow a preprocessor's settings, and the picture that compares them with their
-// source.  Methods without a network are answered by our own route at once; the others run through
-// ComfyUI's queue, alone, when it is empty. Off until the setting turns it on.
+// Hints that follow a preprocessor's settings, and the picture that compares hint and source.
+// Methods without a network are answered by our own route at once; the others run through ComfyUI's
+// queue, alone, when it is empty. Off until the setting turns it on.
 
 import { chain } from "./host.js";
 import { hintRequest, promptFor } from "./lib/hint_request.js";

@@ -1,5 +1,4 @@
-// The lists of nets in the loaders: those that fit the connected model, each with its family's
-// name.
+// The lists of nets in the loaders: those that fit the connected model, each with its family.
 
 import { baseModel } from "./lib/graph.js";
 import { isTable, label, offered } from "./lib/net_choices.js";

@@ -1,4 +1,4 @@
-// Tooltips of the settings that a method brings.  ComfyUI's key for such a setting,
+// Tooltips of the settings that a method brings. ComfyUI's key for such a setting,
 // `nodeDefs.NODE.inputs.method_NAME`, does not name the method: settings of one name would share
 // one text, whichever method is chosen. Older frontends show none without that key. Here each shows
 // its method's own text, or the translation that the node of its own has.

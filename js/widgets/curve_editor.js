@@ -172,6 +172,12 @@ class CurveEditor extends PlotEditor {
 
   // -- changes ------------------------------------------------------------------------------------
 
+  // A preset's curve is read from its first point on.
+  usePreset(text) {
+    this.chosen = 0;
+    super.usePreset(text);
+  }
+
   setInterpolation(interpolation) {
     this.write({ ...this.read(), interpolation });
     this.services.settled();

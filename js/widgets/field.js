@@ -1,5 +1,5 @@
 // A text input with a picture: a row with the text and a small drawing, and an editor that opens
-// below it.  The text is the only state. An editor is {parts: its elements, draw(), check(text):
+// below it. The text is the only state. An editor is {parts: its elements, draw(), check(text):
 // the error's message or "", spark(): path data of the small drawing}. `services` is what the node
 // offers: {label(), say(key, values), changed(), settled(), resized(byPx), setOpen(open),
 // forward(element)}.

@@ -59,10 +59,12 @@ export class PlotEditor {
   presetChooser(presets) {
     const { say } = this.services;
     const choices = presets.map(([name, text]) => [text, say(name)]);
-    return chooser(say("preset"), choices, (text) => {
-      this.field.edit(text);
-      this.services.settled();
-    });
+    return chooser(say("preset"), choices, (text) => this.usePreset(text));
+  }
+
+  usePreset(text) {
+    this.field.edit(text);
+    this.services.settled();
   }
 
   drawGrid(grid, ys, marginPx) {

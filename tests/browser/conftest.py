@@ -165,7 +165,7 @@ def _write_net(file: Path) -> None:
 
 @pytest.fixture(scope="session")
 def drive(chromium, playwright, tmp_path_factory):
-    """Run a script of this folder in the browser: what it was asked → what it found."""
+    """Run a script of this folder in the browser: its request → its results."""
 
     def run(script: str, ask: dict) -> dict:
         PICTURES.mkdir(exist_ok=True)
@@ -187,7 +187,7 @@ def drive(chromium, playwright, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cells(drive, running, running_newest_page) -> dict[str, dict]:
-    """Return what was found in each cell; the two pages are worked side by side."""
+    """Return the results of each cell; the two pages are driven side by side."""
 
     def example(name: str) -> dict:
         return json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ const EMPTY = {
 };
 const VIEW = { width: 1300, height: 900 };
 
-// A graph of one Add Control at a known place, both of its fields open where `open` says so.
+// A graph of one Add Control at a fixed place, with both of its fields open or closed.
 async function oneNode(page, open = true) {
   await page.evaluate(
     async ({ empty, open }) => {
@@ -189,8 +189,11 @@ const SCENES = {
     await plot(page, "schedule").locator("circle").nth(1).focus();
     await field(page, "schedule").getByLabel("position of the point").fill("0.8");
     await field(page, "schedule").getByLabel("strength at the point").fill("1.5");
-    await field(page, "schedule").getByLabel("between the points").selectOption("step");
-    return { value: await value(page, "schedule") };
+    await field(page, "schedule").getByLabel("interpolation between points").selectOption("step");
+    const edited = await value(page, "schedule");
+    await choose(page, "schedule", "bell");
+    const position = field(page, "schedule").getByLabel("position of the point");
+    return { value: edited, positionOfPreset: await position.inputValue() };
   },
 
   async textAndErrors(page) {
@@ -199,7 +202,7 @@ const SCENES = {
     await input.fill("0:1, tomorrow:2");
     const wrong = {
       value: await value(page, "schedule"),
-      said: await field(page, "schedule").getByRole("alert").textContent(),
+      message: await field(page, "schedule").getByRole("alert").textContent(),
       invalid: await input.getAttribute("aria-invalid"),
     };
     await input.fill("0:0.5, 1:1");
@@ -301,7 +304,7 @@ const SCENES = {
     await show(ask.vue);
     await switched(page, ask.vue);
     return {
-      kept: unchanged,
+      unchanged,
       edited,
       back: await state(page),
       seen: await plot(page, "schedule").isVisible(),
@@ -364,7 +367,7 @@ const SCENES = {
     return {
       hit: await page.evaluate(() => window.hit ?? 0),
       images: await page.locator(".controlstack-field img").count(),
-      said: await field(page, "schedule").getByRole("alert").textContent(),
+      message: await field(page, "schedule").getByRole("alert").textContent(),
       value: await value(page, "schedule"),
       nasty,
     };
@@ -407,7 +410,7 @@ async function broken(browser, pattern, body) {
   const created = await state(page);
   const prompts = await saved(page);
   await page.close();
-  return { created, saved: prompts, said: errors, thrown };
+  return { created, saved: prompts, logged: errors, thrown };
 }
 
 // What the widgets say where the page speaks Chinese: every name for screen readers, every choice,
@@ -454,7 +457,7 @@ async function inChinese(browser) {
   });
   await page.close();
   await post("/api/settings/Comfy.Locale", "en");
-  return { said: [...new Set(texts)], errors };
+  return { texts: [...new Set(texts)], errors };
 }
 
 // Both fields open, in the dark and in the light theme.

@@ -8,7 +8,7 @@ const SETTING = "ControlStack.LiveHint";
 const set = (page, id, value) =>
   page.evaluate(([id, value]) => window.app.extensionManager.setting.set(id, value), [id, value]);
 
-// A picture, a node of ours fed by it (through another where `between` says so), both at known
+// A picture, a node of ours fed by it (through another where `between` says so), both at fixed
 // places.
 async function hinted(page, type, { empty, between = "" }) {
   await page.evaluate(
@@ -224,7 +224,7 @@ export const scenes = (empty) => ({
   },
 
   // What the curve and the bars take from the graph around them, and that they follow it.
-  async knownFromTheGraph(page) {
+  async readFromTheGraph(page) {
     const graph = JSON.parse(JSON.stringify(ask.stack));
     const [add, other] = graph.nodes.filter((node) => node.type === "ControlStackAdd");
     graph.nodes.find((node) => node.type === "ControlStackLoad").widgets_values = [
@@ -260,7 +260,7 @@ export const scenes = (empty) => ({
           .filter((plot) => plot.checkVisibility())
           .map((plot) => ({
             bars: plot.querySelectorAll("rect.slot").length,
-            said: plot.querySelector("text").textContent,
+            steps: plot.querySelector("text").textContent,
             ticks: (plot.querySelector(".ticks")?.getAttribute("d").match(/M/g) ?? []).length,
           })),
       );
@@ -395,6 +395,6 @@ export const scenes = (empty) => ({
       if (node.type === "ControlStackLoad") node.widgets_values = ["other_family.safetensors"];
     await load(page, other);
     await listed(true, "does not fit");
-    return { fitting, all, kept: await lists() };
+    return { fitting, all, saved: await lists() };
   },
 });

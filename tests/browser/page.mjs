@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { ask, atRest, frames, launch, load, openPage, post, settle, until } from "./browser.mjs";
 
-// What the page made of the workflow that is open: types it lacks, the prompt it would queue, the
+// How the page read the workflow that is open: types it lacks, the prompt it would queue, the
 // file it would save.
 const look = (page) =>
   page.evaluate(async () => {

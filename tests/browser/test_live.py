@@ -68,14 +68,14 @@ def test_comparison_is_asked_for_and_ended_in_the_nodes_menu(cell):
 
 def test_curve_and_bars_know_the_sampler_and_the_net(cell):
     """The net's header has one zero convolution, so with the middle it has two blocks."""
-    scene = cell["knownFromTheGraph"]
+    scene = cell["readFromTheGraph"]
     curve, bars = scene["before"]
-    assert (curve["said"], curve["ticks"], bars["bars"]) == ("20 steps", 20, 2)
-    assert scene["after"][0]["said"] == "8 steps"
+    assert (curve["steps"], curve["ticks"], bars["bars"]) == ("20 steps", 20, 2)
+    assert scene["after"][0]["steps"] == "8 steps"
     assert scene["after"][0]["ticks"] == 8
 
 
-def test_add_says_on_its_node_that_a_hint_is_no_map_of_its_net(cell):
+def test_add_warns_on_its_node_of_a_hint_that_its_net_was_not_trained_on(cell):
     """It stays when the run has ended, whole and once; nothing is changed or saved; a hint that
     fits takes it away.
     """
@@ -94,7 +94,7 @@ def test_only_nets_that_fit_the_model_are_offered(cell):
 
 
 def test_saved_net_is_never_dropped_and_its_family_is_shown(cell):
-    for one in cell["netLists"]["kept"]:
+    for one in cell["netLists"]["saved"]:
         assert one["value"] == STRANGER
         assert STRANGER in one["values"]
         assert "ControlNet for SDXL, does not fit" in one["label"]

@@ -37,9 +37,7 @@ STRANGER = {
 
 @pytest.fixture(scope="session", params=[False, True], ids=["classic", "nodes2"])
 def seen(request, drive, running) -> dict:
-    """Return what the page made of each example, and of the link that the demo opens; every net
-    that one names is there.
-    """
+    """Open each example and the link that the demo opens; every net that one names exists."""
     ask = {
         "address": running.address,
         "vue": request.param,
@@ -110,9 +108,7 @@ def test_link_of_the_demo_opens_the_example(seen):
 
 
 def posed(example: dict) -> dict:
-    """Return the example as it sits for its picture: a training is made short, and finds something
-    to train on.
-    """
+    """Return the example for its picture: a training is short and has something to train on."""
     example = json.loads(json.dumps(example))
     for node in example["nodes"]:
         if node["type"] == "ControlStackDataset":

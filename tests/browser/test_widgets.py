@@ -102,7 +102,7 @@ def test_tab_reaches_everything_in_its_order(cell):
         "point 1 at 0 % of sampling",
         "point 2 at 100 % of sampling",
         "preset",
-        "between the points",
+        "interpolation between points",
         "position of the point",
         "strength at the point",
     ]
@@ -111,12 +111,13 @@ def test_tab_reaches_everything_in_its_order(cell):
 
 def test_numbers_place_a_point(cell):
     assert cell["curveByNumbers"]["value"] == "0:1, 0.8:1.5 | step"
+    assert cell["curveByNumbers"]["positionOfPreset"] == "0", "a preset begins at its first point"
 
 
-def test_text_that_does_not_parse_is_kept_and_said(cell):
+def test_text_that_does_not_parse_stays_and_gets_a_sentence(cell):
     scene = cell["textAndErrors"]
     assert scene["wrong"]["value"] == "0:1, tomorrow:2"
-    assert scene["wrong"]["said"].startswith(
+    assert scene["wrong"]["message"].startswith(
         "schedule: expected a number from 0 to 1 at character 6"
     )
     assert scene["wrong"]["invalid"] == "true"
@@ -163,8 +164,8 @@ def test_saved_and_loaded_equal(cell):
 
 def test_renderer_switched_at_run_time(cell):
     scene = cell["rendererSwitched"]
-    assert scene["kept"] == "0:0, 0.5:1, 1:0 | smooth"
-    assert schedule(scene["edited"]) not in ("", scene["kept"])
+    assert scene["unchanged"] == "0:0, 0.5:1, 1:0 | smooth"
+    assert schedule(scene["edited"]) not in ("", scene["unchanged"])
     assert schedule(scene["back"]) == schedule(scene["edited"])
     assert scene["seen"]
 
@@ -196,7 +197,7 @@ def test_markup_is_text(cell):
     scene = cell["markup"]
     assert (scene["hit"], scene["images"]) == (0, 0)
     assert scene["value"] == scene["nasty"]
-    assert "<img" in scene["said"]
+    assert "<img" in scene["message"]
 
 
 @pytest.mark.parametrize("version", SAVED)
@@ -220,16 +221,16 @@ def test_a_widget_that_breaks_becomes_plain_text(one_cell, version):
     assert broken["created"]["values"] == NEW
     assert broken["saved"][version] == SAVED[version]["prompt"]
     assert broken["thrown"] == []
-    assert len([line for line in broken["said"] if "'schedule'" in line]) == 1, "said once"
+    assert len([line for line in broken["logged"] if "'schedule'" in line]) == 1, "logged once"
 
 
 def test_widgets_speak_the_language_of_the_page(one_cell):
     """Signs, numbers and texts of the grammar are the same in every language."""
-    message = one_cell["inChinese"]["said"]
-    assert {"预设", "钟形", "平滑", "添加点", "中间块", "各层相同", "与原图对比"} <= set(message)
+    texts = one_cell["inChinese"]["texts"]
+    assert {"预设", "钟形", "平滑", "添加点", "中间块", "各层相同", "与原图对比"} <= set(texts)
     assert [
         text
-        for text in message
+        for text in texts
         if re.search("[A-Za-z]{2,}", re.sub("Insert|Delete|0:0.*smooth", "", text))
     ] == []
     assert one_cell["inChinese"]["errors"] == []

@@ -21,7 +21,7 @@ test("the axis holds every point", () => {
   assert.equal(curve.axisTop([10]), 10);
 });
 
-test("a point is found within reach, the nearest first", () => {
+test("a grabbed point is the nearest within reach", () => {
   assert.equal(curve.nearest(THREE, 111, 61, BOX, 1, 20), 1);
   assert.equal(curve.nearest(THREE, 60, 60, BOX, 1, 20), -1);
   assert.equal(curve.nearest([point(0.5, 0.5), point(0.52, 0.5)], 115, 60, BOX, 1, 20), 1);

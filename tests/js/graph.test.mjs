@@ -1,103 +1,8 @@
-// What the graph says, what is asked of the server, and what a list of nets offers: without a page.
+// What a graph tells about a control, without a page.
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { hintRequest, promptFor } from "../../js/lib/hint_request.js";
-import { label, offered } from "../../js/lib/net_choices.js";
 import * as graph from "../../js/lib/graph.js";
-import { wordsOf } from "../../js/lib/words.js";
-
-test("a node's settings become a question about its picture", () => {
-  const canny = hintRequest(
-    "ControlStackCanny",
-    { low_threshold: 50, high_threshold: 90, resolution: 512 },
-    "a.png",
-  );
-  assert.deepEqual(canny, {
-    image: "a.png",
-    method: "ControlStackCanny",
-    resolution: 512,
-    params: { low_threshold: 50, high_threshold: 90 },
-  });
-});
-
-test("any method's settings lose the name of their list", () => {
-  const any = hintRequest(
-    "ControlStackPreprocess",
-    { method: "xdog", "method.threshold": 9, resolution: 0 },
-    "a.png",
-  );
-  assert.deepEqual(any, {
-    image: "a.png",
-    method: "xdog",
-    resolution: 0,
-    params: { threshold: 9 },
-  });
-});
-
-test("without a picture of its own there is nothing to ask", () => {
-  assert.equal(hintRequest("ControlStackCanny", { resolution: 0 }, null), null);
-});
-
-test("the prompt for one hint keeps every node and adds the one that asks", () => {
-  const output = {
-    1: { class_type: "LoadImage", inputs: {} },
-    7: { class_type: "ControlStackCanny", inputs: {} },
-  };
-  const prompt = promptFor(output, "7");
-  assert.deepEqual(prompt.output[prompt.target], {
-    class_type: "PreviewImage",
-    inputs: { images: ["7", 0] },
-  });
-  assert.deepEqual(Object.keys(prompt.output).length, 3);
-  assert.equal(Object.keys(output).length, 2);
-});
-
-const TABLE = {
-  base: "SDXL",
-  nets: {
-    "a.safetensors": { is: "ControlNet for SDXL", fits: true },
-    "b.safetensors": { is: "ControlNet for SD1.5", fits: false },
-    "c.pth": { is: "", fits: null },
-  },
-};
-const NAMES = ["a.safetensors", "b.safetensors", "c.pth"];
-
-test("nets of another family are left out, unknown ones stay", () => {
-  assert.deepEqual(offered(NAMES, TABLE, "a.safetensors"), ["a.safetensors", "c.pth"]);
-});
-
-test("the saved net is never dropped, be it of another family or gone", () => {
-  assert.deepEqual(offered(NAMES, TABLE, "b.safetensors"), NAMES);
-  assert.deepEqual(offered(NAMES, TABLE, "gone.safetensors"), [
-    "gone.safetensors",
-    "a.safetensors",
-    "c.pth",
-  ]);
-});
-
-test("where none is known to fit, all are offered", () => {
-  const none = { base: "Flux", nets: { "b.safetensors": { is: "x", fits: false } } };
-  assert.deepEqual(offered(NAMES, none, "a.safetensors"), NAMES);
-});
-
-test("a net is shown with its family", () => {
-  assert.equal(label("a.safetensors", TABLE), "a.safetensors  ·  ControlNet for SDXL");
-  assert.equal(
-    label("b.safetensors", TABLE),
-    "b.safetensors  ·  ControlNet for SD1.5, does not fit SDXL",
-  );
-  assert.equal(label("c.pth", TABLE), "c.pth");
-  assert.equal(label("d", null), "d");
-  const chinese = {
-    base: "SDXL",
-    nets: { "b.pth": { is: "union ControlNet for SD1.5", base: "SD1.5", fits: false } },
-  };
-  assert.equal(
-    label("b.pth", chinese, wordsOf("zh")),
-    "b.pth  ·  SD1.5 的 union ControlNet，不适用于 SDXL",
-  );
-});
 
 // A graph of {name: {widgets, inputs: {input: name}}}.
 function hostOf(graph) {
@@ -122,7 +27,7 @@ const GRAPH = hostOf({
   sampler: { widgets: { steps: 24 }, inputs: { positive: "apply" } },
 });
 
-test("the sampler's steps, the net's file and the model are found along the wires", () => {
+test("the sampler's steps, the net's file and the model are read along the wires", () => {
   assert.equal(graph.samplerSteps(GRAPH, GRAPH.node("add")), 24);
   assert.equal(graph.netFile(GRAPH, GRAPH.node("add")), "a.safetensors");
   assert.deepEqual(graph.baseModel(GRAPH, GRAPH.node("load")), {
@@ -131,7 +36,7 @@ test("the sampler's steps, the net's file and the model are found along the wire
   });
 });
 
-test("steps that come over sigmas are found; none is null; a circle ends", () => {
+test("steps are read through sigmas; without a sampler null; a cycle ends", () => {
   const custom = hostOf({
     add: {},
     guider: { inputs: { conditioning: "add" } },
@@ -140,10 +45,10 @@ test("steps that come over sigmas are found; none is null; a circle ends", () =>
   });
   assert.equal(graph.samplerSteps(custom, custom.node("add")), 9);
   assert.equal(graph.samplerSteps(hostOf({ add: {} }), { name: "add" }), null);
-  const circle = hostOf({
+  const cycle = hostOf({
     a: { inputs: { x: "b", model: "b" } },
     b: { inputs: { x: "a", model: "a" } },
   });
-  assert.equal(graph.samplerSteps(circle, circle.node("a")), null);
-  assert.equal(graph.baseModel(circle, circle.node("a")), null);
+  assert.equal(graph.samplerSteps(cycle, cycle.node("a")), null);
+  assert.equal(graph.baseModel(cycle, cycle.node("a")), null);
 });
