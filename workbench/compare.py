@@ -250,7 +250,8 @@ def run(running: server.Server, job: Job) -> Outcome:
         result = running.run(prompt)
     except server.HostError as error:
         words = str(error).split()
-        refused = sorted(error.node_errors) if isinstance(error, server.RefusedError) else words[1:2]
+        is_refused = isinstance(error, server.RefusedError)
+        refused = sorted(error.node_errors) if is_refused else words[1:2]
         return Outcome(failure=f"node {' '.join(refused)}", message=str(error).partition("\n")[0])
     arrays = {}
     for node in result.outputs:
