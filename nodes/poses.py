@@ -1,4 +1,4 @@
-"""Draw people from keypoints, save keypoints, and load them."""
+"""Nodes that draw, save and load keypoints of people."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from ..host.keypoint_files import (
     write_keypoint_file,
 )
 from ..host.progress import preview, progress, say
-from ..preprocessors import skeleton
 from ..preprocessors.keypoints import SEEN_SCORE, KeypointError, dumps, encode, loads, parse
-from ..preprocessors.tracks import steady
+from ..preprocessors.skeleton import STICK_WIDTHS, draw_keypoints
 from .schema import schema
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
-_KEYPOINT_TIP = "Keypoints from any node, in pixels or fractions; one frame or a clip."
+_KEYPOINT_TIP = (
+    "Keypoints from any node with POSE_KEYPOINT, in pixels or fractions; one frame or a clip."
+)
 
 
-def _count(name: str, tooltip: str, default: int = 0, highest: int = 100, **more: Any) -> io.Input:
-    return io.Int.Input(name, default=default, min=0, max=highest, tooltip=tooltip, **more)
+def _count(
+    name: str, tooltip: str, default: int = 0, maximum: int = 100, **options: Any
+) -> io.Input:
+    return io.Int.Input(name, default=default, min=0, max=maximum, tooltip=tooltip, **options)
 
 
 class ControlStackDrawPose(io.ComfyNode):
@@ -54,22 +57,22 @@ class ControlStackDrawPose(io.ComfyNode):
                 io.Boolean.Input("face", default=True, tooltip="Draw faces."),
                 io.Combo.Input(
                     "stick_width",
-                    options=list(skeleton.STICK_WIDTHS),
+                    options=list(STICK_WIDTHS),
                     default="auto",
                     tooltip=(
-                        "auto: 4 pixels up to a short side of 512, growing with it. 4: as"
-                        " ControlNet's own nets were trained. xinsir: as xinsir's SDXL nets were."
+                        "auto: 4 pixels up to a short side of 512, then growing with it. 4: as for"
+                        " ControlNet's own nets. xinsir: as for xinsir's SDXL nets."
                     ),
                 ),
                 _count(
                     "width",
-                    "Width of the hint in pixels; 0 takes the keypoints' own canvas.",
-                    highest=8192,
+                    "Width of the hint in pixels. 0 = the width of the keypoints' canvas.",
+                    maximum=8192,
                 ),
                 _count(
                     "height",
-                    "Height of the hint in pixels; 0 takes the keypoints' own canvas.",
-                    highest=8192,
+                    "Height of the hint in pixels. 0 = the height of the keypoints' canvas.",
+                    maximum=8192,
                 ),
                 io.Float.Input(
                     "score_threshold",
@@ -81,7 +84,7 @@ class ControlStackDrawPose(io.ComfyNode):
                 ),
                 _count(
                     "people",
-                    "Keep this many, the largest and longest seen. 0 = all.",
+                    "Keep this many people, the largest and longest visible. 0 = all.",
                     optional=True,
                 ),
                 io.Float.Input(
@@ -91,11 +94,11 @@ class ControlStackDrawPose(io.ComfyNode):
                     max=30.0,
                     step=0.1,
                     optional=True,
-                    tooltip="Blur joints over time, standard deviation in frames. 0 = off.",
+                    tooltip="Smooth joints over time, standard deviation in frames. 0 = off.",
                 ),
                 _count(
                     "fill_frames",
-                    "Fill gaps of up to this many frames in a straight line. 0 = off.",
+                    "Fill gaps of up to this many frames by linear interpolation. 0 = off.",
                     optional=True,
                 ),
             ],
@@ -123,25 +126,21 @@ class ControlStackDrawPose(io.ComfyNode):
         smooth_frames: float = 0.0,
         fill_frames: int = 0,
     ) -> io.NodeOutput:
-        frames = parse(pose_keypoint)
-        for frame in frames:
-            frame.people[frame.people[..., 2] < score_threshold] = 0
-        if people or smooth_frames or fill_frames:
-            frames = steady(
-                frames, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames
-            )
-        hint = skeleton.draw(
-            frames,
-            height or frames[0].height_px,
-            width or frames[0].width_px,
+        hint, drawn = draw_keypoints(
+            pose_keypoint,
+            width_px=width,
+            height_px=height,
+            score_threshold=score_threshold,
+            people=people,
+            smooth_frames=smooth_frames,
+            fill_frames=fill_frames,
             body=body,
             hands=hands,
             face=face,
             stick_width=stick_width,
-            seen_score=0.0,
             progress=progress(),
         )
-        return io.NodeOutput(hint, encode(frames), ui=preview(hint, cls))
+        return io.NodeOutput(hint, drawn, ui=preview(hint, cls))
 
 
 class ControlStackSavePose(io.ComfyNode):
@@ -152,7 +151,7 @@ class ControlStackSavePose(io.ComfyNode):
             category="Pose",
             display_name="Save Pose",
             description=(
-                "Writes keypoints as a JSON file into ComfyUI's output folder: every frame, in"
+                "Writes all frames of keypoints as a JSON file into ComfyUI's output folder, in"
                 " pixels."
             ),
             search_aliases=["save keypoints", "openpose json", "export pose"],
@@ -162,14 +161,14 @@ class ControlStackSavePose(io.ComfyNode):
                     "filename_prefix",
                     default="pose/ControlStack",
                     tooltip=(
-                        "Beginning of the file's name, folders of the output folder before it; a"
-                        " number follows."
+                        "Beginning of the file's name, with folders below the output folder if"
+                        " wanted; a number is appended."
                     ),
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    "file", display_name="file", tooltip="The name to give to Load Pose."
+                    "file", display_name="file", tooltip="The name to choose in Load Pose."
                 )
             ],
             is_output_node=True,
@@ -177,13 +176,12 @@ class ControlStackSavePose(io.ComfyNode):
 
     @classmethod
     def execute(cls, pose_keypoint, filename_prefix: str) -> io.NodeOutput:
-        text = dumps(parse(pose_keypoint))
         root = Path(folder_paths.get_output_directory())
-        path = write_keypoint_file(root, filename_prefix, text)
+        path = write_keypoint_file(root, filename_prefix, dumps(parse(pose_keypoint)))
         name = path.relative_to(root.resolve()).as_posix()
-        remark = f"{name} in the output folder"
-        say(remark)
-        return io.NodeOutput(name + OUTPUT_MARK, ui={"text": [remark]})
+        message = f"saved as {name} in the output folder"
+        say(message)
+        return io.NodeOutput(name + OUTPUT_MARK, ui={"text": [message]})
 
 
 class ControlStackLoadPose(io.ComfyNode):
@@ -194,8 +192,8 @@ class ControlStackLoadPose(io.ComfyNode):
             category="Pose",
             display_name="Load Pose",
             description=(
-                "Reads keypoints from a JSON file in ComfyUI's input folder, or from one that was"
-                " saved."
+                "Reads keypoints from a JSON file in ComfyUI's input folder, or from a saved one"
+                " in its output folder."
             ),
             search_aliases=["load keypoints", "openpose json", "import pose"],
             inputs=[
@@ -203,8 +201,8 @@ class ControlStackLoadPose(io.ComfyNode):
                     "file",
                     options=list_keypoint_files(),
                     tooltip=(
-                        "A .json file of the input folder, or of the output folder (those end in"
-                        " [output])."
+                        "A .json file in the input folder, or in the output folder (its name then"
+                        " ends in [output])."
                     ),
                 )
             ],

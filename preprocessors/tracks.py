@@ -1,4 +1,4 @@
-"""Follow people over a clip: who is who, who matters most, steady joints without gaps."""
+"""Follow people over a clip: keep their order, choose the most prominent, smooth, fill gaps."""
 
 from __future__ import annotations
 
@@ -8,78 +8,74 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .keypoints import BODY, Frame, People, nobody
+from .keypoints import BODY, Frame, People, empty_people
 
 Track = NDArray[np.float64]
 """(T,136,3): one person in every frame, in fractions of the canvas; (0,0,0) where a point is not
-seen.
+visible.
 """
 
 SAME_PERSON = 0.6
-"""How far somebody may move from one sight to the next, as a part of their size, and still be the
-same.
-"""
+"""How far a person may move between two detections, in multiples of their size."""
 
 
 def steady(
     frames: Sequence[Frame], *, people: int = 0, smooth_frames: float = 0.0, fill_frames: int = 0
 ) -> list[Frame]:
-    """Put the people of a clip into one order, choose among them, and smooth them.
+    """List the people of a clip in one order throughout, and steady them on request.
 
-    `people` keeps that many, the largest and longest seen (0: all). Gaps of up to `fill_frames`
-    frames, of a joint or of a whole person, are filled in a straight line. `smooth_frames` is the
-    standard deviation of a Gaussian over time, in frames (0: none); it acts on seen joints alone
-    and looks both ways, so nothing lags behind.
+    `people` keeps that many, the largest and longest visible (0 = all). Gaps of up to `fill_frames`
+    frames, of a joint or of a whole person, are filled by linear interpolation. `smooth_frames` is
+    the standard deviation of a Gaussian over time, in frames (0 = off); it acts on visible joints
+    only and in both directions, so that nothing lags behind.
     """
-    tracks: list[Track] = followed(frames)
+    tracks = follow(frames)
     if people:
-        chosen = sorted(
-            np.argsort([-prominence(track) for track in tracks], kind="stable")[:people].tolist()
-        )
-        tracks = [tracks[index] for index in chosen]
+        by_size = np.argsort([-prominence(track) for track in tracks], kind="stable")
+        tracks = [tracks[index] for index in sorted(by_size[:people].tolist())]
     if fill_frames:
-        tracks = [filled(track, fill_frames) for track in tracks]
+        tracks = [fill_gaps(track, fill_frames) for track in tracks]
     if smooth_frames:
-        tracks = [smoothed(track, smooth_frames) for track in tracks]
+        tracks = [smooth(track, smooth_frames) for track in tracks]
     return [_frame(index, frame, tracks) for index, frame in enumerate(frames)]
 
 
-def followed(frames: Sequence[Frame]) -> list[Track]:
-    """Follow each person through the frames, matching the closest pairs first."""
-    tracks, last = list[Track](), list[People]()
+def follow(frames: Sequence[Frame]) -> list[Track]:
+    """Assign the people of every frame to tracks, the closest pair of track and person first."""
+    tracks, latest = list[Track](), list[People]()
     for index, frame in enumerate(frames):
-        seen = frame.people / (frame.width_px, frame.height_px, 1)
-        matched = _matched(last, seen)
-        for person, points in enumerate(seen):
+        people = frame.people / (frame.width_px, frame.height_px, 1)
+        track_of = _match(latest, people)
+        for person, points in enumerate(people):
             if not points[:, 2].any():
                 continue
-            if person not in matched:
-                matched[person] = len(tracks)
+            if person not in track_of:
+                track_of[person] = len(tracks)
                 tracks.append(np.zeros((len(frames), *points.shape)))
-                last.append(points)
-            tracks[matched[person]][index] = last[matched[person]] = points
+                latest.append(points)
+            tracks[track_of[person]][index] = latest[track_of[person]] = points
     return tracks
 
 
-def _matched(last: Sequence[People], seen: People) -> dict[int, int]:
-    """Match each person of a frame with an earlier track; each track is used once."""
-    far = [
-        (distance(earlier, points), person, track)
-        for person, points in enumerate(seen)
-        for track, earlier in enumerate(last)
-        if points[:, 2].any()
+def _match(latest: Sequence[People], people: People) -> dict[int, int]:
+    """Map persons to tracks, one person to one track, by distance to each track's latest points."""
+    pairs = [
+        (distance(points, candidate), person, track)
+        for person, candidate in enumerate(people)
+        for track, points in enumerate(latest)
+        if candidate[:, 2].any()
     ]
-    matched: dict[int, int] = {}
-    for apart, person, track in sorted(far):
-        if apart <= SAME_PERSON and person not in matched and track not in matched.values():
-            matched[person] = track
-    return matched
+    track_of: dict[int, int] = {}
+    for apart, person, track in sorted(pairs):
+        if apart <= SAME_PERSON and person not in track_of and track not in track_of.values():
+            track_of[person] = track
+    return track_of
 
 
 def distance(one: People, other: People) -> float:
-    """Measure how far two sights of a person lie apart, as a part of the larger one's size.
+    """Return the mean distance of the joints visible in both (136,3), in the larger one's size.
 
-    The mean over the joints that both show; infinite where they share none.
+    It is infinite where no point is visible in both.
     """
     seen = (one[:, 2] > 0) & (other[:, 2] > 0)
     both = np.flatnonzero(seen[BODY]) if seen[BODY].any() else np.flatnonzero(seen)
@@ -91,25 +87,25 @@ def distance(one: People, other: People) -> float:
 
 
 def _size(person: People) -> float:
-    """Measure the diagonal of a person's box."""
+    """Return the diagonal of a person's bounding box, 0 where no point is visible."""
     seen = person[person[:, 2] > 0, :2]
     return float(np.hypot(*(seen.max(axis=0) - seen.min(axis=0)))) if len(seen) else 0.0
 
 
 def prominence(track: Track) -> float:
-    """Measure how much of the clip a person fills."""
-    return sum(_size(sight) ** 2 for sight in track)
+    """Return the sum of a person's squared sizes over the clip."""
+    return sum(_size(person) ** 2 for person in track)
 
 
-def filled(track: Track, fill_frames: int) -> Track:
-    """Fill every joint's gaps of up to that many frames in a straight line.
+def fill_gaps(track: Track, fill_frames: int) -> Track:
+    """Fill each joint's gaps of up to that many frames by linear interpolation.
 
-    A filled joint is as sure as the weaker of the two sights beside it.
+    The score of a filled point is the lower one of both ends.
     """
     track = np.copy(track)
     for point in range(track.shape[1]):
-        at = np.flatnonzero(track[:, point, 2] > 0)
-        for before, after in pairwise(map(int, at)):
+        visible = np.flatnonzero(track[:, point, 2] > 0)
+        for before, after in pairwise(map(int, visible)):
             if 1 < (steps := after - before) <= fill_frames + 1:
                 part = np.arange(1, steps)[:, None] / steps
                 ends = track[[before, after], point]
@@ -118,19 +114,20 @@ def filled(track: Track, fill_frames: int) -> Track:
     return track
 
 
-def smoothed(track: Track, sigma_frames: float) -> Track:
-    """Smooth joints to the Gaussian mean of their sights; unseen joints stay unseen."""
+def smooth(track: Track, sigma_frames: float) -> Track:
+    """Average visible joints over time with Gaussian weights; leave the others as they are."""
     frames, seen = np.arange(len(track)), track[..., 2] > 0
-    nearness = np.exp(-0.5 * ((frames[:, None] - frames) / sigma_frames) ** 2)
-    total = nearness @ seen
-    smooth = np.copy(track)
+    weights = np.exp(-0.5 * ((frames[:, None] - frames) / sigma_frames) ** 2)
+    total = weights @ seen
+    smoothed = np.copy(track)
     for axis in (0, 1):
-        mean = nearness @ (track[..., axis] * seen) / np.maximum(total, 1e-12)
-        smooth[..., axis] = np.where(seen, mean, track[..., axis])
-    return smooth
+        mean = weights @ (track[..., axis] * seen) / np.maximum(total, 1e-12)
+        smoothed[..., axis] = np.where(seen, mean, track[..., axis])
+    return smoothed
 
 
 def _frame(index: int, frame: Frame, tracks: Sequence[Track]) -> Frame:
-    there = [track[index] for track in tracks if track[index, :, 2].any()]
-    people = np.stack(there) * (frame.width_px, frame.height_px, 1) if there else nobody()
+    persons = [track[index] for track in tracks if track[index, :, 2].any()]
+    scale = (frame.width_px, frame.height_px, 1)
+    people = np.stack(persons) * scale if persons else empty_people()
     return Frame(people, frame.height_px, frame.width_px)

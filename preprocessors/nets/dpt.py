@@ -21,7 +21,7 @@ Rules = Iterable[tuple[str, str]]
 
 
 class Block(nn.Module):
-    """A transformer layer, (B,N,C) → (B,N,C); `scaled` adds a learned factor per branch."""
+    """A vision transformer's layer, (B,N,C) → (B,N,C); `scaled` scales each branch by channel."""
 
     def __init__(self, width: int, heads: int, *, scaled: bool = False) -> None:
         super().__init__()

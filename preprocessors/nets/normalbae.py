@@ -51,14 +51,11 @@ class Sizes(NamedTuple):
 
 
 _SKIPS = (4, 2, 1, 0)
-"""Stages with a skip connection to the decoder, deepest first: 1/16, 1/8, 1/4, 1/2."""
+"""Stages with a skip connection to the decoder, deepest first: at 1/16, 1/8, 1/4, 1/2 size."""
 
 
 class NNET(nn.Module):
-    """(B,3,H,W) RGB, ImageNet-normalised → (B,4,H,W) float32: unit normals and certainty.
-
-    The normals' axes are as trained: x and y to the left and up, z out of the picture.
-    """
+    """(B,3,H,W) RGB, ImageNet-normalised → (B,4,H,W) float32: unit normals and certainty."""
 
     def __init__(self, sizes: Sizes | None = None) -> None:
         super().__init__()

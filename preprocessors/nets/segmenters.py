@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .imagenet import standardized
+
 MULTIPLE = 32
 """Input sides must be divisible by this."""
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SEMANTIC = (49406, 518, 10549, 533, 29119, 1550, 49407, *[0] * 70)
 """CLIP's tokens of "the task is semantic", the only text OneFormer reads here."""
 
@@ -122,15 +123,9 @@ def oneformer_coco_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return as_transformers_reads(oneformer_coco(), state)
 
 
-def normalised(frames: Tensor) -> Tensor:
-    """Subtract ImageNet's mean from (B,3,H,W) in [0,1] and divide by its deviation."""
-    mean, std = (frames.new_tensor(each)[:, None, None] for each in (_MEAN, _STD))
-    return (frames - mean) / std
-
-
 def upernet_labels(net: Any, frames: Tensor) -> Tensor:
     """Map (B,3,H,W) in [0,1] to class numbers (B,1,H,W) by UPerNet."""
-    return _argmax(net(normalised(frames)).logits.float(), frames)
+    return _argmax(net(standardized(frames)).logits.float(), frames)
 
 
 def oneformer_labels(net: Any, frames: Tensor) -> Tensor:
@@ -139,7 +134,7 @@ def oneformer_labels(net: Any, frames: Tensor) -> Tensor:
     Each pixel gets the class with the largest sum of the queries' masks, weighted by their classes.
     """
     task = frames.new_tensor(_SEMANTIC).expand(len(frames), -1)
-    outputs = net(normalised(frames), task_inputs=task)
+    outputs = net(standardized(frames), task_inputs=task)
     classes = outputs.class_queries_logits.float().softmax(-1)[..., :-1]  # the last is "no object"
     masks = outputs.masks_queries_logits.float().sigmoid()
     scores = torch.einsum("bqc,bqhw->bchw", classes, masks)

@@ -1,6 +1,4 @@
-"""OpenPose: the networks and what is read from their maps, against controlnet_aux with the same
-random weights.
-"""
+"""Test OpenPose's networks and decoding against controlnet_aux, with the same random weights."""
 
 from __future__ import annotations
 
@@ -25,17 +23,11 @@ def theirs():
 
 
 def shared(ours: torch.nn.Module, reference: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Random weights that keep signals alive through thirty layers, under the names that the files
-    have.
-    """
+    """Fill both networks with random weights that keep signals alive through thirty layers."""
     state = {}
     for name, tensor in ours.state_dict().items():
-        fan = tensor[0].numel() if tensor.ndim == 4 else 1
-        state[name] = (
-            torch.randn_like(tensor) * (2 / fan) ** 0.5
-            if tensor.ndim == 4
-            else torch.randn_like(tensor) * 0.01
-        )
+        scale = (2 / tensor[0].numel()) ** 0.5 if tensor.ndim == 4 else 0.01
+        state[name] = torch.randn_like(tensor) * scale
     ours.load_state_dict(state)
     ours.eval()
     prefixed = {
@@ -65,56 +57,43 @@ def test_the_networks_equal_the_reference(theirs, net, module, name):
     expected, actual = reference(picture), ours(picture)
     if name == "FaceNet":
         expected = expected[-1]
-    for one, other in zip(
-        expected if isinstance(expected, tuple) else [expected],
-        actual if isinstance(actual, tuple) else [actual],
-        strict=True,
-    ):
-        assert one.std() > 1e-3
-        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
+    for theirs_map, our_map in zip(maps_of(expected), maps_of(actual), strict=True):
+        assert theirs_map.std() > 1e-3
+        torch.testing.assert_close(our_map, theirs_map, rtol=1e-5, atol=1e-6)
+
+
+def maps_of(outputs) -> tuple[torch.Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 # Decoding. The maps come from stand-ins for the networks, so that there are people in them.
 
 
 class Stub(torch.nn.Module):
-    """Gives the same maps whatever it sees; `maps(height, width)` makes them for a picture of that
-    size.
-    """
+    """Give the maps of `maps(height, width)`, at an eighth of the picture, whatever it shows."""
 
     def __init__(self, maps):
         super().__init__()
         self.maps, self.anchor = maps, torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, frames):
-        output = self.maps(frames.shape[2] // 8, frames.shape[3] // 8)
-        return (
-            output if isinstance(output, (tuple, list)) else output.expand(len(frames), -1, -1, -1)
-        )
+        maps = self.maps(frames.shape[2] // 8, frames.shape[3] // 8)
+        return maps if isinstance(maps, (tuple, list)) else maps.expand(len(frames), -1, -1, -1)
 
 
 def crowd_maps(
     rng: np.random.Generator, height: int, width: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Affinities (1,38,h,w) and heat (1,19,h,w) of two to four people, some joints hidden, some
-    limbs crossing.
+    """Make affinities (1,38,h,w) and heatmaps (1,19,h,w) of two to four people.
+
+    Some joints are hidden, some limbs cross.
     """
     heat, affinity = np.zeros((19, height, width)), np.zeros((38, height, width))
     rows, columns = np.mgrid[:height, :width]
-    upper = (0, -9), (0, -6), (-3, -6), (-5, -3), (-6, 0), (3, -6), (5, -3), (6, 0)
-    lower = (
-        (-2, 0),
-        (-2, 4),
-        (-2, 8),
-        (2, 0),
-        (2, 4),
-        (2, 8),
-        (-1, -10),
-        (1, -10),
-        (-2, -9.5),
-        (2, -9.5),
-    )
-    joints_of_one = np.array([*upper, *lower])
+    neck_and_arms = (0, -9), (0, -6), (-3, -6), (-5, -3), (-6, 0), (3, -6), (5, -3), (6, 0)
+    legs = (-2, 0), (-2, 4), (-2, 8), (2, 0), (2, 4), (2, 8)
+    eyes_and_ears = (-1, -10), (1, -10), (-2, -9.5), (2, -9.5)
+    joints_of_one = np.array([*neck_and_arms, *legs, *eyes_and_ears])
     for _ in range(rng.integers(2, 5)):
         middle = rng.uniform((5, 10), (width - 5, height - 9))
         joints = middle + joints_of_one * rng.uniform(0.7, 1.1) + rng.normal(size=(18, 2)) * 0.4
@@ -157,13 +136,13 @@ def test_decoded_people_equal_the_reference(theirs, seed):
     rng = np.random.default_rng(seed)
     size = [(368, 496), (256, 420), (512, 400), (200, 300)][seed % 4]
     picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-    output = crowd_maps(rng, 23, -(-int(size[1] * 184 / size[0]) // 8))
-    stub = Stub(lambda height, width: output)
+    maps = crowd_maps(rng, 23, -(-int(size[1] * 184 / size[0]) // 8))
+    stub = Stub(lambda height, width: maps)
     reference = their_body(theirs, stub)
     expected = reference.format_body_result(*reference(picture))
-    actual = detect_openpose.bodies([picture], InMemory({"body": stub}), row("body"))[0]
-    assert len(actual) == len(expected) > 0
-    for person, their_person in zip(actual, expected, strict=True):
+    people = detect_openpose.detect_bodies([picture], InMemory({"body": stub}), row("body"))[0]
+    assert len(people) == len(expected) > 0
+    for person, their_person in zip(people, expected, strict=True):
         joints = [(point.x, point.y, 1) if point else (0, 0, 0) for point in their_person.keypoints]
         assert np.array_equal(person[:18], joints)
 
@@ -184,9 +163,9 @@ def as_theirs(theirs, person):
 
 
 @pytest.mark.quick
-def test_hands_and_faces_are_looked_for_where_the_reference_looks(theirs):
+def test_hands_and_faces_are_searched_where_the_reference_searches(theirs):
     rng = np.random.default_rng(0)
-    actual = {"left": 0, "right": 0, "face": 0}
+    counts = {"left": 0, "right": 0, "face": 0}
     for _ in range(300):
         person = person_at(rng, 400, 500)
         picture = np.zeros((400, 500, 3), np.uint8)
@@ -196,8 +175,8 @@ def test_hands_and_faces_are_looked_for_where_the_reference_looks(theirs):
         face = detect_openpose.face_square(person, 400, 500)
         assert face == theirs.util.faceDetect(as_theirs(theirs, person), picture)
         for name in [*ours, *(["face"] if face else [])]:
-            actual[name] += 1
-    assert min(actual.values()) > 50
+            counts[name] += 1
+    assert min(counts.values()) > 50
 
 
 def has_hands_and_face(person: np.ndarray) -> bool:

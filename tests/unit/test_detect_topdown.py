@@ -1,6 +1,4 @@
-"""People from the top down: boxes, crops and points, against transformers' own processing and
-hand-made answers.
-"""
+"""Test top-down detection against transformers' own processing and hand-made answers."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from skimage import data
 from pack.preprocessors import detect_topdown, keypoints
 from pack.preprocessors.build import InMemory
 from pack.preprocessors.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND
-from pack.preprocessors.nets import dwpose, vitpose
+from pack.preprocessors.nets import dwpose, imagenet, vitpose
 from pack.preprocessors.spec import Weights
 from workbench import reference_nets
 
@@ -29,7 +27,7 @@ def row(name: str) -> Weights:
 
 
 class Answer(torch.nn.Module):
-    """A network that gives what it is told to, and keeps what it was shown."""
+    """Give a fixed answer, and record the inputs."""
 
     def __init__(self, answer):
         super().__init__()
@@ -45,8 +43,9 @@ class Answer(torch.nn.Module):
 
 
 class Spread(torch.nn.Module):
-    """A tiny RT-DETR with random weights, whose sixty answers are all but one: they are spread out
-    at random.
+    """A tiny RT-DETR with random weights, whose sixty answers are spread out at random.
+
+    Without that, random weights give nearly one answer sixty times.
     """
 
     def __init__(self):
@@ -54,31 +53,23 @@ class Spread(torch.nn.Module):
         from transformers import RTDetrForObjectDetection
 
         config = vitpose.detector_config()
-        config.update(
-            {"d_model": 32, "encoder_hidden_dim": 32, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
-        )
-        config.update(
-            {
-                "decoder_in_channels": [32, 32, 32],
-                "encoder_attention_heads": 4,
-                "decoder_attention_heads": 4,
-            }
-        )
+        widths = ("d_model", "encoder_hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim")
+        config.update(dict.fromkeys(widths, 32) | {"decoder_in_channels": [32, 32, 32]})
+        config.update(dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4))
         config.update({"num_queries": 60, "decoder_layers": 1, "num_labels": 4})
         self.net, self.shown = RTDetrForObjectDetection(config).eval(), []
 
     def forward(self, pixel_values):
         self.shown.append(pixel_values)
-        output, rng = self.net(pixel_values=pixel_values), torch.Generator().manual_seed(0)
-        logits = output.logits + 5 + 2 * torch.randn(output.logits.shape[1:], generator=rng)
-        boxes = 0.1 * output.pred_boxes + 0.8 * torch.rand(
-            output.pred_boxes.shape[1:], generator=rng
-        )
+        outputs, rng = self.net(pixel_values=pixel_values), torch.Generator().manual_seed(0)
+        logits = outputs.logits + 5 + 2 * torch.randn(outputs.logits.shape[1:], generator=rng)
+        random_boxes = torch.rand(outputs.pred_boxes.shape[1:], generator=rng)
+        boxes = 0.1 * outputs.pred_boxes + 0.8 * random_boxes
         return types.SimpleNamespace(logits=logits, pred_boxes=boxes)
 
 
 @torch.inference_mode()
-def test_boxes_equal_transformers_own():
+def test_boxes_equal_those_of_transformers():
     from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
 
     detector, processor = Spread(), RTDetrImageProcessorPil()
@@ -87,10 +78,10 @@ def test_boxes_equal_transformers_own():
     outputs = detector(**inputs)
     ours = detect_topdown.detr_boxes([square, square], InMemory({"detr": detector}), row("detr"))
     torch.testing.assert_close(detector.shown[1][:1], inputs["pixel_values"])
-    reply = processor.post_process_object_detection(
+    detections = processor.post_process_object_detection(
         outputs, threshold=detect_topdown.DETR_SCORE, target_sizes=[(640, 640)]
     )[0]
-    expected = reply["boxes"][reply["labels"] == 0].numpy()
+    expected = detections["boxes"][detections["labels"] == 0].numpy()
     assert 3 < len(expected) < 60
     for boxes in ours:
         np.testing.assert_allclose(boxes, expected, atol=0.05)
@@ -115,58 +106,56 @@ BOXES = np.array(
 
 
 @torch.inference_mode()
-def test_crops_and_points_equal_transformers_own(tiny_vit):
+def test_crops_and_points_equal_those_of_transformers(tiny_vit):
     from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
 
     processor = VitPoseImageProcessorPil()
     coco = np.concatenate([BOXES[:, :2], BOXES[:, 2:] - BOXES[:, :2]], axis=1)
     inputs = processor(PHOTO, boxes=[coco.tolist()], return_tensors="pt")["pixel_values"]
     crops = [detect_topdown.Crop.around(box).cut(PHOTO, 256, 192, unbiased=True) for box in BOXES]
-    ours = detect_topdown._normalised(detect_topdown._batch(crops).float())
+    ours = detect_topdown._network_input(detect_topdown._batch(crops).float())
     one_level = 1 / 255 / 0.225
-    # Theirs is rounded elsewhere, and black already between the last pixel and what would lie next
-    # to it.
+    # Transformers rounds elsewhere, and is black already beyond the middle of the last pixel.
     assert ((ours - inputs).abs() < 1.01 * one_level).float().mean() > 0.985
-    # From here on with the very same crops, so that a peak is a peak in both.
+    # From here on with the same crops, so that both have the same peaks.
     outputs = tiny_vit(pixel_values=ours)
-    reply = processor.post_process_pose_estimation(outputs, boxes=[coco.tolist()])[0]
-    actual = detect_topdown.vit_points([PHOTO], [BOXES], InMemory({"vit": tiny_vit}), row("vit"))[0]
-    assert actual.shape == (4, 17, 3)
-    for person, expected in zip(actual, reply, strict=True):
+    poses = processor.post_process_pose_estimation(outputs, boxes=[coco.tolist()])[0]
+    networks = InMemory({"vit": tiny_vit})
+    people = detect_topdown.vit_points([PHOTO], [BOXES], networks, row("vit"))[0]
+    assert people.shape == (4, 17, 3)
+    for person, expected in zip(people, poses, strict=True):
         np.testing.assert_allclose(person[:, 2], expected["scores"], rtol=1e-4)
         sure = (expected["scores"] > 0.01).numpy()
         assert sure.sum() > 8
         np.testing.assert_allclose(person[sure, :2], expected["keypoints"].numpy()[sure], atol=0.05)
 
 
-def test_the_hubs_files_fill_the_networks(tmp_path, tiny_vit):
-    """Files are written under the names that the hub's have; the installed transformers may call
-    them otherwise.
-    """
+def test_published_files_fill_the_networks(tmp_path, tiny_vit):
+    """Files have the names of the published ones; the installed transformers may have others."""
     from safetensors.torch import load_file
 
-    for net, config in ((tiny_vit, lambda: tiny_vit.config),):
-        net.save_pretrained(tmp_path)
-        state = load_file(tmp_path / "model.safetensors")
-        renamed = vitpose.renamed_for(lambda net=net: net, config)(state)
-        assert renamed.keys() == net.state_dict().keys()
-        assert all(torch.equal(renamed[name], tensor) for name, tensor in net.state_dict().items())
-        del state[next(iter(state))]
-        with pytest.raises(
-            ValueError, match="does not hold a VitPoseForPoseEstimation of this size: 1 weights"
-        ):
-            vitpose.renamed_for(lambda net=net: net, config)(state)
+    rename = vitpose.renamed_for(lambda: tiny_vit, lambda: tiny_vit.config)
+    tiny_vit.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    renamed, expected = rename(state), tiny_vit.state_dict()
+    assert renamed.keys() == expected.keys()
+    assert all(torch.equal(renamed[name], tensor) for name, tensor in expected.items())
+    del state[next(iter(state))]
+    with pytest.raises(
+        ValueError, match="does not hold a VitPoseForPoseEstimation of this size: 1 weights"
+    ):
+        rename(state)
 
 
 # DWPose
 
 
 class Instances(dict):
-    """What mmpose calls a bundle of named arrays: read by attribute, asked with `in`."""
+    """Named arrays as mmpose bundles them: read by attribute, tested with `in`."""
 
 
-def test_the_remap_equals_dwposes_own():
-    """Its own code, on random points, with stand-ins for detector and pose network."""
+def test_the_order_of_points_equals_that_of_dwpose():
+    """Run DWPose's code on random points, with stubs for both of its networks."""
     rng = np.random.default_rng(0)
     points, scores = rng.random((20, 133, 2)) * 500, rng.random((20, 133))
     with reference_nets.controlnet_aux("dwpose.wholebody") as (wholebody,):
@@ -202,9 +191,7 @@ def test_the_remap_equals_dwposes_own():
 
 
 def raw_for(boxes, scores) -> torch.Tensor:
-    """(8400,85): what YOLOX must say for these boxes (left, top, right, bottom in px of the square)
-    to come out.
-    """
+    """Encode boxes (left, top, right, bottom in px of the square) as YOLOX's output (8400,85)."""
     raw = torch.full((8400, 85), -4.0)
     raw[:, 4:] = 0.0
     cells, strides = detect_topdown.yolox_grid()
@@ -221,7 +208,7 @@ def raw_for(boxes, scores) -> torch.Tensor:
     return raw
 
 
-def test_yolox_people_come_out_where_they_are():
+def test_people_are_decoded_from_yolox_in_px_of_the_picture():
     boxes = [
         (100, 50, 200, 350),
         (104, 52, 204, 352),
@@ -232,17 +219,17 @@ def test_yolox_people_come_out_where_they_are():
     scores = [(0.8, 0), (0.9, 0), (0.5, 0), (0.2, 0), (0.9, 7)]
     raw = raw_for(boxes, scores)
     net = Answer(lambda count: raw.expand(count, -1, -1))
-    actual = detect_topdown.yolox_boxes([PHOTO], InMemory({"yolox": net}), row("yolox"))[0]
-    # Second over first, which it overlaps; the third; one too unsure and one no person. Scaled back
-    # by 600/640.
-    np.testing.assert_allclose(actual, np.array([boxes[1], boxes[2]]) * 600 / 640, atol=1e-3)
+    detected = detect_topdown.yolox_boxes([PHOTO], InMemory({"yolox": net}), row("yolox"))[0]
+    # The second suppresses the first; the fourth scores too low; the fifth is not a person. The
+    # rest is scaled back by 600/640.
+    np.testing.assert_allclose(detected, np.array([boxes[1], boxes[2]]) * 600 / 640, atol=1e-3)
     shown = net.shown[0][0]
     assert shown[:, 500:].unique().tolist() == [114.0]  # grey below the picture
     expected = cv2.resize(PHOTO, (640, 426), interpolation=cv2.INTER_LINEAR)[..., ::-1]  # BGR
     assert np.array_equal(shown[:, :426].permute(1, 2, 0).numpy(), expected)
 
 
-def test_boxes_are_kept_as_opencv_keeps_them():
+def test_overlaps_are_suppressed_as_by_opencv():
     rng = np.random.default_rng(3)
     for _ in range(50):
         corners = rng.integers(0, 200, (30, 2)).astype(float)
@@ -252,11 +239,13 @@ def test_boxes_are_kept_as_opencv_keeps_them():
         expected = cv2.dnn.NMSBoxes(
             pixels.tolist(), scores.tolist(), 0.0, detect_topdown.YOLOX_OVERLAP
         )
-        assert detect_topdown.kept_boxes(boxes, scores) == [*map(int, np.reshape(expected, -1))]
+        assert detect_topdown.suppress_overlaps(boxes, scores) == [
+            *map(int, np.reshape(expected, -1))
+        ]
 
 
 def simcc_for(points: np.ndarray, score: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(133,2) in px of the crop → the bins that speak for them."""
+    """Encode points (133,2) in px of the crop as SimCC's bins."""
     across, down = torch.zeros(133, 576), torch.zeros(133, 768)
     for index, (x, y) in enumerate(points):
         across[index, round(2 * x)] = score
@@ -264,34 +253,32 @@ def simcc_for(points: np.ndarray, score: float) -> tuple[torch.Tensor, torch.Ten
     return across, down
 
 
-def test_simcc_points_lie_where_the_crop_was_cut():
+def test_simcc_points_lie_in_px_of_the_picture():
     rng = np.random.default_rng(4)
     inside = rng.uniform(1, 280, (133, 2)).round(1)
     across, down = simcc_for(inside, 0.7)
     net = Answer(lambda count: (across.expand(count, -1, -1), down.expand(count, -1, -1)))
-    actual = detect_topdown.simcc_points(
+    people = detect_topdown.simcc_points(
         [PHOTO, PHOTO], [BOXES[:1], BOXES[1:2]], InMemory({"pose": net}), row("pose")
     )
-    for points, box in zip(actual, BOXES, strict=False):
+    for points, box in zip(people, BOXES, strict=False):
         crop = detect_topdown.Crop.around(box)
         left_top = crop.centre - crop.size / 2
         expected = left_top + (2 * inside).round() / 2 * crop.size / (288, 384)
         np.testing.assert_allclose(points[0, :, :2], expected, atol=1e-3)
         np.testing.assert_allclose(points[0, :, 2], 0.7, atol=1e-6)
-    # What it was shown is what OpenCV cuts, three by four and a quarter larger than the box.
+    # The input is what OpenCV cuts, three by four in shape and a quarter larger than the box.
     width, height = BOXES[0, 2:] - BOXES[0, :2]
     wide = max(width, height * 0.75) * 1.25
     centre = (BOXES[0, :2] + BOXES[0, 2:]) / 2
     corners = np.float32([centre, centre - (wide / 2, 0), centre - (0, wide / 0.75 / 2)])
     there = cv2.getAffineTransform(corners, np.float32([(144, 192), (0, 192), (144, 0)]))
     cut = cv2.warpAffine(PHOTO, there, (288, 384), flags=cv2.INTER_LINEAR)
-    shown = (
-        net.shown[0][0].permute(1, 2, 0).numpy() * detect_topdown.STD + detect_topdown.MEAN
-    ) * 255
+    shown = (net.shown[0][0].permute(1, 2, 0).numpy() * imagenet.STD + imagenet.MEAN) * 255
     assert np.abs(shown - cut).max() < 1.01
 
 
-def test_one_person_costs_one_persons_work():
+def test_the_network_sees_one_crop_per_person():
     across, down = simcc_for(np.full((133, 2), 50.0), 0.9)
     net = Answer(lambda count: (across.expand(count, -1, -1), down.expand(count, -1, -1)))
     detect_topdown.simcc_points([PHOTO], [BOXES[:1]], InMemory({"pose": net}), row("pose"))
@@ -301,7 +288,7 @@ def test_one_person_costs_one_persons_work():
     assert net.shown == []
 
 
-def test_a_graph_that_takes_five_at_a_time_gets_five():
+def test_a_graph_traced_for_five_crops_gets_five():
     across, down = simcc_for(np.full((133, 2), 50.0), 0.9)
 
     def answer(count):
@@ -310,16 +297,15 @@ def test_a_graph_that_takes_five_at_a_time_gets_five():
         return across.expand(count, -1, -1), down.expand(count, -1, -1)
 
     net = Answer(answer)
-    actual = detect_topdown.simcc_points(
-        [PHOTO], [BOXES], InMemory({"pose": net}, chunk=7), row("pose")
-    )[0]
-    assert actual.shape == (4, 133, 3)
+    networks = InMemory({"pose": net}, chunk=7)
+    people = detect_topdown.simcc_points([PHOTO], [BOXES], networks, row("pose"))[0]
+    assert people.shape == (4, 133, 3)
 
 
 # Files that hold their own graphs
 
 
-def test_torchscript_files_run_as_the_networks_they_hold(tmp_path):
+def test_torchscript_files_run_as_the_networks_in_them(tmp_path):
     net = dwpose.PoseStandIn().eval()
     crops = torch.rand(2, 3, 384, 288)
     torch.jit.trace(net, crops[:1]).save(str(tmp_path / "pose.pt"))
@@ -332,11 +318,9 @@ def test_torchscript_files_run_as_the_networks_they_hold(tmp_path):
         dwpose.torchscript(str(tmp_path / "cut.pt"))
 
 
-def test_onnx_graphs_get_as_many_frames_as_they_take(monkeypatch):
-    """The package onnxruntime is stood in for: what it is asked, and that the answers come back in
-    order.
-    """
-    asked = []
+def test_onnx_graphs_get_batches_of_their_size(monkeypatch):
+    """A stub of onnxruntime records the batches; the answers come back in order."""
+    shapes = []
 
     class Session:
         def __init__(self, path, providers):
@@ -346,7 +330,7 @@ def test_onnx_graphs_get_as_many_frames_as_they_take(monkeypatch):
             return [types.SimpleNamespace(name="input", shape=[1, 3, 384, 288])]
 
         def run(self, names, given):
-            asked.append(given["input"].shape)
+            shapes.append(given["input"].shape)
             return [given["input"].sum((1, 2)), given["input"].sum((1, 3))]
 
     runtime = types.ModuleType("onnxruntime", "")
@@ -358,6 +342,6 @@ def test_onnx_graphs_get_as_many_frames_as_they_take(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
     frames = torch.rand(3, 3, 384, 288)
     across, down = dwpose.onnx("pose.onnx")(frames)
-    assert asked == [(1, 3, 384, 288)] * 3
+    assert shapes == [(1, 3, 384, 288)] * 3
     torch.testing.assert_close(across, frames.sum((1, 2)), rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(down, frames.sum((1, 3)), rtol=1e-5, atol=1e-3)

@@ -1,6 +1,4 @@
-"""People as keypoints and as pictures: drawn as controlnet_aux draws them, read as any tool writes
-them.
-"""
+"""Test keypoints and skeletons: drawn as by controlnet_aux, read from any tool, steadied."""
 
 from __future__ import annotations
 
@@ -26,8 +24,9 @@ def open_pose():
 
 
 def somebody(rng: np.random.Generator) -> np.ndarray:
-    """(136,3) in fractions: joints missing at random, hands and faces as a whole too, some out of
-    the picture.
+    """Make a person (136,3) in fractions, partly out of the picture.
+
+    Joints are missing at random, hands and faces also as a whole.
     """
     person = np.zeros((136, 3))
     middle, size = rng.random(2), rng.uniform(0.01, 0.3)
@@ -41,8 +40,9 @@ def somebody(rng: np.random.Generator) -> np.ndarray:
 
 
 def as_theirs(open_pose, person: np.ndarray):
-    """Return the person in controlnet_aux's classes: None for what the body lacks, -1 for what
-    hands and faces lack.
+    """Convert the person to controlnet_aux's classes.
+
+    Missing joints are None; missing points of hands and faces lie at -1.
     """
     body = open_pose.body
 
@@ -72,7 +72,7 @@ def test_two_hundred_people_are_drawn_as_the_tools_draw_them(open_pose, size):
         theirs = open_pose.draw_poses(
             [as_theirs(open_pose, person) for person in crowd], height, width
         )
-        # In pixels as the tools find them, so that both truncate the very same numbers.
+        # In pixels, as the tools give them, so that both truncate the same numbers.
         frame = Frame(np.stack(crowd) * (width, height, 1), height, width)
         ours = skeleton.draw([frame], height, width, stick_width="4")[0].numpy() * 255
         assert np.array_equal(ours.round(), theirs)
@@ -94,14 +94,14 @@ def test_parts_are_drawn_on_their_own(open_pose, body, hands, face):
     assert np.array_equal((ours[0].numpy() * 255).round(), theirs)
 
 
-def test_parts_of_nobody_and_frames_of_nobody_are_black():
-    frames = [Frame(keypoints.nobody(count), 64, 48) for count in (0, 2)]
+def test_frames_without_visible_points_are_black():
+    frames = [Frame(keypoints.empty_people(count), 64, 48) for count in (0, 2)]
     hints = skeleton.draw(frames, 32, 96)
     assert hints.shape == (2, 32, 96, 3)
     assert hints.max() == 0
 
 
-def test_people_far_outside_do_no_harm():
+def test_people_far_outside_of_the_canvas_are_drawn_without_error():
     person = np.ones((1, 136, 3))
     person[..., :2] = np.random.default_rng(0).uniform(-16, 16, (136, 2)) * 16384
     hint = skeleton.draw([Frame(person, 16384, 16384)], 300, 200)
@@ -112,11 +112,11 @@ def test_people_far_outside_do_no_harm():
     "size", [(400, 300), (768, 512), (1024, 1024), (1500, 2600), (300, 7200)], ids=str
 )
 def test_xinsirs_limbs_are_as_thick_as_its_model_card_says(size):
-    """The card's own ladder, written out: it was trained with these."""
+    """The ladder of the model card, which its nets were trained with."""
     longer = max(size)
     ladder = [(500, 1), (1000, 2), (2000, 3), (3000, 4), (4000, 5), (5000, 6)]
     ratio = next((ratio for limit, ratio in ladder if longer < limit), 7)
-    brush = skeleton.Brush.of("xinsir", *size)
+    brush = skeleton.Brush.for_canvas("xinsir", *size)
     assert (brush.limb_px, brush.joint_px) == (4 * ratio, 4 * ratio)
 
 
@@ -124,9 +124,9 @@ def test_xinsirs_limbs_are_as_thick_as_its_model_card_says(size):
     ("size", "limb_px"), [((64, 64), 4), ((512, 900), 4), ((768, 512), 4), ((1024, 1024), 8)]
 )
 def test_auto_grows_with_the_shorter_side_from_what_nets_were_trained_on(size, limb_px):
-    brush = skeleton.Brush.of("auto", *size)
+    brush = skeleton.Brush.for_canvas("auto", *size)
     assert brush.limb_px == limb_px
-    assert limb_px > 4 or brush == skeleton.Brush.of("4", *size)
+    assert limb_px > 4 or brush == skeleton.Brush.for_canvas("4", *size)
 
 
 def test_an_unknown_stick_width_is_refused():
@@ -144,15 +144,16 @@ def clip(rng: np.random.Generator, frames: int = 3) -> list[Frame]:
 
 def test_what_is_written_is_read_back():
     frames = clip(np.random.default_rng(0))
-    for back in keypoints.loads(keypoints.dumps(frames)), keypoints.parse(keypoints.encode(frames)):
-        assert len(back) == 3
-        for frame, read in zip(frames, back, strict=True):
+    from_text = keypoints.loads(keypoints.dumps(frames))
+    for copies in from_text, keypoints.parse(keypoints.encode(frames)):
+        assert len(copies) == 3
+        for frame, read in zip(frames, copies, strict=True):
             assert np.array_equal(frame.people, read.people)
             assert (read.height_px, read.width_px) == (240, 320)
 
 
 def test_fractions_and_pixels_are_the_same_people(open_pose):
-    """As controlnet_aux's own fractions; also where somebody reaches out of the picture."""
+    """Fractions as controlnet_aux writes them, also of people who reach out of the picture."""
     frames = clip(np.random.default_rng(1))
     document = keypoints.encode(frames)
     for frame in document:
@@ -165,7 +166,7 @@ def test_fractions_and_pixels_are_the_same_people(open_pose):
     assert (frames[0].people[..., :2] > (320, 240)).any()
 
 
-def test_what_the_tools_leave_out_may_be_missing():
+def test_lists_that_tools_leave_out_may_be_missing():
     body = [0.5, 0.25, 1.0] * 18
     for hand in ({}, {"hand_left_keypoints_2d": None}, {"hand_left_keypoints_2d": []}):
         document = {
@@ -173,12 +174,12 @@ def test_what_the_tools_leave_out_may_be_missing():
             "canvas_width": 200.0,
             "people": [{"pose_keypoints_2d": body, **hand}],
         }
-        (frame,) = keypoints.parse(document)  # one frame that is in no list
+        (frame,) = keypoints.parse(document)  # one frame without a list around it
         assert frame.people[0, BODY].tolist() == [[100, 25, 1]] * 18
         assert not frame.people[0, 18:].any()
 
 
-def test_body_25_is_read_by_the_joints_names():
+def test_body_25_is_read_joint_by_joint():
     """Numbered as OpenPose's documentation numbers them."""
     names = (
         "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip"
@@ -247,11 +248,11 @@ GOOD = {"canvas_height": 100, "canvas_width": 200, "people": [{"pose_keypoints_2
         ({**GOOD, "people": [{"pose_keypoints_2d": [10**400] * 54}]}, "too large to be a pixel"),
         (
             {**GOOD, "people": [{"pose_keypoints_2d": [1e9] * 54}]},
-            r"a point at \(1e\+09, 1e\+09\) lies too far off the canvas",
+            r"points near the canvas of 200x100, found one at \(1e\+09, 1e\+09\): check the file",
         ),
     ],
 )
-def test_what_cannot_be_read_is_said_in_a_sentence(document, words):
+def test_unreadable_keypoints_raise_a_sentence(document, words):
     with pytest.raises(KeypointError, match=words):
         keypoints.parse(document)
 
@@ -261,7 +262,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(document, words):
     [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000, b'"people"', b"null", b"[NaN]"],
     ids=range(8),
 )
-def test_texts_that_are_no_keypoints(text):
+def test_texts_without_keypoints_are_refused(text):
     with pytest.raises(KeypointError):
         keypoints.loads(text)
 
@@ -287,9 +288,7 @@ WILD = [
 
 
 def damaged(rng: random.Random, text: str) -> bytes:
-    """Make a keypoint file that something went wrong with: values replaced, parts lost or doubled,
-    bytes changed.
-    """
+    """Damage a keypoint file: replace values, drop or double parts, change bytes."""
     document = json.loads(text)
     for _ in range(rng.randrange(1, 4)):
         at, key = document, None
@@ -313,7 +312,7 @@ def damaged(rng: random.Random, text: str) -> bytes:
     return bytes(raw[: rng.randrange(len(raw))] if rng.random() < 0.1 else raw)
 
 
-def test_ten_thousand_damaged_files_raise_a_sentence_or_nothing():
+def test_ten_thousand_damaged_files_are_read_or_raise_a_sentence():
     person = np.round(somebody(np.random.default_rng(2)) * (320, 240, 1))
     lists = {"pose_keypoints_2d": person[BODY], "hand_left_keypoints_2d": person[LEFT_HAND]}
     people = [{name: points.reshape(-1).tolist() for name, points in lists.items()}] * 2
@@ -337,96 +336,83 @@ def test_ten_thousand_damaged_files_raise_a_sentence_or_nothing():
 
 
 def walk(frames: int = 12) -> list[Frame]:
-    """Two people who walk past each other, listed in a different order in every frame; one is away
-    for a while.
+    """Make two people who walk past each other; one is absent for two frames.
+
+    Their order in the list changes from frame to frame.
     """
     rng = np.random.default_rng(3)
     shapes = rng.normal(size=(2, 136, 2)) * (10, 30)
-    output = []
+    clip_frames = []
     for index in range(frames):
         middles = np.array([[60 + 15 * index, 100], [260 - 15 * index, 180]])
         people = np.concatenate([middles[:, None] + shapes, np.ones((2, 136, 1))], axis=2)
         people = people[[1, 0]] if index % 3 == 1 else people
         here = people[[0]] if 5 <= index < 7 and index % 3 != 1 else people
-        output.append(Frame(here, 240, 320))
-    return output
+        clip_frames.append(Frame(here, 240, 320))
+    return clip_frames
 
 
-def test_everybody_keeps_their_place_in_the_list():
+def test_people_keep_their_order_over_a_clip():
     rows = [frame.people[:, BODY, 1].mean(axis=1) for frame in tracks.steady(walk())]
     assert all(list(row) == sorted(row) for row in rows)
 
 
-def test_who_is_away_for_a_while_is_filled_in_on_a_straight_line():
+def test_a_short_absence_is_filled_by_linear_interpolation():
     frames = walk()
     assert sorted({len(frame.people) for frame in frames}) == [1, 2]
     whole = tracks.steady(frames, fill_frames=3)
     assert {len(frame.people) for frame in whole} == {2}
     middles = np.array([frame.people[:, BODY, 0].mean(axis=1) for frame in whole])
     np.testing.assert_allclose(np.diff(middles, axis=0), [[15, -15]] * 11, atol=1e-9)
-    assert {len(frame.people) for frame in tracks.steady(frames, fill_frames=1)} == {
-        1,
-        2,
-    }  # too long a gap
+    too_short = tracks.steady(frames, fill_frames=1)
+    assert {len(frame.people) for frame in too_short} == {1, 2}
 
 
-def test_smoothing_calms_and_does_not_lag():
+def test_smoothing_reduces_noise_without_lag():
     rng = np.random.default_rng(4)
     calm = [
-        Frame(np.concatenate([f.people[..., :2], f.people[..., 2:]], axis=2), 240, 320)
-        for f in walk(40)
-    ]
-    calm = [
         Frame(frame.people[:1] if index % 3 != 1 else frame.people[1:], 240, 320)
-        for index, frame in enumerate(calm)
+        for index, frame in enumerate(walk(40))
     ]
     noisy = [
         Frame(frame.people + rng.normal(size=(1, 136, 3)) * (2, 2, 0), 240, 320) for frame in calm
     ]
     smooth = tracks.steady(noisy, smooth_frames=2)
 
-    def error(frames: list[Frame]) -> float:
-        return float(
-            np.mean(
-                [np.abs(f.people - c.people) for f, c in zip(frames[6:-6], calm[6:-6], strict=True)]
-            )
-        )
+    def differences(frames: list[Frame]) -> np.ndarray:
+        pairs = zip(frames[6:-6], calm[6:-6], strict=True)
+        return np.stack([frame.people - steady.people for frame, steady in pairs])
 
-    assert error(smooth) < 0.5 * error(noisy)
-    drift = np.mean(
-        [f.people[..., 0] - c.people[..., 0] for f, c in zip(smooth[6:-6], calm[6:-6], strict=True)]
-    )
-    assert abs(drift) < 0.2  # the walk is 15 px a frame
-    np.testing.assert_allclose(tracks.smoothed(np.ones((5, 136, 3)), 1.0), 1)
+    assert np.abs(differences(smooth)).mean() < 0.5 * np.abs(differences(noisy)).mean()
+    assert abs(differences(smooth)[..., 0].mean()) < 0.2  # the walk is 15 px per frame
+    np.testing.assert_allclose(tracks.smooth(np.ones((5, 136, 3)), 1.0), 1)
 
 
-def test_smoothing_leaves_alone_what_was_not_seen():
+def test_smoothing_ignores_points_that_are_not_visible():
     track = np.ones((9, 136, 3))
     track[4, 7] = 0
     track[:4, 7, 0] = 5
-    smooth = tracks.smoothed(track, 2.0)
+    smooth = tracks.smooth(track, 2.0)
     assert not smooth[4, 7].any()
-    assert (smooth[:4, 7, 0] > 3).all()  # the unseen zero pulls at nobody
+    assert (smooth[:4, 7, 0] > 3).all()  # the zeros of the hidden point do not count
 
 
-def test_the_largest_and_longest_seen_are_kept():
+def test_the_largest_and_longest_visible_people_remain():
     frames = walk()
     small = np.concatenate([np.full((1, 136, 2), 20.0), np.ones((1, 136, 1))], axis=2)
     small[..., :2] += np.random.default_rng(5).normal(size=(136, 2))
     crowd = [Frame(np.concatenate([small, frame.people]), 240, 320) for frame in frames]
     assert max(len(frame.people) for frame in tracks.steady(crowd)) == 3
-    remaining = tracks.steady(crowd, people=2)
-    assert max(len(frame.people) for frame in remaining) == 2
-    assert all(frame.people[:, BODY, 0].min() > 30 for frame in remaining)
+    chosen = tracks.steady(crowd, people=2)
+    assert max(len(frame.people) for frame in chosen) == 2
+    assert all(frame.people[:, BODY, 0].min() > 30 for frame in chosen)
 
 
 # The row of the catalogue
 
 
 def raw_for(boxes, scores) -> torch.Tensor:
-    """(8400,85): what YOLOX must say for these boxes (left, top, right, bottom in px of the square)
-    to come out.
-    """
+    """Encode boxes (left, top, right, bottom in px of the square) as YOLOX's output (8400,85)."""
     raw = torch.full((8400, 85), -4.0)
     raw[:, 4:] = 0.0
     cells, strides = detect_topdown.yolox_grid()
@@ -444,7 +430,7 @@ def raw_for(boxes, scores) -> torch.Tensor:
 
 
 def simcc_for(points: np.ndarray, score: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(133,2) in px of the crop → the bins that speak for them."""
+    """Encode points (133,2) in px of the crop as SimCC's bins."""
     across, down = torch.zeros(133, 576), torch.zeros(133, 768)
     for index, (x, y) in enumerate(points):
         across[index, round(2 * x)] = score
@@ -452,10 +438,10 @@ def simcc_for(points: np.ndarray, score: float) -> tuple[torch.Tensor, torch.Ten
     return across, down
 
 
-def test_keypoints_are_drawn_at_the_hints_size_and_come_out_in_its_pixels():
+def test_keypoints_are_drawn_and_returned_at_the_size_of_the_hint():
     frames = clip(np.random.default_rng(6), 2)
     images = torch.rand(2, 120, 160, 3)
-    hint, answer = catalogue("pose").full(
+    hint, people = catalogue("pose").full(
         images,
         engine="keypoints",
         pose_keypoint=keypoints.encode(frames),
@@ -464,14 +450,14 @@ def test_keypoints_are_drawn_at_the_hints_size_and_come_out_in_its_pixels():
     )
     assert hint.shape == (2, 480, 640, 3)
     assert hint.equal(skeleton.draw(frames, 480, 640, stick_width="4"))
-    assert (answer[0]["canvas_height"], answer[0]["canvas_width"]) == (480, 640)
+    assert (people[0]["canvas_height"], people[0]["canvas_width"]) == (480, 640)
     again, _ = catalogue("pose").full(
-        torch.rand(2, 480, 640, 3), engine="keypoints", pose_keypoint=answer, stick_width="4"
+        torch.rand(2, 480, 640, 3), engine="keypoints", pose_keypoint=people, stick_width="4"
     )
     assert again.equal(hint)
 
 
-def test_one_frame_of_keypoints_serves_all_pictures_and_other_counts_are_refused():
+def test_one_frame_of_keypoints_serves_all_pictures_other_counts_are_refused():
     frames, row = keypoints.encode(clip(np.random.default_rng(7), 3)), catalogue("pose")
     hint = row(torch.rand(4, 60, 80, 3), engine="keypoints", pose_keypoint=frames[:1])
     assert all(frame.equal(hint[0]) for frame in hint)
@@ -481,16 +467,14 @@ def test_one_frame_of_keypoints_serves_all_pictures_and_other_counts_are_refused
         row(torch.rand(4, 60, 80, 3), engine="keypoints")
 
 
-def test_engines_without_anything_to_load_them_say_which_file_they_need():
+def test_engines_without_networks_name_the_file_that_they_need():
     for engine, weights in catalogue("pose").weights.items():
         with pytest.raises(ValueError, match=f"needs the weights {weights.file}"):
             catalogue("pose")(torch.rand(1, 8, 8, 3), engine=engine)
 
 
-def test_a_picture_goes_through_a_detector_to_a_drawing():
-    """DWPose's chain with stand-ins: the detector sees one box, the pose network a point at every
-    place of a grid.
-    """
+def test_people_are_detected_and_drawn_by_dwpose():
+    """Stand-ins for its networks: the detector gives one box, the pose network a grid of points."""
     weights = catalogue("pose").weights["dwpose"]
     box, grid = (
         (100, 40, 300, 440),
@@ -512,17 +496,16 @@ def test_a_picture_goes_through_a_detector_to_a_drawing():
 
     networks = InMemory({weights.file: Pose(), weights.beside[0].file: Boxes()})
     seen = []
-    hint, answer = catalogue("pose").full(
+    hint, people = catalogue("pose").full(
         torch.rand(3, 640, 640, 3),
         engine="dwpose",
         networks=networks,
-        progress=lambda *answer: seen.append(answer),
+        progress=lambda *report: seen.append(report),
     )
-    assert [len(frame["people"]) for frame in answer] == [1, 1, 1]
+    assert [len(frame["people"]) for frame in people] == [1, 1, 1]
     assert hint.amax((1, 2, 3)).tolist() == [1, 1, 1]
-    # A person of 200 by 400 fills four fifths of a crop of 375 by 500; the nose is the grid's first
-    # point.
-    nose = answer[0]["people"][0]["pose_keypoints_2d"][:2]
+    # A person of 200 by 400 lies in a crop of 375 by 500; the nose is the first point of the grid.
+    nose = people[0]["people"][0]["pose_keypoints_2d"][:2]
     np.testing.assert_allclose(
         nose, [200 - 187.5 + 10 * 375 / 288, 240 - 250 + 10 * 500 / 384], atol=0.01
     )
