@@ -29,10 +29,11 @@ def steady(
     the standard deviation of a Gaussian over time, in frames (0 = off); it acts on visible joints
     only and in both directions, so that nothing lags behind.
     """
-    tracks = follow(frames)
+    tracks: list[Track] = follow(frames)
     if people:
-        by_size = np.argsort([-prominence(track) for track in tracks], kind="stable")
-        tracks = [tracks[index] for index in sorted(by_size[:people].tolist())]
+        order = np.argsort([-prominence(track) for track in tracks], kind="stable")
+        chosen: list[int] = sorted(order[:people].tolist())
+        tracks = [tracks[index] for index in chosen]
     if fill_frames:
         tracks = [fill_gaps(track, fill_frames) for track in tracks]
     if smooth_frames:

@@ -36,7 +36,7 @@ class Other(nn.Module):
 
 
 class Code:
-    """What a malicious checkpoint holds: unpickling it would write a file."""
+    """Content of a malicious checkpoint: unpickling it would write a file."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -119,7 +119,7 @@ def frames() -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def no_downloads(request, monkeypatch):
-    """Nothing leaves this machine: what would be fetched says so."""
+    """Raise an error for every download, so that nothing leaves this machine."""
     if "folder" in request.fixturenames:
         from pack.host import runtime
 
@@ -171,9 +171,8 @@ def test_files_are_found_where_other_tools_keep_them(
 ):
     import folder_paths
 
-    webui = str(
-        tmp_path / "webui" / "models" / "ControlNet"
-    )  # as extra_model_paths.yaml's a111 section names it
+    # As the a111 section of extra_model_paths.yaml names it.
+    webui = str(tmp_path / "webui" / "models" / "ControlNet")
     folder_paths.folder_names_and_paths["controlnet"][0].append(webui)
     path = tmp_path / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,14 +190,14 @@ def test_a_safetensors_file_comes_before_the_pickle_and_ours_before_others(
         assert runtime.find(weights) == path
 
 
-def test_other_names_of_the_same_net(runtime, folder, weights):
+def test_other_names_of_the_same_net_are_found(runtime, folder, weights):
     (folder / "small.bin").touch()
     assert runtime.find(weights) is None
     assert runtime.find(dataclasses.replace(weights, also=("small.bin",))) == folder / "small.bin"
 
 
-def test_extra_model_paths_yaml_counts(runtime, host, folder, weights, tmp_path):
-    """The host's own reader of that file."""
+def test_folders_of_extra_model_paths_yaml_are_searched(runtime, host, folder, weights, tmp_path):
+    """Read the file by ComfyUI's own reader."""
     where = host.path / "utils" / "extra_config.py"
     described = importlib.util.spec_from_file_location("extra_config", where)
     extra_config = importlib.util.module_from_spec(described)
@@ -213,7 +212,7 @@ def test_extra_model_paths_yaml_counts(runtime, host, folder, weights, tmp_path)
     assert runtime.folders() == [tmp_path / "big" / "nets", folder]
 
 
-# Warm
+# Loaded networks stay in memory
 
 
 def test_the_second_run_reads_nothing(networks, folder, weights, published, frames):
@@ -242,9 +241,7 @@ def test_nodes_share_a_model(runtime, folder, frames, monkeypatch):
     assert [type(model.model).__name__ for model in loaded_models()].count("TEED") == 1
 
 
-def test_the_node_gives_what_the_reference_gave_with_the_same_trained_weights(
-    runtime, folder, monkeypatch
-):
+def test_the_hed_node_equals_the_reference_with_trained_weights(runtime, folder, monkeypatch):
     from skimage import data
 
     from pack.nodes import preprocess
@@ -270,14 +267,14 @@ def test_a_replaced_file_is_read_again(networks, folder, weights, published, fra
     torch.manual_seed(9)
     save_file(Tiny().state_dict(), folder / "tiny.safetensors")
     assert networks.run(weights, frames, brightness).equal(first)  # the one in use is still there
-    (folder / "tiny.pth").write_bytes(b"")  # an interrupted copy, say
+    (folder / "tiny.pth").write_bytes(b"")  # as after an interrupted copy
     assert not networks.run(weights, frames, brightness).equal(first)
 
 
-# Under pressure
+# Memory pressure
 
 
-def test_unloading_lets_it_go_and_the_next_run_is_identical(
+def test_unloading_frees_the_network_and_the_next_run_is_identical(
     networks, folder, weights, published, frames
 ):
     import comfy.model_management
@@ -293,8 +290,8 @@ def test_unloading_lets_it_go_and_the_next_run_is_identical(
 
 
 @pytest.mark.parametrize("scarce", [False, True])
-def test_from_a_gpu_it_moves_to_ram_unless_that_is_scarce(runtime, monkeypatch, scarce):
-    """`cpu:0` stands for the machine's memory and `cpu` for the GPU's: two devices to the host."""
+def test_a_network_moves_from_gpu_to_ram_unless_ram_is_scarce(runtime, monkeypatch, scarce):
+    """`cpu:0` stands for RAM and `cpu` for the GPU: ComfyUI takes them for two devices."""
     import comfy.model_management as management
 
     monkeypatch.setattr(runtime, "_ram_is_scarce", lambda: scarce)
@@ -303,7 +300,7 @@ def test_from_a_gpu_it_moves_to_ram_unless_that_is_scarce(runtime, monkeypatch, 
     assert patcher.model.model_loaded_weight_memory > 0
     (loaded,) = [loaded for loaded in management.current_loaded_models if loaded.model is patcher]
     assert loaded.model_unload(memory_to_free=1), (
-        "a byte is wanted: all of it goes, for it cannot run in pieces"
+        "one byte is requested and all memory is freed: the network cannot run in parts"
     )
     management.current_loaded_models.remove(loaded)
     assert patcher.model.model_loaded_weight_memory == 0
@@ -311,7 +308,7 @@ def test_from_a_gpu_it_moves_to_ram_unless_that_is_scarce(runtime, monkeypatch, 
 
 
 def sizes_of(networks, weights, frames, **given) -> tuple[list[int], torch.Tensor]:
-    """How many frames came at once, and the result."""
+    """Return the number of frames in each chunk, and the result."""
     seen = []
 
     def forward(net, chunk):
@@ -363,7 +360,7 @@ def test_a_chunk_that_does_not_fit_is_halved(networks, folder, weights, publishe
     assert (reported[0], reported[-1]) == ((0, 7), (7, 7))
 
 
-def test_a_frame_that_never_fits_ends_in_a_sentence(networks, folder, weights, published, frames):
+def test_a_frame_that_never_fits_raises_a_sentence(networks, folder, weights, published, frames):
     (folder / "tiny.pth").write_bytes(published)
 
     def forward(net, chunk):
@@ -376,7 +373,7 @@ def test_a_frame_that_never_fits_ends_in_a_sentence(networks, folder, weights, p
         networks.run(weights, frames, forward)
 
 
-def test_another_error_is_not_taken_for_memory(networks, folder, weights, published, frames):
+def test_other_errors_are_not_taken_for_out_of_memory(networks, folder, weights, published, frames):
     (folder / "tiny.pth").write_bytes(published)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         networks.run(
@@ -384,7 +381,7 @@ def test_another_error_is_not_taken_for_memory(networks, folder, weights, publis
         )
 
 
-def test_stop_is_heard_between_chunks(
+def test_cancel_is_obeyed_between_chunks(
     networks, runtime, folder, weights, published, frames, monkeypatch
 ):
     import comfy.model_management as management
@@ -404,11 +401,11 @@ def test_stop_is_heard_between_chunks(
     assert_close(networks.run(weights, frames, brightness), expected(published, frames))
 
 
-# Files that are of no use
+# Damaged and unsuitable files
 
 
 def _damaged(published: bytes, tmp_path: Path) -> dict[str, tuple[str, bytes, str]]:
-    """(file name, its bytes, what the error says) of each kind of damage."""
+    """List (file name, its bytes, words of the error) for each kind of damage."""
     torch.save(Other().state_dict(), tmp_path / "other.pth")
     save_file(Tiny().state_dict(), tmp_path / "tiny.safetensors")
     whole = (tmp_path / "tiny.safetensors").read_bytes()
@@ -468,7 +465,7 @@ KINDS += ("another net", "code", "legacy code", "a web page", "no table", "no te
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_bad_file_is_named_with_what_to_do(
+def test_a_bad_file_is_named_with_a_remedy(
     networks, folder, weights, published, frames, tmp_path, kind
 ):
     name, content, words = _damaged(published, tmp_path)[kind]
@@ -488,7 +485,7 @@ def test_a_bad_file_is_named_with_what_to_do(
     assert networks.run(weights, frames, brightness).equal(expected(published, frames))
 
 
-def test_a_table_inside_a_checkpoint_is_found(networks, folder, weights, frames, tmp_path):
+def test_weights_inside_a_checkpoint_are_used(networks, folder, weights, frames, tmp_path):
     state = Tiny().state_dict()
     torch.save({"epoch": 3, "state_dict": state}, folder / "mine.pth")
     hints = networks.run(dataclasses.replace(weights, also=("mine.pth",)), frames, brightness)

