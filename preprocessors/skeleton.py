@@ -71,11 +71,11 @@ class Brush:
 
     @classmethod
     def for_canvas(cls, stick_width: str, height_px: int, width_px: int) -> Brush:
-        """Return the brush of that name for a canvas of that size; raise ValueError for others.
+        """Choose the brush for a canvas of that size; raise ValueError for any other name.
 
         "4" is what ControlNet's own pose nets saw at 512. "xinsir" is what xinsir's SDXL nets saw:
         limbs and joints grow with the longer side. "auto" is 4 up to 512 and then grows with the
-        shorter side, hands and faces too. Raises ValueError for any other name.
+        shorter side, hands and faces too.
         """
         if stick_width == "4":
             return cls()

@@ -23,7 +23,7 @@ POSE_HEIGHT_PX, POSE_WIDTH_PX, POSE_POINTS, POSE_BINS_PER_PX = 384, 288, 133, 2
 
 
 class Graph(nn.Module):
-    """Wraps a published graph as a module with a parameter, so with a device and a dtype."""
+    """Wrap a published graph as a module with a parameter, so with a device and a dtype."""
 
     def __init__(self, run: Any) -> None:
         super().__init__()
