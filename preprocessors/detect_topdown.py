@@ -256,7 +256,7 @@ def decode_heatmaps(heat: NDArray[np.float64], crop: Crop) -> NDArray[np.float64
 
 def _dark_offset(
     heat: NDArray[np.float64], row: NDArray[np.intp], column: NDArray[np.intp]
-) -> NDArray[np.float64]:
+) -> Floats:
     """Return how far each peak lies beyond the maximum of its blurred map, (17,2) in px, x first.
 
     That is one Newton step on the map's logarithm: the inverse Hessian times the gradient.

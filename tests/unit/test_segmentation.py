@@ -17,7 +17,7 @@ from skimage import data
 
 from pack.preprocessors import catalogue, palettes, segmentation
 from pack.preprocessors.build import InMemory, filled
-from pack.preprocessors.nets import segmenters
+from pack.preprocessors.nets import imagenet, segmenters
 from pack.preprocessors.spec import Weights
 
 pytestmark = pytest.mark.slow  # networks at their published size
@@ -165,7 +165,7 @@ def test_oneformer_is_transformers_own(palette):
         palette=palette,
         networks=InMemory({weights.file: net.eval()}),
     )
-    mean, std = (np.array(each, np.float32) for each in (segmenters._MEAN, segmenters._STD))
+    mean, std = (np.array(each, np.float32) for each in (imagenet.MEAN, imagenet.STD))
     pixels = torch.from_numpy((photo.astype(np.float32) / 255 - mean) / std).movedim(2, 0)[None]
     tokens = torch.tensor([segmenters._SEMANTIC], dtype=torch.float32)
     with torch.inference_mode():
