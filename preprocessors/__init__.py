@@ -9,9 +9,9 @@ A new method needs four files:
    Its node, its place in Preprocess (any) and the ControlNets that it suits follow from the row;
 2. `js/docs/<node_id>.md`: the help page, with a table row for every input;
 3. a file of `tests/unit/`: a test against the method's reference that names its key;
-4. `CHANGELOG.md`: one line.
+4. `tests/node_surface.json`: `python3 tests --accept` pins the new node there.
 
-Then `python3 tests --accept` pins the new node, and `python3 tests` names any step left out.
+`python3 tests` names any step left out; `tests/recipes.py` follows them on a copy.
 Chinese texts (`locales/zh`) may follow later: until then the page shows the English ones.
 """
 

@@ -8,12 +8,13 @@ step is missing. `--suite` runs all of `python3 tests` where the whole recipe wa
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCEPT = "python3 tests --accept"
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "--no-header")
+INSIDE = "CONTROLSTACK_RECIPE"  # set where tests run in a copy that follows a recipe already
+PYTEST = (sys.executable, "-m", "pytest", "--no-header", "-m", "not slow or quick")
+RUFF = (sys.executable, "-m", "ruff")
 NODE = ("node", "--test", "tests/js/grammar.test.mjs")
 
 
@@ -85,151 +88,129 @@ def both(*edits: Callable[[str], str]) -> Callable[[str], str]:
     return edit
 
 
-def _with_layers_case(text: str) -> str:
-    cases = json.loads(text)
-    weights = {"13": [0.5] * 13, "10": [0.5] * 10}
-    case = {"text": "half", "to_text": "half", "kind": "half", "weights": weights}
-    valid, refused = json.dumps(case), json.dumps({"text": "half 1", "error": True})
-    assert cases["layers"]
-    return text.replace('"layers": [\n', f'"layers": [\n  {valid},\n  {refused},\n', 1)
+def code(heading: str) -> list[str]:
+    """Read the code blocks under a heading of CONTRIBUTING.md, without their indentation."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, _, below = page.partition(f"\n## {heading}\n")
+    assert below, f"CONTRIBUTING.md has no heading {heading!r}"
+    blocks = re.findall(
+        r"^ +```\w+\n(.*?)^ +```$", below.split("\n## ")[0], re.MULTILINE | re.DOTALL
+    )
+    return [textwrap.dedent(block) for block in blocks]
 
 
-THRESHOLD = '''
-def binary(
-    image: Tensor,
-    *,
-    threshold: int = 127,
-    resolution: int = 0,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Split (B,H,W,C) in [0,1] into (B,h,w,3) in {0,1}: white where all channels are light.
-
-    Light is above `threshold` (0-255), as `cv2.threshold` has it.
-    """
-    cv2 = opencv()
-
-    def draw(frame: Frame8) -> Map:
-        least = least_channel(frame)
-        return cv2.threshold(least, threshold, 1, cv2.THRESH_BINARY)[1].astype(np.float32)
-
-    return each_frame(image, draw, resolution=resolution, progress=progress)
+def rows(block: str, depth: int) -> str:
+    """Take the rows out of a block that shows them as a tuple, indented `depth` levels."""
+    lines = block.strip().removeprefix("(").removesuffix(")").strip("\n")
+    lines = lines if lines.endswith(",") else f"{lines},"
+    return textwrap.indent(textwrap.dedent(lines), "    " * depth) + "\n"
 
 
-'''
-THRESHOLD_ROW = """
-    Preprocessor(
-        key="binary",
-        node_id="ControlStackBinary",
-        title="Binary Threshold",
-        summary="Light parts of a picture in white, dark ones in black.",
-        run=binary,
-        params=(Param("threshold", 127, "What is lighter than this level (0-255) is white."),),
-        aliases=("binary", "black and white"),
-    ),"""
-THRESHOLD_HELP = """# Binary Threshold
-
-Turns a picture into black and white.
-
-| input | |
-|---|---|
-| `image` | One picture or a batch of frames. |
-| `threshold` | What is lighter than this level (0-255) is white. |
-| `resolution` | Short side of the hint in pixels; 0 keeps the picture's size. |
-
-Output: `hint`.
-"""
-THRESHOLD_TEST = """
-
-def test_binary_is_opencvs_threshold_of_the_least_channel():
-    picture = np.array([[[200, 130, 128], [200, 130, 127]]], np.uint8)
-    image = torch.from_numpy(picture.astype(np.float32) / 255)[None]
-    assert scribble.binary(image)[0, 0, :, 0].tolist() == [1, 0]
-"""
-HALF_ROW = '        Profile("half", "half", _read_nothing, _half, _joined(", ")),\n'
-HALF = """def _half(_values: Values, count: int, _heights: Sequence[int]) -> Values:
-    return (0.5,) * count
-
-
-"""
-HALF_SCRIPT = """
-function half(_values, count) {
-  return times(count, () => 0.5);
-}
-"""
-FAMILY_RULE = (
-    '    Rule("Example ControlNet", CONTROL, "Flux", keys=("example_hint_encoder.weight",)),\n'
-)
-FAMILY_CASE = (
-    '    ("Example ControlNet", "Flux", "controlnet", {"example_hint_encoder.weight": ()}),\n'
-)
-
-RECIPES = {
-    "preprocessor": Recipe(
+def preprocessor() -> Recipe:
+    """Read the recipe of a preprocessor."""
+    function, row, help_page, test = code("A preprocessor")[:4]
+    return Recipe(
         (
             Step(
                 "preprocessors/scribble.py",
-                both(before("ROWS = (", THRESHOLD.lstrip("\n")), after("ROWS = (", THRESHOLD_ROW)),
-                "scribble",
+                both(
+                    before("ROWS = (", f"{function}\n\n"),
+                    before(")\n", rows(row, 1)),
+                ),
+                "add the row of ControlStackBinary to its file in preprocessors/",
             ),
+            Step("js/docs/ControlStackBinary.md", lambda _: help_page, "ControlStackBinary.md"),
             Step(
-                "js/docs/ControlStackBinary.md", lambda _: THRESHOLD_HELP, "ControlStackBinary.md"
+                "tests/unit/test_edges_and_scribbles.py",
+                lambda text: f"{text}\n\n{test}",
+                "add a test of scribble.binary to a file of tests/unit",
             ),
-            Step("tests/unit/test_preprocessors.py", lambda text: text + THRESHOLD_TEST, "binary"),
         ),
         most_files=4,
         tests=(
-            (*PYTEST, "tests/unit/test_preprocessors.py", "tests/unit/test_repository.py"),
+            (*RUFF, "check", "."),
+            (*RUFF, "format", "--check", "."),
+            (
+                *PYTEST,
+                "tests/unit/test_preprocessors.py",
+                "tests/unit/test_edges_and_scribbles.py",
+                "tests/unit/test_repository.py",
+            ),
             (*PYTEST, "tests/http/test_pack.py"),
         ),
         accepts=True,
-    ),
-    "layers profile": Recipe(
+    )
+
+
+def layers_profile() -> Recipe:
+    """Read the recipe of a layers profile."""
+    functions, row, script_row, script, cases, line = code("A layers profile")
+    return Recipe(
         (
             Step(
                 "control/layers.py",
                 both(
-                    before("PROFILES: dict[str, Profile] = {", HALF),
-                    before('        Profile("resolution"', HALF_ROW),
+                    before("PROFILES: dict[str, Profile] = {", f"{functions}\n\n"),
+                    before("    )\n}\nEXAMPLES", rows(row, 2)),
                 ),
-                "PROFILES in control/layers.py",
+                "a row in Python for ['peak']",
             ),
             Step(
                 "js/lib/layers.js",
                 both(
-                    after(
-                        "export const PROFILES = {\n",
-                        '  half: { parse: readNothing, weights: half, toText: joined(", ") },\n',
-                    ),
-                    lambda text: text + HALF_SCRIPT,
+                    before("};\n\n// Reads a profile", textwrap.indent(script_row, "  ")),
+                    lambda text: f"{text}\n{script}",
                 ),
-                "js/lib/layers.js",
+                "js/lib/layers.js: a row is needed",
             ),
-            Step("tests/fixtures/grammar.json", _with_layers_case, "tests/fixtures/grammar.json"),
+            Step(
+                "tests/fixtures/grammar.json",
+                before("\n]", f",\n{textwrap.indent(cases.rstrip(), '  ')}"),
+                "tests/fixtures/grammar.json",
+            ),
             Step(
                 "js/docs/ControlStackAdd.md",
-                lambda text: text + "\n`half`: half as strong everywhere.\n",
+                before("- `resolution`: ", line),
                 "js/docs/ControlStackAdd.md",
             ),
         ),
         most_files=4,
-        tests=((*PYTEST, "tests/unit/test_schedule_and_layers.py"), NODE),
-    ),
-    "family": Recipe(
+        tests=(
+            (*RUFF, "check", "control"),
+            (*PYTEST, "tests/unit/test_schedule_and_layers.py"),
+            NODE,
+        ),
+    )
+
+
+def family() -> Recipe:
+    """Read the recipe of a ControlNet family."""
+    rule, case, article = code("A ControlNet family")
+    return Recipe(
         (
             Step(
                 "files/families.py",
-                after("RULES: tuple[Rule, ...] = (\n", FAMILY_RULE),
-                "files/families.py",
+                after("RULES: tuple[Rule, ...] = (\n", rows(rule, 1)),
+                "add a rule to RULES in files/families.py",
             ),
             Step(
                 "tests/unit/test_families.py",
-                after("CASES = [\n", FAMILY_CASE),
+                both(
+                    after("CASES = [\n", rows(case, 1)),
+                    after('ARTICLES = {\n    "an": (\n', rows(article, 2)),
+                ),
                 "tests/unit/test_families.py",
             ),
         ),
         most_files=2,
-        tests=((*PYTEST, "tests/unit/test_families.py"),),
-    ),
+        tests=((*RUFF, "check", "files"), (*PYTEST, "tests/unit/test_families.py")),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "preprocessor": preprocessor,
+    "layers profile": layers_profile,
+    "family": family,
 }
 
 
@@ -275,7 +256,8 @@ def _output(words: Iterable[str], folder: Path) -> str:
 def _surroundings() -> dict[str, str]:
     # The copy has no environment of its own, and needs none.
     venv = os.environ.get("CONTROLSTACK_VENV", str(Path(sys.prefix)))
-    return {**os.environ, "CONTROLSTACK_VENV": venv, "PYTHONDONTWRITEBYTECODE": "1"}
+    more = {"CONTROLSTACK_VENV": venv, "PYTHONDONTWRITEBYTECODE": "1", INSIDE: "1"}
+    return {**os.environ, **more}
 
 
 def failure(recipe: Recipe, tree: Path, *, suite: bool = False) -> str:
@@ -290,7 +272,7 @@ def failure(recipe: Recipe, tree: Path, *, suite: bool = False) -> str:
 
 def check(name: str, *, suite: bool = False) -> None:
     """Follow a recipe wholly, then with each step left out. Raises AssertionError with a reason."""
-    recipe = RECIPES[name]
+    recipe = RECIPES[name]()
     with copied() as tree:
         touched = follow(recipe, tree, accept=True)
         assert len(touched) <= recipe.most_files, f"{name} touches {touched}"

@@ -263,7 +263,10 @@ def test_every_rule_has_a_case():
 @pytest.mark.parametrize(("family", "base", "folder", "shapes"), CASES)
 def test_a_file_is_recognised_by_its_keys(family, base, folder, shapes):
     identity = families.identify(shapes)
-    assert (identity.family, identity.base, identity.folder) == (family, base, folder)
+    assert identity is not None, f"{family}: add a rule to RULES in files/families.py"
+    assert (identity.family, identity.base, identity.folder) == (family, base, folder), (
+        f"{family}: add a rule to RULES in files/families.py, above the rule that took its keys"
+    )
 
 
 def test_an_unknown_file_is_none_and_any_key_may_be_missing():
