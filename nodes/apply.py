@@ -48,6 +48,24 @@ FRAMES_TIP = (
 )
 
 
+def _optional_inputs() -> list[io.Input]:
+    """Declare where and for which frames control acts, all optional."""
+    return [
+        io.Mask.Input(
+            "effect_mask",
+            optional=True,
+            tooltip="Where the ControlNet acts (white), in the picture.",
+        ),
+        io.Mask.Input(
+            "inpaint_mask",
+            optional=True,
+            tooltip="For inpainting nets: the area to inpaint (white).",
+        ),
+        io.String.Input("union_type", default="auto", optional=True, tooltip=UNION_TIP),
+        io.String.Input("frame_strength", default="", optional=True, tooltip=FRAMES_TIP),
+    ]
+
+
 class Add(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,18 +109,7 @@ class Add(io.ComfyNode):
                     optional=True,
                     tooltip="The stack to add to. Not connected: a new one.",
                 ),
-                io.Mask.Input(
-                    "effect_mask",
-                    optional=True,
-                    tooltip="Where the ControlNet acts (white), in the picture.",
-                ),
-                io.Mask.Input(
-                    "inpaint_mask",
-                    optional=True,
-                    tooltip="For inpainting nets: the area to inpaint (white).",
-                ),
-                io.String.Input("union_type", default="auto", optional=True, tooltip=UNION_TIP),
-                io.String.Input("frame_strength", default="", optional=True, tooltip=FRAMES_TIP),
+                *_optional_inputs(),
             ],
             outputs=[ControlStack.Output(display_name="stack")],
         )

@@ -31,6 +31,48 @@ def _count(
     return io.Int.Input(name, default=default, min=0, max=maximum, tooltip=tooltip, **options)
 
 
+def _drawing_inputs() -> list[io.Input]:
+    """Declare which parts are drawn, and how broad."""
+    return [
+        io.Boolean.Input("body", default=True, tooltip="Draw limbs and joints."),
+        io.Boolean.Input("hands", default=True, tooltip="Draw hands."),
+        io.Boolean.Input("face", default=True, tooltip="Draw faces."),
+        io.Combo.Input(
+            "stick_width",
+            options=list(STICK_WIDTHS),
+            default="auto",
+            tooltip=(
+                "auto: 4 pixels up to a short side of 512, then growing with it. 4: as for"
+                " ControlNet's own nets. xinsir: as for xinsir's SDXL nets."
+            ),
+        ),
+    ]
+
+
+def _canvas_inputs() -> list[io.Input]:
+    """Declare the canvas, and the score from which points are drawn."""
+    return [
+        _count(
+            "width",
+            "Width of the hint in pixels. 0 = the width of the keypoints' canvas.",
+            maximum=8192,
+        ),
+        _count(
+            "height",
+            "Height of the hint in pixels. 0 = the height of the keypoints' canvas.",
+            maximum=8192,
+        ),
+        io.Float.Input(
+            "score_threshold",
+            default=SEEN_SCORE,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Points with a lower score are left out.",
+        ),
+    ]
+
+
 class ControlStackDrawPose(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -52,36 +94,8 @@ class ControlStackDrawPose(io.ComfyNode):
             ],
             inputs=[
                 PoseKeypoint.Input("pose_keypoint", tooltip=_KEYPOINT_TIP),
-                io.Boolean.Input("body", default=True, tooltip="Draw limbs and joints."),
-                io.Boolean.Input("hands", default=True, tooltip="Draw hands."),
-                io.Boolean.Input("face", default=True, tooltip="Draw faces."),
-                io.Combo.Input(
-                    "stick_width",
-                    options=list(STICK_WIDTHS),
-                    default="auto",
-                    tooltip=(
-                        "auto: 4 pixels up to a short side of 512, then growing with it. 4: as for"
-                        " ControlNet's own nets. xinsir: as for xinsir's SDXL nets."
-                    ),
-                ),
-                _count(
-                    "width",
-                    "Width of the hint in pixels. 0 = the width of the keypoints' canvas.",
-                    maximum=8192,
-                ),
-                _count(
-                    "height",
-                    "Height of the hint in pixels. 0 = the height of the keypoints' canvas.",
-                    maximum=8192,
-                ),
-                io.Float.Input(
-                    "score_threshold",
-                    default=SEEN_SCORE,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Points with a lower score are left out.",
-                ),
+                *_drawing_inputs(),
+                *_canvas_inputs(),
                 _count(
                     "people",
                     "Keep this many people, the largest and longest visible. 0 = all.",

@@ -57,16 +57,49 @@ class Create(io.ComfyNode):
         return io.NodeOutput(nets.create(model, control_net))
 
 
+def _graph_inputs() -> list[io.Input]:
+    """Declare the pairs that come from the graph instead of a folder."""
+    return [
+        io.Image.Input(
+            "target", optional=True, tooltip="Pictures from the graph, instead of a folder."
+        ),
+        io.Image.Input(
+            "hint",
+            optional=True,
+            tooltip="A hint for each target. If not connected, the method makes them.",
+        ),
+        io.String.Input(
+            "prompts",
+            default="",
+            multiline=True,
+            optional=True,
+            tooltip="For pictures from the graph: one line for all, or one for each.",
+        ),
+    ]
+
+
+def _size_inputs() -> list[io.Input]:
+    """Declare the size of the pictures."""
+    size: dict[str, Any] = {
+        "default": 512,
+        "min": data.MULTIPLE,
+        "max": 4096,
+        "step": data.MULTIPLE,
+    }
+    return [
+        io.Int.Input(
+            "width",
+            tooltip="Pixels. Pictures are scaled to cover this size, then center-cropped.",
+            **size,
+        ),
+        io.Int.Input("height", tooltip="Pixels; 512 for SD1.5, 1024 for SDXL.", **size),
+    ]
+
+
 class Dataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         options = [io.DynamicCombo.Option(GIVEN, []), *method_options()]
-        size: dict[str, Any] = {
-            "default": 512,
-            "min": data.MULTIPLE,
-            "max": 4096,
-            "step": data.MULTIPLE,
-        }
         return schema(
             "ControlStackDataset",
             category="Train",
@@ -93,32 +126,13 @@ class Dataset(io.ComfyNode):
                         "given: the data set has hints. Otherwise the preprocessor that makes them."
                     ),
                 ),
-                io.Int.Input(
-                    "width",
-                    tooltip="Pixels. Pictures are scaled to cover this size, then center-cropped.",
-                    **size,
-                ),
-                io.Int.Input("height", tooltip="Pixels; 512 for SD1.5, 1024 for SDXL.", **size),
+                *_size_inputs(),
                 io.Boolean.Input(
                     "leave_out",
                     default=False,
                     tooltip="Train without the pairs that cannot be used, instead of refusing.",
                 ),
-                io.Image.Input(
-                    "target", optional=True, tooltip="Pictures from the graph, instead of a folder."
-                ),
-                io.Image.Input(
-                    "hint",
-                    optional=True,
-                    tooltip="A hint for each target. If not connected, the method makes them.",
-                ),
-                io.String.Input(
-                    "prompts",
-                    default="",
-                    multiline=True,
-                    optional=True,
-                    tooltip="For pictures from the graph: one line for all, or one for each.",
-                ),
+                *_graph_inputs(),
             ],
             outputs=[
                 ControlDataset.Output(display_name="dataset"),
@@ -172,6 +186,34 @@ def _input_folder() -> Path:
     return Path(folder_paths.get_input_directory())
 
 
+def _checkpoint_inputs() -> list[io.Input]:
+    """Declare when the training shows and saves its state."""
+    return [
+        io.Int.Input(
+            "validate_every",
+            default=100,
+            min=0,
+            max=100_000,
+            tooltip="Steps between validation pictures; 0 = off.",
+        ),
+        io.String.Input(
+            "checkpoint",
+            default="",
+            tooltip=(
+                "Name of a file in output/controlstack for the state of the training,"
+                " which resumes from there when queued again. Empty = no checkpoint."
+            ),
+        ),
+        io.Int.Input(
+            "checkpoint_every",
+            default=500,
+            min=0,
+            max=100_000,
+            tooltip="Steps between checkpoints; 0 = only at the end and when cancelled.",
+        ),
+    ]
+
+
 class Train(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -197,28 +239,7 @@ class Train(io.ComfyNode):
                 ),
                 ControlDataset.Input("dataset"),
                 *_settings(),
-                io.Int.Input(
-                    "validate_every",
-                    default=100,
-                    min=0,
-                    max=100_000,
-                    tooltip="Steps between validation pictures; 0 = off.",
-                ),
-                io.String.Input(
-                    "checkpoint",
-                    default="",
-                    tooltip=(
-                        "Name of a file in output/controlstack for the state of the training,"
-                        " which resumes from there when queued again. Empty = no checkpoint."
-                    ),
-                ),
-                io.Int.Input(
-                    "checkpoint_every",
-                    default=500,
-                    min=0,
-                    max=100_000,
-                    tooltip="Steps between checkpoints; 0 = only at the end and when cancelled.",
-                ),
+                *_checkpoint_inputs(),
             ],
             outputs=[
                 io.ControlNet.Output(display_name="control_net"),
@@ -275,6 +296,34 @@ def _output_folder() -> Path:
     return Path(folder_paths.get_output_directory())
 
 
+def _memory_inputs() -> list[io.Input]:
+    """Declare what trades memory for time or precision, and what is trained."""
+    return [
+        io.Combo.Input(
+            "precision",
+            options=list(PRECISIONS),
+            default="bf16",
+            tooltip=(
+                "bf16: about half the memory; trained weights stay fp32. fp32: for devices without"
+                " bf16."
+            ),
+        ),
+        io.Boolean.Input(
+            "gradient_checkpointing",
+            default=True,
+            tooltip="Much less memory, about a third more time per step.",
+        ),
+        io.Boolean.Input(
+            "train_decoder",
+            default=False,
+            tooltip=(
+                "Train the base's decoder too (sd_locked = False): for pictures unlike anything"
+                " the base was trained on."
+            ),
+        ),
+    ]
+
+
 def _settings() -> list[io.Input]:
     return [
         io.Int.Input(
@@ -311,28 +360,7 @@ def _settings() -> list[io.Input]:
         io.Int.Input(
             "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False
         ),
-        io.Combo.Input(
-            "precision",
-            options=list(PRECISIONS),
-            default="bf16",
-            tooltip=(
-                "bf16: about half the memory; trained weights stay fp32. fp32: for devices without"
-                " bf16."
-            ),
-        ),
-        io.Boolean.Input(
-            "gradient_checkpointing",
-            default=True,
-            tooltip="Much less memory, about a third more time per step.",
-        ),
-        io.Boolean.Input(
-            "train_decoder",
-            default=False,
-            tooltip=(
-                "Train the base's decoder too (sd_locked = False): for pictures unlike anything"
-                " the base was trained on."
-            ),
-        ),
+        *_memory_inputs(),
     ]
 
 
