@@ -133,7 +133,12 @@ def test_names_that_only_windows_reads_otherwise(folder, name):
 
 def test_detours_may_end_inside_only(folder):
     inside, a = folders.inside, (folder / "sub" / "a.png").resolve()
-    for name in ("sub/../sub/a.png", "../root/sub/a.png", str(a), str(folder / "sub" / "a.png")):
+    for name in (
+        "sub/../sub/a.png",
+        f"../{folder.name}/sub/a.png",
+        str(a),
+        str(folder / "sub" / "a.png"),
+    ):
         assert inside(folder, name, detours=True) == a
     for name, fault in [
         ("../secret.png", "path"),
@@ -141,7 +146,7 @@ def test_detours_may_end_inside_only(folder):
         ("sub/..", "itself"),
         (str(folder), "itself"),
         ("outside/secret.png", "outside"),
-        ("outside/root/../secret.png", "path"),
+        (f"outside/{folder.name}/../secret.png", "path"),
         ("a\0b", "unusable"),
         ("loop.png", "unreachable"),
     ]:
