@@ -474,7 +474,7 @@ def with_article(name: str) -> str:
     return f"an {name}" if is_vowel else f"a {name}"
 
 
-_ZERO_CONVOLUTION = re.compile(r"(?:zero_convs|controlnet_down_blocks)\.(\d+)(?:\.0)?\.weight$")
+_ZERO_CONVOLUTION = re.compile(r"(?:zero_convs|controlnet_down_blocks)\.(\d{1,4})(?:\.0)?\.weight$")
 
 
 def unet_of(shapes: Shapes) -> Unet | None:
@@ -486,7 +486,7 @@ def unet_of(shapes: Shapes) -> Unet | None:
     zero_channels = dict[int, int]()
     for key, shape in shapes.items():
         if match := _ZERO_CONVOLUTION.search(key):
-            zero_channels[int(match[1])] = shape[0]
+            zero_channels[int(match[1])] = shape[0] if shape else 0
     if len(context) != 1 or not zero_channels:
         return None
     return Unet(context.pop(), tuple(channels for _, channels in sorted(zero_channels.items())))

@@ -6,15 +6,25 @@ No tensor is read here.
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import struct
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from stat import S_ISREG
+from typing import Any
 
 HEADER_LIMIT = 100_000_000  # bytes; the safetensors format's own limit
+DTYPE_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
+}
+"""Sizes of the numbers; of types that are not listed the size is not checked."""
+MOST_AXES = 16
 PICKLES = (b"PK", b"\x80")  # torch's archives, and bare pickles from protocol 2
 
 
@@ -38,43 +48,77 @@ def is_safetensors(path: Path) -> bool:
 def read_header(path: Path) -> Header:
     """Read the header of a safetensors file.
 
-    Raises FileError where it is another kind of file, or cut short.
+    Raises FileError where it is another kind of file, damaged, cut short or padded, and where it
+    cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else HEADER_LIMIT + 1
-        if length > min(HEADER_LIMIT, size):
-            raise FileError(f"{path.name}: {_not_safetensors(start, size)}")
-        text = file.read(length)
-    entries = _entries(path, text)
-    metadata = cast("dict[str, str]", entries.pop("__metadata__", None) or {})
-    expected = (
-        8 + length + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-    )
+    try:
+        size, text = _stored(path)
+    except OSError as error:
+        raise FileError(f"{path.name} could not be read ({error.strerror}).") from error
+    entries, metadata = _parsed(path, text)
+    spans = [_span(path, key, entry) for key, entry in entries.items()]
+    expected = 8 + len(text) + max((end for _, end in spans), default=0)
     if size < expected:
         raise FileError(
             f"{path.name} is cut short: its header promises {expected:,} bytes, the file has"
             f" {size:,}. The download or copy broke off: download it again."
         )
+    if size > expected or _have_gaps(spans):
+        raise FileError(
+            f"{path.name} is damaged: its header describes {expected:,} bytes without gaps, the"
+            f" file has {size:,}. Download it again."
+        )
     return Header({key: tuple(entry["shape"]) for key, entry in entries.items()}, metadata)
 
 
-def _entries(path: Path, text: bytes) -> dict[str, Any]:
+def _stored(path: Path) -> tuple[int, bytes]:
+    """Return a file's size and the text of its header. Raises FileError."""
+    stat = path.stat()
+    if not S_ISREG(stat.st_mode):  # a pipe would wait for a writer for ever
+        raise FileError(f"{path.name} is not a file: expected the weights of a ControlNet.")
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else HEADER_LIMIT + 1
+        if length > min(HEADER_LIMIT, stat.st_size - 8):
+            raise FileError(f"{path.name}: {_not_safetensors(start, stat.st_size)}")
+        return stat.st_size, file.read(length)
+
+
+def _parsed(path: Path, text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the entries of the tensors, and the metadata. Raises FileError."""
     try:
-        entries: Any = json.loads(text)
-        well_formed = all(
-            key == "__metadata__" or ("shape" in e and "data_offsets" in e)
-            for key, e in entries.items()
-        )
-    except (ValueError, AttributeError, TypeError):
-        well_formed = False
-        entries = {}
-    if not well_formed:
-        raise FileError(
-            f"{path.name} is not a safetensors file: its header does not read. Download it again."
-        )
-    return entries
+        table: Any = json.loads(text)
+        metadata = table.pop("__metadata__", None) or {}
+        if all(isinstance(each, str) for pair in metadata.items() for each in pair):
+            return table, metadata
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        pass  # text that is not JSON, JSON that is not an object, or metadata that is not one
+    raise FileError(_unreadable(path, "its header does not read"))
+
+
+def _span(path: Path, key: str, entry: Any) -> tuple[int, int]:
+    """Check one tensor's entry and return where it begins and ends. Raises FileError."""
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        are_counts = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+        is_shape = isinstance(shape, list) and len(shape) <= MOST_AXES
+        if isinstance(dtype, str) and are_counts and is_shape:
+            bits = DTYPE_BITS.get(dtype, 0)
+            if begin <= end and (not bits or (end - begin) * 8 == bits * math.prod(shape)):
+                return begin, end
+    except (KeyError, TypeError, ValueError):
+        pass  # not an object, or with other values
+    raise FileError(_unreadable(path, f"its header does not describe the tensor {key[:80]!r}"))
+
+
+def _have_gaps(spans: list[tuple[int, int]]) -> bool:
+    ordered = sorted(spans)
+    ends = [0, *(end for _, end in ordered)]
+    return any(begin != end for (begin, _), end in zip(ordered, ends, strict=False))
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    return f"{path.name} is not a safetensors file: {reason}. Download it again."
 
 
 def _not_safetensors(start: bytes, size: int) -> str:

@@ -19,6 +19,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error)
 """What Pillow's decoders raise for files that are cut short or damaged."""
 
+SMALL_PX, MOST_PX_PER_BYTE = 4_000_000, 10_000
+"""More than the densest PNG holds; a file that claims more would only take memory. Of WebP a
+picture of one colour has a few bytes, whatever its size."""
+UNBOUNDED = ("WEBP",)
+
 
 class PictureError(ValueError):
     """A picture that cannot be used: `kind` names the fault in words that can be counted."""
@@ -66,10 +71,14 @@ def _opened(source: Path | bytes, rules: Rules, name: str) -> Image.Image:
         raise PictureError("too large", f"{name} ({error})") from error
     except (UnidentifiedImageError, *_DAMAGE) as error:
         raise PictureError("unreadable", name) from error
-    if picture.width * picture.height > rules.max_pixels:
-        size = f"{picture.width}×{picture.height}"
+    pixels, size = picture.width * picture.height, f"{picture.width}×{picture.height}"
+    if pixels > rules.max_pixels:
         picture.close()
         raise PictureError("too large", f"{name} is {size}")
+    length = len(source) if isinstance(source, bytes) else source.stat().st_size
+    if picture.format not in UNBOUNDED and pixels > max(SMALL_PX, length * MOST_PX_PER_BYTE):
+        picture.close()
+        raise PictureError("damaged", f"{name} claims {size} pixels in {length:,} bytes")
     return picture
 
 

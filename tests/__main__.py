@@ -68,6 +68,8 @@ class Group:
 def main() -> int:
     options = _options()
     environment.enter("tests", tests=True)
+    if options.fuzz is not None:
+        return fuzz(options)
     installed = hosts.find()
     if options.accept:
         return accept(installed)
@@ -96,7 +98,24 @@ def _options() -> argparse.Namespace:
         action="store_true",
         help="pin the nodes as they are now (tests/node_surface.json, locales), and run no test",
     )
+    parser.add_argument(
+        "--fuzz",
+        type=int,
+        metavar="N",
+        help="run N hostile cases, spread over the fuzzers of tests/fuzz, and no other test",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of --fuzz: another seed, other cases")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="of --fuzz: only these fuzzers"
+    )
     return parser.parse_args()
+
+
+def fuzz(options: argparse.Namespace) -> int:
+    """Run the fuzzers at length; they print count, failures, the slowest and the largest case."""
+    words = [sys.executable, str(ROOT / "tests" / "fuzz"), str(options.fuzz)]
+    words += ["--seed", str(options.seed), *(("--only", *options.only) if options.only else ())]
+    return subprocess.run(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
 
 
 def accept(installed: list[hosts.Host]) -> int:

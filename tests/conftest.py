@@ -26,6 +26,7 @@ def _load(name: str, folder: Path):
 
 _load("pack", ROOT)
 _load("workbench", ROOT / "workbench")
+_load("fuzz", ROOT / "tests" / "fuzz")
 
 
 @pytest.fixture(autouse=True)

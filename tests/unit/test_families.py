@@ -5,12 +5,9 @@ The sets of keys are those of published files, shortened.
 
 from __future__ import annotations
 
-import json
-import struct
-
 import pytest
 
-from pack.files import base_models, families, header
+from pack.files import base_models, families
 
 
 def cldm(prefix="", context=768, channels=320, multipliers=(1, 2, 4, 4)):
@@ -465,43 +462,3 @@ def test_every_family_has_an_article_in_this_table_or_begins_with_a_plain_word()
     plain |= {"text", "diffusion", "Flux", "Qwen-Image", "Z-Image", "MiniMax-H3"}
     unsure = {rule.family.split()[0] for rule in families.RULES} - starts - plain
     assert not unsure, f"add a family beginning with {unsure} to ARTICLES in this file"
-
-
-# -- headers ---------------------------------------------------------------------------------------
-
-
-def safetensors(entries, body=0, metadata=None):
-    header = {
-        k: {"dtype": "F32", "shape": list(s), "data_offsets": o} for k, (s, o) in entries.items()
-    }
-    text = json.dumps({**({"__metadata__": metadata} if metadata else {}), **header}).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(body)
-
-
-def test_a_header_is_read_without_its_tensors(tmp_path):
-    path = tmp_path / "net.safetensors"
-    path.write_bytes(safetensors({"a": ((2, 3), [0, 24])}, 24, {"title": "x"}))
-    assert header.read_header(path) == header.Header({"a": (2, 3)}, {"title": "x"})
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"", "the file is empty"),
-        (b"abc", "cut short in its header"),
-        (safetensors({"a": ((2, 3), [0, 24])}, 23), "is cut short: its header promises"),
-        (safetensors({"a": ((2, 3), [0, 24])}, 24)[:20], "cut short in its header"),
-        (b"PK\x03\x04" + bytes(100), "a pickle with the name"),
-        (b"\x80\x02}q\x00." + bytes(100), "a pickle with the name"),
-        (b"<!doctype html>" + bytes(100), "a text file"),
-        (b"version https://git-lfs" + bytes(100), "a text file"),
-        (struct.pack("<Q", 4) + b"[[[[", "its header does not read"),
-        (struct.pack("<Q", 2) + b"[]", "its header does not read"),
-        (struct.pack("<Q", 11) + b'{"a": null}', "its header does not read"),
-    ],
-)
-def test_a_damaged_header_gets_a_sentence(tmp_path, content, sentence):
-    path = tmp_path / "net.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(header.FileError, match=sentence):
-        header.read_header(path)

@@ -406,6 +406,13 @@ def palette_with_transparency() -> bytes:
     return stored(picture, transparency=0)
 
 
+def claims(width: int, height: int) -> bytes:
+    """Make a BMP of four pixels whose header says more."""
+    data = bytearray(stored(Image.new("RGB", (2, 2)), "BMP"))
+    data[18:26] = width.to_bytes(4, "little") + height.to_bytes(4, "little")
+    return bytes(data)
+
+
 DEEP = np.full((8, 8), 32768, np.uint16)
 BLUE, RED, WHITE = (0, 0, 1), (1, 0, 0), (1, 1, 1)
 DECODED = {
@@ -458,6 +465,7 @@ UNUSABLE = {
     "zero bytes": (b"", "unreadable"),
     "a vector drawing": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unreadable"),
     "a format that was not asked for": (stored(Image.new("L", (8, 8)), "PPM"), "unreadable"),
+    "more pixels than bytes can hold": (claims(3000, 2500), "damaged"),
     "a damaged chunk": (WHOLE[:60] + b"\xff" * 40 + WHOLE[100:], "damaged"),
 }
 
