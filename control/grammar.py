@@ -1,8 +1,9 @@
 """The small texts that people type, and the error that names what does not parse.
 
-The grammar is the same in Python and in the frontend's JavaScript (`js/lib/grammar.js`): ASCII
-numbers without a sign; space, tab and line break as white space. `tests/fixtures/grammar.json`
-holds both to it.
+The grammar is the same in Python and in the frontend's JavaScript (`js/lib/grammar.js`): numbers
+without a sign, or with `%` for hundredths; `,` or `;` between items; space, tab and line break as
+white space. The full-width characters of Chinese and Japanese keyboards count as the plain ones.
+`tests/fixtures/grammar.json` holds both to it.
 """
 
 from __future__ import annotations
@@ -12,19 +13,38 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 WHITE = " \t\r\n"
-_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+ITEMS = re.compile("[,;]")
+WORDS = re.compile(f"[{WHITE}]*[,;][{WHITE}]*|[{WHITE}]+")
+EXAMPLES = {
+    "schedule": "0:1, 0.6:0",
+    "layers": "soft 0.825",
+    "frame_strength": "0:1, 8:0.5",
+    "union_type": "canny, depth:0.5",
+}
+"""A text that parses, for each field."""
+
+_NUMBER = re.compile(r"(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)([ \t\r\n]*%)?")
+_FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+_PLAIN = {**_FULL_WIDTH, 0x3000: " ", 0x3001: ",", 0x3002: "."}
 
 
 class TextError(ValueError):
-    """A text that does not parse: names what was expected, where, and what stands there."""
+    """A text that does not parse: names what was expected, what stands where, and an example."""
+
+    __module__ = "controlstack"  # ComfyUI shows it before the sentence
 
     def __init__(self, field: str, text: str, position: int, expected: str) -> None:
         actual = text[position : position + 12].strip() or "the end of the text"
         super().__init__(
             f"{field}: expected {expected} at character {position + 1} of {text!r}, "
-            f"found {actual!r}"
+            f"found {actual!r}. Write for example {EXAMPLES[field]!r}."
         )
         self.position = position
+
+
+def plain(text: str) -> str:
+    """Replace full-width characters by the plain ones; every character stays in its place."""
+    return text.translate(_PLAIN)
 
 
 def indent(text: str) -> int:
@@ -32,22 +52,32 @@ def indent(text: str) -> int:
     return len(text) - len(text.lstrip(WHITE))
 
 
-def split(text: str, separator: str, offset: int = 0) -> Iterator[tuple[str, int]]:
+def split(
+    text: str, separator: re.Pattern[str] = ITEMS, offset: int = 0
+) -> Iterator[tuple[str, int]]:
     """Yield the stripped parts of `text`, each with its position in the whole text.
 
     `offset` is the position of `text` itself.
     """
-    for part in text.split(separator):
-        yield part.strip(WHITE), offset + indent(part)
-        offset += len(part) + len(separator)
+    start = 0
+    for end, following in [*(match.span() for match in separator.finditer(text)), (len(text),) * 2]:
+        part = text[start:end]
+        yield part.strip(WHITE), offset + start + indent(part)
+        start = following
+
+
+def is_number(word: str) -> bool:
+    """Tell whether a word is a number, of whatever size."""
+    return bool(_NUMBER.fullmatch(word.strip(WHITE)))
 
 
 def number(field: str, word: str, text: str, position: int, lowest: float, highest: float) -> float:
-    """Read a number in [lowest, highest]."""
-    word = word.strip(WHITE)
-    if not _NUMBER.fullmatch(word) or not lowest <= float(word) <= highest:
+    """Read a number in [lowest, highest]; `50%` is 0.5."""
+    match = _NUMBER.fullmatch(word.strip(WHITE))
+    value = float(match[1]) / (100.0 if match[4] else 1.0) if match else -1.0
+    if not lowest <= value <= highest:
         raise TextError(field, text, position, f"a number from {lowest:g} to {highest:g}")
-    return float(word)
+    return value
 
 
 def whole_number(field: str, word: str, text: str, position: int, highest: int) -> int:

@@ -9,22 +9,37 @@ ten residuals and uses the first ten of those weights, as A1111 does, so its mid
 `linear 1..0` goes evenly from the first block's weight to the middle block's. `blocks 1, 1, 0.5`
 gives the weights themselves; where a net has another number of residuals they are stretched over
 its depth linearly. `resolution` is the ControlNet paper's w = 64/h: the height of the first block's
-residual over that of this one. An empty text gives every residual the weight 1.
+residual over that of this one. An empty text gives every residual the weight 1. Without a kind,
+`0.825` is soft, `1..0` linear, and `1, 1, 0.5` or `1 1 0.5` are blocks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
 
-from .grammar import WHITE, TextError, indent, number, one_of, show, split
+from .grammar import (
+    WHITE,
+    WORDS,
+    TextError,
+    indent,
+    is_number,
+    number,
+    one_of,
+    plain,
+    show,
+    split,
+)
 
 SOFT_BASE = 0.825
 SOFT_DEPTH = 13
 SOFT_FEATURES = (0.25, 0.62, 0.825, 1.0)  # A1111's for T2I-Adapters, shallow to deep
 BLOCKS_PER_LEVEL = 3  # a UNet of SD or SDXL halves its resolution after every third skip connection
 HIGHEST = 10.0
+ENDS = re.compile(r"\.\.")
+DIGITS = frozenset("0123456789.")
 
 Values = tuple[float, ...]
 Weights = Callable[[Values, int, Sequence[int]], Values]
@@ -79,11 +94,15 @@ class Layers:
 
 def parse(text: str) -> Layers:
     """Read a layers text. Raises TextError naming the position of what does not parse."""
+    text = plain(text)
     start = indent(text)
     words = text[start:].replace("\t", " ").replace("\r", " ").replace("\n", " ")
     kind, _, rest = words.partition(" ")
     if not kind:
         return Layers()
+    if words[0] in DIGITS:
+        kind = _kind_of_numbers(words.strip(WHITE))
+        return Layers(kind, PROFILES[kind].parse(words, text, start))
     if kind not in PROFILES:
         raise TextError("layers", text, start, one_of(PROFILES))
     return Layers(kind, PROFILES[kind].parse(rest, text, start + len(kind) + 1))
@@ -99,6 +118,13 @@ def to_text(layers: Layers) -> str:
 # -- reading and writing ---------------------------------------------------------------------------
 
 
+def _kind_of_numbers(words: str) -> str:
+    """Tell which kind numbers without one are."""
+    if ENDS.search(words):
+        return "linear"
+    return "soft" if is_number(words) else "blocks"
+
+
 def _read_base(rest: str, text: str, at: int) -> Values:
     if not rest.strip(WHITE):
         return (SOFT_BASE,)
@@ -106,7 +132,7 @@ def _read_base(rest: str, text: str, at: int) -> Values:
 
 
 def _read_ends(rest: str, text: str, at: int) -> Values:
-    ends = list(split(rest, "..", at))
+    ends = list(split(rest, ENDS, at))
     if len(ends) != 2:
         raise TextError(
             "layers", text, ends[0][1], "two weights 'a..b', for the first block and the middle"
@@ -115,7 +141,8 @@ def _read_ends(rest: str, text: str, at: int) -> Values:
 
 
 def _read_blocks(rest: str, text: str, at: int) -> Values:
-    return tuple(number("layers", word, text, p, 0.0, HIGHEST) for word, p in split(rest, ",", at))
+    items = split(rest.strip(WHITE), WORDS, at + indent(rest))
+    return tuple(number("layers", word, text, p, 0.0, HIGHEST) for word, p in items)
 
 
 def _read_nothing(rest: str, text: str, at: int) -> Values:

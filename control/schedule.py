@@ -3,8 +3,8 @@
 `"0:1, 0.35:0.8, 0.6:0 | smooth"` multiplies a control's strength by 1 at the start of sampling, by
 0.8 at 35 % and by 0 from 60 % on. A position is a fraction of sampling (the host's percent) or a
 step of this run's sampler, counted from 0 (`6s:0.5`); `strength@position` is read too (`"1@0,
-0@0.6"`). An empty text is a constant 1. Schedules over frames have the same grammar with frame
-numbers as positions.
+0@0.6"`). A single number is a constant, an empty text a constant 1. Schedules over frames have the
+same grammar with frame numbers as positions.
 
 Every interpolation is a row of `INTERPOLATIONS`: `linear` (the default), `smooth` (a monotone
 cubic), `step` (each value holds until the next). Each has a twin in `js/lib/schedule.js` that draws
@@ -21,7 +21,18 @@ from functools import cached_property
 from math import hypot, log
 from typing import Any, NamedTuple
 
-from .grammar import WHITE, TextError, indent, number, one_of, show, split, whole_number
+from .grammar import (
+    WHITE,
+    TextError,
+    indent,
+    is_number,
+    number,
+    one_of,
+    plain,
+    show,
+    split,
+    whole_number,
+)
 
 STRENGTHS = (0.0, 10.0)
 HIGHEST_STEP, HIGHEST_FRAME = 10_000, 1_000_000
@@ -215,13 +226,17 @@ _Position = Callable[[str, str, int], tuple[float, str]]
 
 
 def _parsed(field: str, text: str, position_of: _Position) -> Schedule:
+    text = plain(text)
     pairs, bar, rest = text.partition("|")
     interpolation = _interpolation(field, rest, text, len(pairs) + 1) if bar else "linear"
     if not pairs.strip(WHITE):
         return Schedule()  # a constant has no use for an interpolation
+    if is_number(pairs):
+        strength = number(field, pairs, text, indent(pairs), *STRENGTHS)
+        return Schedule((Keyframe(*position_of("0", text, 0), strength),), interpolation)
     keyframes: list[Keyframe] = []
     latest: dict[str, float] = {}
-    for word, at in split(pairs, ","):
+    for word, at in split(pairs):
         key = _keyframe(field, word, text, at, position_of)
         if key.position < latest.get(key.unit, 0.0):
             raise TextError(field, text, at, f"a position not before {show(latest[key.unit])}")

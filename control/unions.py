@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .grammar import WHITE, TextError, number, split
+from .grammar import WHITE, TextError, number, plain, split
 
 AUTO = "auto"
 REPAINT = "repaint"  # the type of a union net that reads an inpaint mask
@@ -33,13 +33,14 @@ def parse(text: str, numbers: Mapping[str, int]) -> tuple[UnionType, ...]:
     A name "a/b/c" can be given by each of its parts. Raises TextError for a name that is not among
     them, a weight outside 0 to 10, or a single type with a weight.
     """
+    text = plain(text)
     if text.strip(WHITE) in ("", AUTO):
         return ()
     by_word = {
         word: (name, row) for name, row in numbers.items() for word in (name, *name.split("/"))
     }
     types: list[UnionType] = []
-    for word, at in split(text, ","):
+    for word, at in split(text):
         name, colon, written = word.partition(":")
         if name.strip(WHITE) not in by_word:
             expected = f"'auto' or one of {', '.join(sorted(by_word))}"

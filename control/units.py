@@ -31,6 +31,21 @@ def unit_of(
     return Unit(net, info, hint, types=_types_of(union_type, info, hint), **values)
 
 
+def refusals(texts: Mapping[str, Any]) -> list[str]:
+    """List the sentences of the texts that do not parse, by the names of their inputs.
+
+    What comes over a wire is not known yet (None) and passes.
+    """
+    sentences: list[str] = []
+    for name, value in texts.items():
+        try:
+            if value is not None:
+                TEXT_READERS[name](name, value)
+        except ValueError as error:
+            sentences.append(str(error))
+    return sentences
+
+
 def stack_of(stack: Any) -> Stack:
     """Read our Stack, or a CONTROL_NET_STACK: a list of (control_net, image, strength, start, end).
 
@@ -142,6 +157,14 @@ def _text(parse: Callable[[Any], Any]) -> Reader:
 def _optional(parse: Callable[[torch.Tensor], Any]) -> Reader:
     return lambda _name, value: None if value is None else parse(value)
 
+
+TEXT_READERS: Mapping[str, Reader] = {
+    "schedule": _text(schedule_of),
+    "layers": _text(layers.parse),
+    "frame_strength": _text(schedule.parse_frames),
+    "union_type": _text(lambda text: unions.parse(text, all_union_types())),
+}
+"""How each text of Add Control is read while nothing but the text is known."""
 
 READERS: Mapping[str, Reader] = {
     "strength": _finite,

@@ -31,6 +31,8 @@ PICKLES = (b"PK", b"\x80")  # torch's archives, and bare pickles from protocol 2
 class FileError(ValueError):
     """A model file that cannot be used: names the file, what is wrong, and what to do."""
 
+    __module__ = "controlstack"  # ComfyUI shows it before the sentence
+
 
 @dataclass(frozen=True)
 class Header:

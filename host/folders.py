@@ -22,6 +22,8 @@ ON_WINDOWS = os.name == "nt"
 class FileNameError(ValueError):
     """A name that does not stand for a file inside the folder; `fault` is one of FAULTS."""
 
+    __module__ = "controlstack"  # ComfyUI shows it before the sentence
+
     def __init__(self, fault: str, name: str) -> None:
         super().__init__(f"{name!r} {FAULTS[fault]}")
         self.fault = fault

@@ -28,6 +28,8 @@ UNBOUNDED = ("WEBP",)
 class PictureError(ValueError):
     """A picture that cannot be used: `kind` names the fault in words that can be counted."""
 
+    __module__ = "controlstack"  # ComfyUI shows it before the sentence
+
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(f"{kind}: {detail}" if detail else kind)
         self.kind, self.detail = kind, detail

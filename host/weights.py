@@ -31,6 +31,8 @@ BLOCK_BYTES = 1 << 20
 class WeightsError(RuntimeError):
     """Weights that cannot be used: names the file, what is wrong, and how to get them."""
 
+    __module__ = "controlstack"  # ComfyUI shows it before the sentence
+
 
 def folders() -> list[Path]:
     """Register our folders with ComfyUI and list them; the first takes downloads.

@@ -9,11 +9,12 @@ from comfy_api.latest import io
 
 from ..control.attach import attach
 from ..control.fits import FITS
+from ..control.grammar import plain
 from ..control.layers import EXAMPLES as LAYERS_EXAMPLES
 from ..control.net_info import look_at
 from ..control.stack import MODES, SPEEDS, Stack
 from ..control.unions import AUTO
-from ..control.units import refuse_unavailable_speed, stack_of, unit_of
+from ..control.units import refusals, refuse_unavailable_speed, stack_of, unit_of
 from ..host.matching import as_remark, mismatch_warning
 from ..host.matching import union_type as union_type_of
 from .schema import ControlStack, schema
@@ -115,6 +116,19 @@ class Add(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls,
+        schedule: Any = None,
+        layers: str | None = None,
+        frame_strength: str | None = None,
+        union_type: str | None = None,
+    ) -> bool | str:
+        """Refuse texts that do not parse before anything is loaded."""
+        texts = {"schedule": schedule, "layers": layers}
+        texts |= {"frame_strength": frame_strength, "union_type": union_type}
+        return " ".join(refusals(texts)) or True
+
+    @classmethod
     def execute(
         cls,
         control_net: Any,
@@ -124,7 +138,7 @@ class Add(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         info = look_at(control_net)
-        union_type, question = union_type_of(info, image, union_type.strip() or AUTO)
+        union_type, question = union_type_of(info, image, plain(union_type).strip() or AUTO)
         unit = unit_of(control_net, info, image, union_type, **settings)
         stack = (stack or Stack()).with_unit(unit)
         return io.NodeOutput(stack, ui=as_remark(mismatch_warning(info, image) or question))

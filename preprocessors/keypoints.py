@@ -37,6 +37,8 @@ _MAX_CANVASES = 16
 class KeypointError(ValueError):
     """Keypoints that cannot be read; the message says where, what was expected and found."""
 
+    __module__ = "controlstack"  # ComfyUI shows it before the sentence
+
 
 @dataclass(frozen=True)
 class Frame:

@@ -53,6 +53,8 @@ class Settings:
 class NonFiniteLossError(ValueError):
     """The loss is infinite or NaN: the training has diverged."""
 
+    __module__ = "controlstack"  # ComfyUI shows it before the sentence
+
 
 class Trainer:
     """A net in training, with a thread that reads the next batch ahead.

@@ -1,16 +1,28 @@
 // The small texts that people type, and the error that names what does not parse: the grammar of
 // control/grammar.py. tests/fixtures/grammar.json holds both to it.
 
-const NUMBER = /^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/;
+export const ITEMS = /[,;]/g, WORDS = /[ \t\r\n]*[,;][ \t\r\n]*|[ \t\r\n]+/g;
+const NUMBER = /^(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)([ \t\r\n]*%)?$/;
 const LEFT = /^[ \t\r\n]+/, RIGHT = /[ \t\r\n]+$/;
+const PLAIN = { "\u3000": " ", "\u3001": ",", "\u3002": "." };
+// A text that parses, for each field.
+export const EXAMPLES = {
+  schedule: "0:1, 0.6:0", layers: "soft 0.825", frame_strength: "0:1, 8:0.5",
+};
 
 export class TextError extends Error {
   constructor(field, text, position, expected) {
     const actual = strip(text.slice(position, position + 12)) || "the end of the text";
-    super(`${field}: expected ${expected} at character ${position + 1}, found '${actual}'`);
+    super(`${field}: expected ${expected} at character ${position + 1}, found '${actual}'.`
+      + ` Write for example '${EXAMPLES[field]}'.`);
     this.position = position;
   }
 }
+
+// Full-width characters as the plain ones; every character stays in its place.
+export const plain = (text) => text
+  .replace(/[\uff01-\uff5e]/g, (sign) => String.fromCharCode(sign.charCodeAt(0) - 0xfee0))
+  .replace(/[\u3000-\u3002]/g, (sign) => PLAIN[sign]);
 
 export const strip = (text) => text.replace(LEFT, "").replace(RIGHT, "");
 
@@ -18,18 +30,25 @@ export const strip = (text) => text.replace(LEFT, "").replace(RIGHT, "");
 export const indent = (text) => text.length - text.replace(LEFT, "").length;
 
 // Parts of `text` between separators, each with its position in the whole text (from `offset`).
-export function split(text, separator, offset = 0) {
-  return text.split(separator).map((part) => {
-    const start = offset + indent(part);
-    offset += part.length + separator.length;
-    return [strip(part), start];
-  });
+export function split(text, separator = ITEMS, offset = 0) {
+  const parts = [];
+  let start = 0;
+  const cuts = [...text.matchAll(separator)].map((match) => [match.index, match[0].length]);
+  for (const [end, length] of [...cuts, [text.length, 0]]) {
+    const part = text.slice(start, end);
+    parts.push([strip(part), offset + start + indent(part)]);
+    start = end + length;
+  }
+  return parts;
 }
 
-// A number in [lowest, highest].
+export const isNumber = (word) => NUMBER.test(strip(word));
+
+// A number in [lowest, highest]; `50%` is 0.5.
 export function number(field, word, text, position, lowest, highest) {
-  const digits = strip(word), value = Number(digits);
-  if (!NUMBER.test(digits) || !(lowest <= value && value <= highest)) {
+  const match = NUMBER.exec(strip(word));
+  const value = match ? Number(match[1]) / (match[4] ? 100 : 1) : -1;
+  if (!(lowest <= value && value <= highest)) {
     throw new TextError(field, text, position, `a number from ${lowest} to ${highest}`);
   }
   return value;

@@ -1,9 +1,12 @@
 // Strength over depth: the text form, read and written as control/layers.py does, and the weight of
 // each block. A layers value is {kind: "" or a key of PROFILES, values: as its row reads them}.
 
-import { TextError, indent, number, oneOf, show, split, strip } from "./grammar.js";
+import {
+  TextError, WORDS, indent, isNumber, number, oneOf, plain, show, split, strip,
+} from "./grammar.js";
 
 export const HIGHEST = 10;
+const ENDS = /\.\./g;
 const SOFT_BASE = 0.825, SOFT_DEPTH = 13;
 // A UNet of SD or SDXL halves its resolution after every third skip connection.
 const BLOCKS_PER_LEVEL = 3;
@@ -28,11 +31,15 @@ export const PROFILES = {
 };
 
 // Reads a profile; throws TextError naming the position of what does not parse.
-export function parse(text) {
-  const start = indent(text);
+export function parse(written) {
+  const text = plain(written), start = indent(text);
   const words = text.slice(start).replace(/[\t\r\n]/g, " ");
   const kind = words.split(" ", 1)[0];
   if (!kind) return { kind: "", values: [] };
+  if (/^[0-9.]/.test(words)) {
+    const numbers = kindOfNumbers(words);
+    return { kind: numbers, values: PROFILES[numbers].parse(words, text, start) };
+  }
   if (!Object.hasOwn(PROFILES, kind)) {
     throw new TextError("layers", text, start, oneOf(Object.keys(PROFILES)));
   }
@@ -52,12 +59,18 @@ export function weights({ kind, values }, count) {
 
 // -- reading and writing --------------------------------------------------------------------------
 
+// Which kind numbers without one are.
+function kindOfNumbers(words) {
+  if (words.search(ENDS) >= 0) return "linear";
+  return isNumber(words) ? "soft" : "blocks";
+}
+
 function readBase(rest, text, at) {
   return [strip(rest) ? number("layers", rest, text, at + indent(rest), 0, 1) : SOFT_BASE];
 }
 
 function readEnds(rest, text, at) {
-  const ends = split(rest, "..", at);
+  const ends = split(rest, ENDS, at);
   if (ends.length !== 2) {
     const expected = "two weights 'a..b', for the first block and the middle";
     throw new TextError("layers", text, ends[0][1], expected);
@@ -66,7 +79,8 @@ function readEnds(rest, text, at) {
 }
 
 function readBlocks(rest, text, at) {
-  return split(rest, ",", at).map(([word, p]) => number("layers", word, text, p, 0, HIGHEST));
+  return split(strip(rest), WORDS, at + indent(rest))
+    .map(([word, p]) => number("layers", word, text, p, 0, HIGHEST));
 }
 
 function readNothing(rest, text, at) {

@@ -3,7 +3,9 @@
 // text; no points mean a constant 1. `unit` is "percent" (a fraction of sampling), "step" (of the
 // sampler) or "frame".
 
-import { TextError, indent, number, oneOf, show, split, strip, wholeNumber } from "./grammar.js";
+import {
+  TextError, indent, isNumber, number, oneOf, plain, show, split, strip, wholeNumber,
+} from "./grammar.js";
 
 const STRENGTHS = [0, 10];
 const HIGHEST_STEP = 10_000, HIGHEST_FRAME = 1_000_000;
@@ -92,14 +94,19 @@ export function monotoneSlopes(xs, ys) {
   return slopes;
 }
 
-function parsed(field, text, positionOf) {
+function parsed(field, written, positionOf) {
+  const text = plain(written);
   const bar = text.indexOf("|");
   const interpolation = bar < 0 ? "linear" : interpolationOf(field, text, bar + 1);
   const pairs = bar < 0 ? text : text.slice(0, bar);
   // A constant has no use for an interpolation.
   if (!strip(pairs)) return { points: [], interpolation: "linear" };
+  if (isNumber(pairs)) {
+    const strength = number(field, pairs, text, indent(pairs), ...STRENGTHS);
+    return { points: [{ ...positionOf("0", text, 0), strength }], interpolation };
+  }
   const points = [], latest = {};
-  for (const [word, at] of split(pairs, ",")) {
+  for (const [word, at] of split(pairs)) {
     const point = pointOf(field, word, text, at, positionOf);
     if (point.at < (latest[point.unit] ?? 0)) {
       throw new TextError(field, text, at, `a position not before ${show(latest[point.unit])}`);

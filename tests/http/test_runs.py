@@ -170,10 +170,39 @@ def test_unknown_file_is_refused_at_its_node(running, example):
     assert set(refused.value.node_errors) == {loader}
 
 
-def test_schedule_that_does_not_parse_fails_at_its_node(running, example):
+TEXTS = {
+    "schedule": ("0:1, tomorrow:2", "expected a number from 0 to 1 at character 6"),
+    "layers": ("softly", "expected 'soft', 'linear', 'blocks' or 'resolution' at character 1"),
+    "frame_strength": ("0.5:1", "expected a whole number from 0 to 1000000 at character 1"),
+    "union_type": ("cany", "expected 'auto' or one of anime_lineart, canny,"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_that_does_not_parse_is_refused_before_anything_runs(running, example, name):
+    """With the input, what was expected and what would be right."""
+    text, expected = TEXTS[name]
     prompt = example("single_control")
     add = node_of(prompt, "ControlStackAdd")
-    prompt[add]["inputs"]["schedule"] = "0:1, tomorrow:2"
+    prompt[add]["inputs"][name] = text
+    with pytest.raises(server.RefusedError) as refused:
+        running.run(prompt)
+    assert set(refused.value.node_errors) == {add}
+    (sentence,) = {
+        error["details"].partition(" - ")[2] for error in refused.value.node_errors[add]["errors"]
+    }
+    assert sentence.startswith(f"{name}: {expected}")
+    assert f"found '{text[5:] if name == 'schedule' else text}'. Write for example" in sentence
+
+
+def test_texts_over_wires_are_read_when_they_come(running, example):
+    """Nothing is known of them when the prompt is queued; those of other keyboards parse too."""
+    prompt = example("single_control")
+    add = node_of(prompt, "ControlStackAdd")
+    prompt["text"] = {"class_type": "PrimitiveString", "inputs": {"value": "0：1；60％：0"}}
+    prompt[add]["inputs"] |= {"schedule": ["text", 0], "layers": "1 1 0.5"}
+    assert not running.run(prompt).interrupted
+    prompt["text"]["inputs"]["value"] = "tomorrow"
     with pytest.raises(
         server.HostError, match=rf"(?s)node {add} \(ControlStackAdd\) failed: .*tomorrow"
     ):

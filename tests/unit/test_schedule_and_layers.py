@@ -6,13 +6,14 @@ import itertools
 import json
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from pack.control import layers, schedule
-from pack.control.grammar import TextError, one_of
+from pack.control import layers, schedule, unions
+from pack.control.grammar import EXAMPLES, TextError, one_of
 from pack.control.schedule import Keyframe, Schedule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,7 +157,9 @@ def test_steps_are_placed_where_the_sampler_has_them():
     [
         ("0:1, half:0", 5, "a number from 0 to 1"),
         ("0:1,, 1:0", 4, "'position:strength'"),
-        ("0.5", 0, "'position:strength'"),
+        ("0.5, 1", 0, "'position:strength'"),
+        ("11", 0, "a number from 0 to 10"),
+        ("０：１，半：０", 4, "a number from 0 to 1"),
         ("0:1, 0.5:", 9, "a number from 0 to 10"),
         ("0:1, 0.5:-1", 9, "a number from 0 to 10"),
         ("0:nan", 2, "a number from 0 to 10"),
@@ -174,6 +177,25 @@ def test_schedule_sentences(text, position, expected):
     assert caught.value.position == position
     assert expected in str(caught.value)
     assert f"character {position + 1} " in str(caught.value)
+
+
+@pytest.mark.parametrize("field", EXAMPLES)
+def test_a_sentence_ends_with_a_text_that_is_right(field):
+    types = {"canny/lineart": 3, "depth": 1}
+    read = {**READ, "union_type": lambda text: unions.parse(text, types)}[field]
+    with pytest.raises(TextError, match=f"Write for example '{re.escape(EXAMPLES[field])}'") as no:
+        read("no such text")
+    assert type(no.value).__module__ == "controlstack", "ComfyUI shows it before the sentence"
+    read(EXAMPLES[field])
+
+
+def test_union_types_are_read_from_every_keyboard():
+    types = {"canny/lineart": 3, "depth": 1}
+    expected = unions.parse("canny, depth:0.5", types)
+    assert [kind.number for kind in expected] == [3, 1]
+    for text in ("canny; depth:50%", "ｃａｎｎｙ，ｄｅｐｔｈ：０．５", "canny、depth:0.5"):
+        assert unions.parse(text, types) == expected
+    assert unions.parse("　ａｕｔｏ ", types) == ()
 
 
 def test_schedules_that_never_act_or_change_nothing():
