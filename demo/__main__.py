@@ -12,11 +12,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from workbench import environment, hosts, server, workflow  # noqa: E402
+from workbench import environment, hosts, links, server, workflow  # noqa: E402
 
 sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
 
-EXAMPLE = "two_control_stack"
+EXAMPLE = HERE.parent / "example_workflows" / "02 Two ControlNets.json"
 ABOUT = """\
 Makes a Python environment (once), finds ComfyUI or installs it with comfy-cli, writes tiny models
 with random weights into demo/base/models, and opens the example workflow in the browser. Because
@@ -72,7 +72,8 @@ def _demo(host: hosts.Host, options: argparse.Namespace) -> int:
         f"starting ComfyUI {host.version} from {host.path} on the {'CPU' if cpu else 'GPU'} ...",
         flush=True,
     )
-    with server.running(host, to / "base", cpu=cpu) as running:
+    packs = {**server.PACKS, links.PACK: links.pack_of(EXAMPLE, to / "base" / "links")}
+    with server.running(host, to / "base", packs=packs, cpu=cpu) as running:
         print(f"ComfyUI answers at {running.address}", flush=True)
         if options.headless:
             _run(running, to / "output")
@@ -83,9 +84,7 @@ def _demo(host: hosts.Host, options: argparse.Namespace) -> int:
 
 def _run(running: server.Server, output: Path) -> None:
     """Queue the example as the frontend would, print its progress and write its images."""
-    example = json.loads(
-        (HERE.parent / "example_workflows" / f"{EXAMPLE}.json").read_text(encoding="utf-8")
-    )
+    example = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     prompt = workflow.to_prompt(example, running.ask("/object_info"))
     titles = {node: words["_meta"]["title"] for node, words in prompt.items()}
     result = running.run(prompt, _ProgressLines(titles))
@@ -120,9 +119,9 @@ def _open(running: server.Server, *, browser: bool) -> None:
     """Open the example in the browser; wait for Ctrl-C, or raise when ComfyUI ends by itself."""
     # The tour that ComfyUI shows at its first start would hide the workflow.
     running.ask("/api/settings/Comfy.TutorialCompleted", True)
-    address = f"{running.address}/?template={EXAMPLE}&source=controlstack"
+    address = running.address + links.query(EXAMPLE)
     print(f"the example workflow: {address}")
-    print(f"(if it does not open: Workflow > Browse Templates > controlstack > {EXAMPLE})")
+    print(f"(if it does not open: Workflow > Browse Templates > controlstack > {EXAMPLE.stem})")
     print("press Run in the browser; press Ctrl-C here to stop", flush=True)
     if browser and not webbrowser.open(address):
         print("no browser was found: open the address above yourself", flush=True)

@@ -211,7 +211,7 @@ def _sentences(tree: Tree) -> Iterator[Place]:
 
 def _notes(tree: Tree) -> Iterator[Place]:
     for name in tree.files:
-        if re.fullmatch(r"example_workflows/\w+\.json", name):
+        if re.fullmatch(r"example_workflows/[^/]+\.json", name):
             workflow = json.loads(tree.read(name))
             for node in workflow["nodes"] if isinstance(workflow, dict) else []:
                 if node["type"] in NOTES:

@@ -21,10 +21,11 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401 - here, before threads that start servers could import it at once
 
-from workbench import environment, hosts, server
+from workbench import environment, hosts, links, server
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "tests" / "output"
+LINKED = ROOT / "example_workflows" / "02 Two ControlNets.json"  # what the demo opens
 FOLDER = environment.HOME / "browser"  # what is fetched once, beside the Python environment
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PLAYWRIGHT = "playwright-core@1.65.1"
@@ -145,7 +146,8 @@ def _running(host: hosts.Host, base: Path, page: Path | None):
     for file in (ROOT / "example_workflows" / "inputs").iterdir():
         shutil.copy(file, base / "input" / file.name)
     _write_net(base / "models" / "controlnet" / "other_family.safetensors")
-    return server.running(host, base, page=page)
+    packs = {**server.PACKS, links.PACK: links.pack_of(LINKED, base / "links")}
+    return server.running(host, base, packs=packs, page=page)
 
 
 def _write_net(file: Path) -> None:
@@ -192,7 +194,7 @@ def cells(drive, running, running_newest_page) -> dict[str, dict]:
     def example(name: str) -> dict:
         return json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
 
-    graphs = {"stack": example("two_control_stack"), "single": example("single_control")}
+    graphs = {"stack": example("02 Two ControlNets"), "single": example("01 One ControlNet")}
     files = sorted((ROOT / "tests" / "fixtures" / "workflows").glob("*.json"))
     saved = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 

@@ -1,6 +1,6 @@
 // Opens workflows in the host's own page, as a user would, and prints what became of them as JSON.
 // node page.mjs ASK.json, with {"playwright": DIR, "chromium": FILE, "address": URL, "vue": false,
-//   "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": NAME or "",
+//   "workflows": {NAME: UI-form JSON}, "pictures": DIR, "template": the query of a link,
 //   "pictured": [NAME, ...],
 //   "portrait": true to run each workflow and picture the graph alone, with its hints}
 import { join } from "node:path";
@@ -127,9 +127,7 @@ try {
   }
   await page.close();
   if (ask.template) {
-    const { page } = await openPage(browser, {
-      query: `/?template=${ask.template}&source=controlstack`,
-    });
+    const { page } = await openPage(browser, { query: ask.template });
     await until(page, () =>
       JSON.stringify(window.app.graph.serialize()).includes("ControlStackApply"),
     );

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from workbench import workflow
+from workbench import links, workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {
@@ -42,8 +42,8 @@ def seen(request, drive, running) -> dict:
         "address": running.address,
         "vue": request.param,
         "workflows": {**EXAMPLES, "stranger": STRANGER},
-        "template": "two_control_stack",
-        "pictured": ["depth_and_normals", "people"],
+        "template": links.query(ROOT / "example_workflows" / "02 Two ControlNets.json"),
+        "pictured": ["07 Depth and normals", "08 People"],
     }
     with named_nets(running.base / "models" / "controlnet"):
         return {"asked": ask, **drive("page.mjs", ask)}
@@ -104,7 +104,7 @@ def test_saving_keeps_every_value(seen, name):
 
 
 def test_link_of_the_demo_opens_the_example(seen):
-    assert seen["template"]["prompt"] == seen["two_control_stack"]["prompt"]
+    assert seen["template"]["prompt"] == seen["02 Two ControlNets"]["prompt"]
 
 
 def posed(example: dict) -> dict:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -55,7 +56,7 @@ def test_files_that_templates_read_are_where_their_notes_say(running):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_template_has_a_picture(running, name):
-    shown = running.ask(f"/api/workflow_templates/controlstack/{name}.jpg")
+    shown = running.ask(f"/api/workflow_templates/controlstack/{quote(name)}.jpg")
     assert len(shown) <= 200_000
     assert min(Image.open(io.BytesIO(shown)).size) >= 400
 

@@ -22,7 +22,7 @@ def pixels(running, result, prompt, kind="SaveImage") -> np.ndarray:
     return np.asarray(running.image(record).convert("RGB"))
 
 
-@pytest.mark.parametrize("name", ["single_control", "two_control_stack"])
+@pytest.mark.parametrize("name", ["01 One ControlNet", "02 Two ControlNets"])
 def test_example_gives_an_image(running, example, name):
     prompt = example(name)
     image = pixels(running, running.run(prompt), prompt)
@@ -57,7 +57,7 @@ def hints_of(running, object_info, name: str) -> dict[str, np.ndarray]:
 
 def test_staged_scene_has_depth_and_normals_without_weights(running, object_info):
     """Check the wall (far, facing us), the floor (nearing, facing up) and the box (one plane)."""
-    hints = hints_of(running, object_info, "depth_and_normals")
+    hints = hints_of(running, object_info, "07 Depth and normals")
     depth, normals = (
         hints["ControlStackDepth"][..., 0].astype(int),
         hints["ControlStackNormal"].astype(int),
@@ -78,14 +78,14 @@ def test_staged_scene_has_depth_and_normals_without_weights(running, object_info
 
 
 def test_people_from_a_file_are_drawn_without_weights(running, object_info):
-    (hint,) = hints_of(running, object_info, "people").values()
+    (hint,) = hints_of(running, object_info, "08 People").values()
     assert hint.shape == (512, 768, 3)
     for person in (hint[:, :384], hint[:, 384:]):
         assert 0.01 < (person.max(axis=2) > 0).mean() < 0.2
 
 
 def test_hints_are_shown_in_their_nodes(running, example):
-    prompt = example("two_control_stack")
+    prompt = example("02 Two ControlNets")
     # Other values than elsewhere: a cached node does not show its hint again.
     prompt[node_of(prompt, "ControlStackCanny")]["inputs"]["high_threshold"] = 150
     prompt[node_of(prompt, "ControlStackXDoG")]["inputs"]["threshold"] = 40
@@ -103,7 +103,7 @@ def test_hints_are_shown_again_when_their_nodes_are_cached(running, example):
         not in running.ask("/object_info/ControlStackCanny")["ControlStackCanny"]
     ):
         pytest.skip("this host shows nothing of cached nodes (before 0.19)")
-    prompt = example("two_control_stack")
+    prompt = example("02 Two ControlNets")
     canny = node_of(prompt, "ControlStackCanny")
     running.run(prompt)
     prompt[node_of(prompt, "KSampler")]["inputs"]["seed"] = 103
@@ -115,7 +115,7 @@ def test_hints_are_shown_again_when_their_nodes_are_cached(running, example):
 def test_each_control_acts(running, example):
     images = []
     for strengths in ((0.8, 0.6), (0.0, 0.6), (0.8, 0.0)):
-        prompt = example("two_control_stack")
+        prompt = example("02 Two ControlNets")
         adds = [node for node in prompt.values() if node["class_type"] == "ControlStackAdd"]
         for add, strength in zip(adds, strengths, strict=True):
             add["inputs"]["strength"] = strength
@@ -125,14 +125,14 @@ def test_each_control_acts(running, example):
 
 
 def test_equal_graph_is_cached(running, example):
-    prompt = example("two_control_stack")
+    prompt = example("02 Two ControlNets")
     running.run(prompt)
     again = running.run(prompt)
     assert set(again.cached) >= set(prompt) - {node_of(prompt, "SaveImage")}
 
 
 def test_progress_counts_the_sampler_steps(running, example):
-    prompt = example("single_control", steps=5)
+    prompt = example("01 One ControlNet", steps=5)
     prompt[node_of(prompt, "KSampler")]["inputs"]["seed"] = 101
     steps = []
     running.run(
@@ -143,7 +143,7 @@ def test_progress_counts_the_sampler_steps(running, example):
 
 
 def test_interrupted_run_leaves_nothing_behind(running, example):
-    prompt = example("two_control_stack", steps=30)
+    prompt = example("02 Two ControlNets", steps=30)
     sampler = node_of(prompt, "KSampler")
     prompt[sampler]["inputs"]["seed"] = 102
     fresh = pixels(running, running.run(prompt), prompt)
@@ -162,7 +162,7 @@ def test_interrupted_run_leaves_nothing_behind(running, example):
 
 
 def test_unknown_file_is_refused_at_its_node(running, example):
-    prompt = example("single_control")
+    prompt = example("01 One ControlNet")
     loader = node_of(prompt, "ControlStackLoad")
     prompt[loader]["inputs"]["control_net_name"] = "../secrets.safetensors"
     with pytest.raises(server.RefusedError) as refused:
@@ -182,7 +182,7 @@ TEXTS = {
 def test_text_that_does_not_parse_is_refused_before_anything_runs(running, example, name):
     """With the input, what was expected and what would be right."""
     text, expected = TEXTS[name]
-    prompt = example("single_control")
+    prompt = example("01 One ControlNet")
     add = node_of(prompt, "ControlStackAdd")
     prompt[add]["inputs"][name] = text
     with pytest.raises(server.RefusedError) as refused:
@@ -197,7 +197,7 @@ def test_text_that_does_not_parse_is_refused_before_anything_runs(running, examp
 
 def test_texts_over_wires_are_read_when_they_come(running, example):
     """Nothing is known of them when the prompt is queued; those of other keyboards parse too."""
-    prompt = example("single_control")
+    prompt = example("01 One ControlNet")
     add = node_of(prompt, "ControlStackAdd")
     prompt["text"] = {"class_type": "PrimitiveString", "inputs": {"value": "0：1；60％：0"}}
     prompt[add]["inputs"] |= {"schedule": ["text", 0], "layers": "1 1 0.5"}

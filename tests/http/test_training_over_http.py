@@ -24,7 +24,7 @@ def training(base, example):
         (folder / f"{i}.txt").write_text(f"noise {i}")
 
     def prompt_for(name: str, steps: int) -> dict:
-        prompt = example("train_control", steps=2)
+        prompt = example("18 Train a ControlNet", steps=2)
         inputs_of(prompt, "ControlStackTrain").update(
             steps=steps,
             batch_size=1,

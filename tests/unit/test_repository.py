@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
@@ -62,9 +63,11 @@ def test_the_map_of_the_readme_names_every_folder_and_no_other():
 
 def test_every_template_in_the_readme_exists_and_every_template_is_there():
     text = read("README.md")
-    assert [name for name in TEMPLATES if f"*{name}*" not in text and f" {name}*" not in text] == []
+    assert [
+        name for name in TEMPLATES if f"*{name}*" not in text and f"→ {name}*" not in text
+    ] == []
     listed = text[text.index("More templates:") :].partition("\n\n")[0]
-    assert set(re.findall(r"\*(\w+)\*", listed)) <= set(TEMPLATES)
+    assert set(re.findall(r"\*(\d\d [^*]+)\*", listed)) <= set(TEMPLATES)
 
 
 def test_every_help_page_belongs_to_a_node_and_every_node_has_one():
@@ -137,7 +140,7 @@ def test_links_between_pages_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for address in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         if not address.startswith(("http", "/api/")):
-            assert (page.parent / address).exists(), address
+            assert (page.parent / unquote(address)).exists(), address
 
 
 # Licences
