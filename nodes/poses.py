@@ -15,8 +15,9 @@ from ..host.keypoint_files import (
     write_keypoint_file,
 )
 from ..host.progress import preview, progress, say
+from ..preprocessors.images import MAX_SIDE_PX
 from ..preprocessors.keypoints import SEEN_SCORE, KeypointError, dumps, encode, loads, parse
-from ..preprocessors.skeleton import STICK_WIDTHS, draw_keypoints
+from ..preprocessors.skeleton import MOST_PX, STICK_WIDTHS, draw_keypoints
 from .schema import schema
 
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
@@ -31,12 +32,25 @@ def _count(
     return io.Int.Input(name, default=default, min=0, max=maximum, tooltip=tooltip, **options)
 
 
+def _picture_side(name: str) -> io.Input:
+    """Declare a side of the canvas for files that state none."""
+    return _count(
+        name,
+        f"The picture's {name} in pixels, for files that do not state it, such as those of"
+        " OpenPose's own program. 0 = as the file states.",
+        maximum=MAX_SIDE_PX,
+        optional=True,
+    )
+
+
 def _drawing_inputs() -> list[io.Input]:
     """Declare which parts are drawn, and how broad."""
     return [
-        io.Boolean.Input("body", default=True, tooltip="Draw limbs and joints."),
-        io.Boolean.Input("hands", default=True, tooltip="Draw hands."),
-        io.Boolean.Input("face", default=True, tooltip="Draw faces."),
+        io.Boolean.Input(
+            "body", default=True, tooltip="Limbs and joints, in the hint and in POSE_KEYPOINT."
+        ),
+        io.Boolean.Input("hands", default=True, tooltip="Hands, in the hint and in POSE_KEYPOINT."),
+        io.Boolean.Input("face", default=True, tooltip="Faces, in the hint and in POSE_KEYPOINT."),
         io.Combo.Input(
             "stick_width",
             options=list(STICK_WIDTHS),
@@ -55,12 +69,12 @@ def _canvas_inputs() -> list[io.Input]:
         _count(
             "width",
             "Width of the hint in pixels. 0 = the width of the keypoints' canvas.",
-            maximum=8192,
+            maximum=MOST_PX,
         ),
         _count(
             "height",
             "Height of the hint in pixels. 0 = the height of the keypoints' canvas.",
-            maximum=8192,
+            maximum=MOST_PX,
         ),
         io.Float.Input(
             "score_threshold",
@@ -218,7 +232,8 @@ class ControlStackLoadPose(io.ComfyNode):
                         "A .json file in the input folder, or in the output folder (its name then"
                         " ends in [output])."
                     ),
-                )
+                ),
+                *(_picture_side(name) for name in ("width", "height")),
             ],
             outputs=[PoseKeypoint.Output("POSE_KEYPOINT", display_name="POSE_KEYPOINT")],
         )
@@ -232,14 +247,15 @@ class ControlStackLoadPose(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
+    def fingerprint_inputs(cls, file: str, **_size: int) -> str:
         stat = keypoint_file(file).stat()
         return f"{stat.st_mtime_ns}-{stat.st_size}"
 
     @classmethod
-    def execute(cls, file: str) -> io.NodeOutput:
+    def execute(cls, file: str, width: int = 0, height: int = 0) -> io.NodeOutput:
+        text = keypoint_file(file).read_bytes()
         try:
-            return io.NodeOutput(encode(loads(keypoint_file(file).read_bytes())))
+            return io.NodeOutput(encode(loads(text, width_px=width, height_px=height)))
         except KeypointError as error:
             raise KeypointError(f"{file}: {error}") from error
 

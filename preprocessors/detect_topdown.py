@@ -16,7 +16,7 @@ from scipy import ndimage as _ndimage  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from .images import Frame8, opencv, tensor_of
-from .keypoints import Frame, empty_people, from_coco
+from .keypoints import SEEN_SCORE, Frame, empty_people, from_coco
 from .nets import imagenet
 from .nets.dwpose import (
     POSE_BINS_PER_PX,
@@ -88,18 +88,18 @@ def detect(
     weights: tuple[Weights, Weights],
     detectors: tuple[Detector, Estimator],
     progress: tuple[Progress | None, Progress | None] = (None, None),
+    *,
+    score_threshold: float = SEEN_SCORE,
 ) -> list[Frame]:
     """Detect the people of RGB frames of one size.
 
-    `weights`, `detectors` and `progress` are a pair each: for boxes and for keypoints. Raises what
-    `networks` raises.
+    `weights`, `detectors` and `progress` are a pair each: for boxes and for keypoints. Keypoints
+    below `score_threshold` are dropped. Raises what `networks` raises.
     """
     boxes = detectors[0](frames, networks, weights[0], progress[0])
     points = detectors[1](frames, boxes, networks, weights[1], progress[1])
-    return [
-        Frame(from_coco(people) if len(people) else empty_people(), *frame.shape[:2])
-        for frame, people in zip(frames, points, strict=True)
-    ]
+    people = (from_coco(rows, score_threshold) if len(rows) else empty_people() for rows in points)
+    return [Frame(rows, *frame.shape[:2]) for frame, rows in zip(frames, people, strict=True)]
 
 
 # Boxes

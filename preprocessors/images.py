@@ -6,10 +6,12 @@ or float maps.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -72,9 +74,7 @@ def each_frame(
     frames = _frames(image)
     count, height_px, width_px, _ = frames.shape
     size = fitted(height_px, width_px, resolution)
-    # numpy asks the system for large pages, torch does not: several times fewer page faults for a
-    # fresh batch.
-    hints = np.empty((count, *size, 3), np.float32)
+    hints = blank_hints(count, *size)
 
     def work(index: int) -> None:
         write_hint(draw(resized(to_rgb8(frames[index]), *size)), hints[index])
@@ -119,8 +119,7 @@ def each_map(
     with that, so that it can still stop the work. The result is contiguous.
     """
     count, _, height_px, width_px = maps.shape
-    hints = np.empty((count, height_px, width_px, 3), np.float32)
-    frames = maps.numpy()
+    hints, frames = blank_hints(count, height_px, width_px), maps.numpy()
 
     def work(index: int) -> None:
         write_hint(draw(frames[index, 0]), hints[index])
@@ -172,6 +171,41 @@ def run_network(
     return networks.run(
         weights, frames, work, px_per_frame=padded[0] * padded[1], progress=progress
     )
+
+
+def blank_hints(count: int, height_px: int, width_px: int) -> FloatFrame:
+    """Allocate hints (count,height_px,width_px,3), to be written whole.
+
+    Raises ValueError where they are larger than the memory that is left: Linux would grant it, and
+    end the process once it is written to.
+    """
+    # numpy asks the system for large pages, torch does not: several times fewer page faults for a
+    # fresh batch.
+    shape = (count, height_px, width_px, 3)
+    free = available_bytes()
+    needed = 4 * math.prod(shape)
+    try:
+        if free is not None and needed > free:
+            raise MemoryError
+        return np.empty(shape, np.float32)
+    except MemoryError:
+        left = "" if free is None else f", and {free / 1e9:.1f} GB are free"
+        raise ValueError(
+            f"{count} hints of {width_px}x{height_px} pixels take {needed / 1e9:.1f} GB of"
+            f" memory{left}: make them smaller, or fewer at a time"
+        ) from None
+
+
+def available_bytes() -> int | None:
+    """Return how much memory a process can still get, swap included; None where unknown."""
+    try:
+        rows = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        sizes = {
+            name: 1024 * int(rest.split()[0]) for name, _, rest in (r.partition(":") for r in rows)
+        }
+        return sizes["MemAvailable"] + sizes["SwapFree"]
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
 
 
 def tensor_of(array: NDArray[Any]) -> Tensor:

@@ -2,7 +2,7 @@
 
 POSE_KEYPOINT is the format of ComfyUI and of the ControlNet tools: a list of frames, each a dict as
 OpenPose writes it with the size of its canvas, with flat lists of x, y and score. Tools write
-pixels or fractions of the canvas; both are read, pixels are written.
+pixels or fractions of the canvas, some of them both in one person; pixels are written.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ POINTS = 136
 SEEN_SCORE = 0.3
 """Points below this score count as not visible, as in DWPose and in ComfyUI's SDPose nodes."""
 
-_FRACTIONS_UP_TO = 2.0
-"""A frame is in fractions if no coordinate exceeds this: 2, because people reach out of the canvas
-and their coordinates then exceed 1.
+_FRACTIONS_UP_TO, _MOST = 2.0, 0.75
+"""A list is in fractions if no coordinate exceeds 2, because people reach out of the canvas, or if
+most of its visible points lie on the canvas as fractions.
 """
+MAX_PEOPLE, MAX_PEOPLE_OF_CLIP = 1000, 50_000
+"""More are damage: a person takes 3 kB in memory, and 3 bytes of text are enough to ask for one."""
+_LEAST_SCORE = 1e-9
 _MAX_CANVASES = 16
 """A point further out than this many canvases is damage, not a person."""
 
@@ -78,12 +81,10 @@ LAYOUTS: Mapping[str, Mapping[int, PointMap]] = {
         # OpenPose's BODY_25: the middle of the hips is point 8, the feet come last.
         25: _point_map([*range(8), *range(9, 25)], [*range(18), *range(FEET.start, FEET.stop)]),
     },
-    "face_keypoints_2d": {
-        **_in_order(FACE),
-        68: _point_map(range(68), range(FACE.start, FACE.start + 68)),
-    },
 }
-"""For each list of a person: the numbers of points it may have, and which of `People` they are."""
+"""For each list of a person: the numbers of points it may have, and which of `People` they are.
+
+Faces may have any number (`_layout`)."""
 
 _ARMS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7))
 _LEGS = ((1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13))
@@ -103,11 +104,11 @@ def empty_people(count: int = 0) -> People:
     return np.zeros((count, POINTS, 3))
 
 
-def from_coco(points: NDArray[np.floating[Any]]) -> People:
+def from_coco(points: NDArray[np.floating[Any]], score_threshold: float = SEEN_SCORE) -> People:
     """Reorder COCO's (P,17,3) or COCO-WholeBody's (P,133,3) points to (P,136,3).
 
-    Points below SEEN_SCORE are dropped. The neck is the middle of the shoulders. The face's two
-    pupils, which OpenPose has and COCO lacks, are the body's eyes, as in the DWPose tools.
+    Points below `score_threshold` are dropped. The neck is the middle of the shoulders. The face's
+    two pupils, which OpenPose has and COCO lacks, are the body's eyes, as in the DWPose tools.
     """
     people = empty_people(len(points))
     for ours, coco in enumerate(COCO_WHOLEBODY_TO_OPENPOSE):
@@ -115,20 +116,49 @@ def from_coco(points: NDArray[np.floating[Any]]) -> People:
             people[:, ours] = points[:, coco]
     shoulders = points[:, 5:7]
     people[:, 1, :2] = shoulders[..., :2].mean(axis=1)
-    people[:, 1, 2] = (shoulders[..., 2] > SEEN_SCORE).all(axis=1)
+    people[:, 1, 2] = (shoulders[..., 2] > score_threshold).all(axis=1)
     if points.shape[1] > 17:
         for ours, coco in (*_COCO_PARTS, *_COCO_HANDS):
             people[:, ours] = points[:, coco]
-        has_face = (people[:, FACE, 2] >= SEEN_SCORE).any(axis=1)
+        has_face = (people[:, FACE, 2] >= max(score_threshold, _LEAST_SCORE)).any(axis=1)
         people[has_face, 86:88] = people[has_face, 14:16]
-    people[people[..., 2] < SEEN_SCORE] = 0
-    return people
+    return scored(people, score_threshold)
 
 
-def loads(text: bytes | str) -> list[Frame]:
-    """Read frames from JSON text, a list of them or one; raise KeypointError for anything else."""
+def scored(people: People, score_threshold: float) -> People:
+    """Return people (P,136,3) with (0,0,0) for points below `score_threshold`, or of none."""
+    return np.where(people[..., 2:] >= max(score_threshold, _LEAST_SCORE), people, 0.0)
+
+
+def only(frames: Sequence[Frame], *, body: bool, hands: bool, face: bool) -> list[Frame]:
+    """Return the frames without the points of the parts that are switched off.
+
+    Feet belong to the body. People stay in their places, even if nothing of them is left.
+    """
+    switches = (
+        (BODY, body),
+        (FEET, body),
+        (FACE, face),
+        (LEFT_HAND, hands),
+        (RIGHT_HAND, hands),
+    )
+    off = [part for part, is_on in switches if not is_on]
+    if not off:
+        return list(frames)
+    rest = [Frame(np.copy(frame.people), frame.height_px, frame.width_px) for frame in frames]
+    for frame in rest:
+        for part in off:
+            frame.people[:, part] = 0
+    return rest
+
+
+def loads(text: bytes | str, *, width_px: int = 0, height_px: int = 0) -> list[Frame]:
+    """Read frames from JSON text, a list of them or one; raise KeypointError for anything else.
+
+    `width_px` and `height_px` are those of `parse`.
+    """
     try:
-        return parse(json.loads(text))
+        return parse(json.loads(text), width_px=width_px, height_px=height_px)
     except KeypointError:
         raise
     except RecursionError as error:
@@ -168,10 +198,12 @@ def _encode_person(person: People) -> dict[str, list[float]]:
     return {name: np.reshape(person[part], -1).tolist() for name, part in PARTS.items()}
 
 
-def parse(document: object) -> list[Frame]:
+def parse(document: object, *, width_px: int = 0, height_px: int = 0) -> list[Frame]:
     """Read POSE_KEYPOINT, as any tool writes it, into frames.
 
-    Raises KeypointError that names the frame and person, what was expected and what was found.
+    `width_px` and `height_px` are the canvas of frames that state none, as OpenPose's own do; 0
+    refuses such frames. Raises KeypointError that names the frame and person, what was expected and
+    what was found.
     """
     if isinstance(document, dict):
         document = [cast(object, document)]
@@ -185,7 +217,15 @@ def parse(document: object) -> list[Frame]:
             "the list of frames is empty: expected at least one frame, connect keypoints that have"
             " one"
         )
-    return [_parse_frame(frame, f"frame {index}") for index, frame in enumerate(frames)]
+    canvas = {"canvas_height": height_px, "canvas_width": width_px}
+    parsed, people = list[Frame](), 0
+    for index, frame in enumerate(frames):
+        parsed.append(_parse_frame(frame, f"frame {index}", canvas))
+        people += len(parsed[-1].people)
+        if people > MAX_PEOPLE_OF_CLIP:
+            expected = f"at most {MAX_PEOPLE_OF_CLIP:,} people in all frames together"
+            raise _mismatch(f"frame {index}", expected, f"{people:,} up to here")
+    return parsed
 
 
 def _mismatch(where: str, expected: str, actual: str) -> KeypointError:
@@ -196,29 +236,53 @@ def _mismatch(where: str, expected: str, actual: str) -> KeypointError:
     )
 
 
-def _parse_frame(value: object, where: str) -> Frame:
+def _parse_frame(value: object, where: str, canvas: Mapping[str, int]) -> Frame:
     if not isinstance(value, Mapping):
         raise _mismatch(where, "a dict with people and a canvas", _describe(value))
     frame = cast(Mapping[str, object], value)
-    height_px, width_px = (_side(frame, name, where) for name in ("canvas_height", "canvas_width"))
+    _refuse_animals(frame, where)
+    height_px, width_px = (_side(frame, name, where, canvas[name]) for name in canvas)
     persons = frame.get("people")
     if persons is None and "people" in frame:
         persons = []
     if not isinstance(persons, (list, tuple)):
         raise _mismatch(where, "a list under 'people'", _describe(persons))
     persons = cast(Sequence[object], persons)
+    if len(persons) > MAX_PEOPLE:
+        raise _mismatch(where, f"at most {MAX_PEOPLE:,} people", f"{len(persons):,}")
     people = empty_people(len(persons))
     for index, person in enumerate(persons):
-        _parse_person(person, people[index], f"{where}, person {index}")
-    people[people[..., 2] <= 0] = 0
-    if np.abs(people[..., :2]).max(initial=0) <= _FRACTIONS_UP_TO:
-        people[..., :2] *= (width_px, height_px)
+        _parse_person(person, people[index], f"{where}, person {index}", (width_px, height_px))
+    people = scored(people, 0.0)
     _refuse_far_points(people, height_px, width_px, where)
     return Frame(people, height_px, width_px)
 
 
-def _side(frame: Mapping[str, object], name: str, where: str) -> int:
+def _refuse_animals(frame: Mapping[str, object], where: str) -> None:
+    """Raise KeypointError for a frame of animals alone, as AnimalPose nodes write it."""
+    if (
+        "animals" in frame
+        and not frame.get("people")
+        and ("people" not in frame or frame["animals"])
+    ):
+        raise KeypointError(
+            f"{where}: expected keypoints of people, found those of animals: their joints are other"
+            " ones, and the pose ControlNets that these skeletons are for know people only, so"
+            " connect the picture that the animals' own node draws"
+        )
+
+
+def _side(frame: Mapping[str, object], name: str, where: str, given_px: int) -> int:
+    """Read a side of the canvas; `given_px` stands for one that is not stated."""
     side = frame.get(name)
+    if side is None and given_px:
+        return given_px
+    if side is None and name not in frame:
+        raise KeypointError(
+            f"{where}: expected {name}, a whole number of pixels from 1 to {MAX_SIDE_PX}, found"
+            " none: OpenPose's own files do not state the size of the picture, so load them with"
+            " Load Pose and set its width and height to that size"
+        )
     if (
         isinstance(side, bool)
         or not isinstance(side, (int, float))
@@ -226,25 +290,60 @@ def _side(frame: Mapping[str, object], name: str, where: str) -> int:
         or side != int(side)
     ):
         expected = f"{name}, a whole number of pixels from 1 to {MAX_SIDE_PX}"
-        raise _mismatch(where, expected, _describe(side) if name in frame else "none")
+        raise _mismatch(where, expected, _describe(side))
     return int(side)
 
 
-def _parse_person(value: object, person: People, where: str) -> None:
-    """Fill `person` (136,3) from the lists of `value`; a list may be absent, null or empty."""
+def _parse_person(value: object, person: People, where: str, canvas_px: tuple[int, int]) -> None:
+    """Fill `person` (136,3) from the lists of `value`; a list may be absent, null or empty.
+
+    `canvas_px` is its width and height: whether a list is in pixels or in fractions of them is
+    decided for each list.
+    """
     if not isinstance(value, Mapping):
         raise _mismatch(where, "a dict of keypoint lists", _describe(value))
     lists = cast(Mapping[str, object], value)
-    for name, layouts in LAYOUTS.items():
+    for name in PARTS:
         numbers = lists.get(name)
         if numbers is None or (isinstance(numbers, (list, tuple)) and not numbers):
             continue
         points = _parse_points(cast(object, numbers), f"{where}, {name}")
-        if len(points) not in layouts:
-            counts = " or ".join(str(3 * count) for count in layouts)
-            raise _mismatch(f"{where}, {name}", f"{counts} numbers (x, y, score)", str(points.size))
-        source, target = layouts[len(points)]
+        source, target = _layout(name, len(points), where)
+        if _is_in_fractions(points):
+            with np.errstate(over="ignore"):  # what is too far away is refused later
+                points[:, :2] *= canvas_px
         person[target] = points[source]
+
+
+def _layout(name: str, count: int, where: str) -> PointMap:
+    """Return which points of a list of `count` are which of `People`.
+
+    Nothing joins the points of a face, so it may have any number: the first 70 places are filled,
+    of more points 70 are taken at even distances.
+    """
+    if name == "face_keypoints_2d":
+        places = FACE.stop - FACE.start
+        if count <= places:
+            return _point_map(range(count), range(FACE.start, FACE.start + count))
+        even = (place * (count - 1) // (places - 1) for place in range(places))
+        return _point_map(even, range(FACE.start, FACE.stop))
+    layouts = LAYOUTS[name]
+    if count in layouts:
+        return layouts[count]
+    counts = " or ".join(str(3 * count) for count in layouts)
+    animal = " (17 points, as of COCO or of animals)" if count == 17 else ""
+    expected = f"{counts} numbers (x, y, score)"
+    raise _mismatch(f"{where}, {name}", expected, f"{3 * count}{animal}")
+
+
+def _is_in_fractions(points: NDArray[np.float64]) -> bool:
+    """Tell whether visible points (n,3) are in fractions of the canvas rather than in pixels."""
+    places = points[points[:, 2] > 0, :2]
+    places = places[places.any(axis=1)]  # (0, 0) is how tools write that a point is missing
+    if not len(places):
+        return False
+    inside = ((places >= 0) & (places <= 1)).all(axis=1)
+    return bool(np.abs(places).max() <= _FRACTIONS_UP_TO or inside.mean() >= _MOST)
 
 
 def _parse_points(value: object, where: str) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from .detect_openpose import detect as detect_bottom_up
 from .detect_topdown import Detector, Estimator, detr_boxes, simcc_points, vit_points, yolox_boxes
 from .detect_topdown import detect as detect_top_down
 from .images import rgb8, size_of
-from .keypoints import Frame, encode, parse
+from .keypoints import SEEN_SCORE, Frame, encode, only, parse, scored
 from .nets import dwpose, vitpose
 from .nets import openpose as openpose_nets
 from .skeleton import STICK_WIDTHS, draw
@@ -146,28 +146,34 @@ def pose(
     people: int = 0,
     smooth_frames: float = 0.0,
     fill_frames: int = 0,
+    score_threshold: float = SEEN_SCORE,
     pose_keypoint: object = None,
     resolution: int = 0,
     progress: Progress | None = None,
     networks: Networks | None = None,
 ) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Draw the skeletons of people (B,h,w,3) in [0,1], and return them as POSE_KEYPOINT too.
+    """Draw the skeletons of people (B,h,w,3) in [0,1], and return the people drawn.
 
     People are detected in pictures (B,H,W,C) in [0,1] at the hint's size and drawn at that size,
     which is the canvas of POSE_KEYPOINT. Engine "keypoints" detects nobody: it draws
     `pose_keypoint`, one frame for each picture or one for all. "vitpose" finds bodies, the others
-    hands and faces too. `people`, `smooth_frames` and `fill_frames` are those of `tracks.steady`.
+    hands and faces too. Points below `score_threshold` are dropped ("openpose" has thresholds of
+    its own). `people`, `smooth_frames` and `fill_frames` are those of `tracks.steady`.
     """
     refuse_unknown("pose engine", engine, ENGINES)
     size, count = size_of(image, resolution), len(image)
     if engine == KEYPOINTS:
-        frames = connected(pose_keypoint, count, *size)
+        frames = [
+            Frame(scored(frame.people, score_threshold), *size)
+            for frame in connected(pose_keypoint, count, *size)
+        ]
     else:
         frames = _detected(
             image,
             engine=engine,
             hands=hands,
             face=face,
+            score_threshold=score_threshold,
             resolution=resolution,
             progress=progress,
             networks=networks,
@@ -175,10 +181,9 @@ def pose(
     # Connected keypoints keep their order unless one of these settings is used.
     if people or smooth_frames or fill_frames or (count > 1 and engine != KEYPOINTS):
         frames = steady(frames, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
+    frames = only(frames, body=body, hands=hands, face=face)
     drawing = progress if engine == KEYPOINTS else _all_done(progress)
-    hint = draw(
-        frames, *size, body=body, hands=hands, face=face, stick_width=stick_width, progress=drawing
-    )
+    hint = draw(frames, *size, stick_width=stick_width, seen_score=0.0, progress=drawing)
     return hint.to(image.device), encode(frames)
 
 
@@ -221,6 +226,7 @@ def _detected(
     engine: str,
     hands: bool,
     face: bool,
+    score_threshold: float,
     resolution: int,
     progress: Progress | None,
     networks: Networks | None,
@@ -241,8 +247,14 @@ def _detected(
             )
         else:
             files = (weights.beside[0], weights)
-            detectors = _DETECTORS[engine]
-            people += detect_top_down(frames, networks, files, detectors, (shares[0], shares[1]))
+            people += detect_top_down(
+                frames,
+                networks,
+                files,
+                _DETECTORS[engine],
+                (shares[0], shares[1]),
+                score_threshold=score_threshold,
+            )
     if progress:
         progress(len(image), len(image))
     return people
@@ -294,9 +306,9 @@ ROWS = (
                 " non-commercial. keypoints: draws the connected ones.",
                 choices=ENGINES,
             ),
-            Param("body", True, "Draw limbs and joints."),
-            Param("hands", True, "Draw hands, where the engine finds them."),
-            Param("face", True, "Draw faces, where the engine finds them."),
+            Param("body", True, "Limbs and joints, in the hint and in POSE_KEYPOINT."),
+            Param("hands", True, "Hands, where the engine finds them; in POSE_KEYPOINT too."),
+            Param("face", True, "Faces, where the engine finds them; in POSE_KEYPOINT too."),
             Param(
                 "stick_width",
                 "auto",
@@ -329,6 +341,16 @@ ROWS = (
                 100,
                 is_appended=True,
             ),
+            Param(
+                "score_threshold",
+                SEEN_SCORE,
+                "Points with a lower score (0-1) are left out, of the hint and of POSE_KEYPOINT."
+                " Lower finds more of people who are half hidden. Engine openpose has its own.",
+                0,
+                1,
+                0.01,
+                is_appended=True,
+            ),
         ),
         conditions=("pose",),
         aliases=("pose", "openpose", "dwpose", "vitpose", "skeleton", "keypoints"),
@@ -342,7 +364,7 @@ ROWS = (
             ),
         ),
         outputs=(
-            Port("POSE_KEYPOINT", "POSE_KEYPOINT", "The people found, in pixels of the hint."),
+            Port("POSE_KEYPOINT", "POSE_KEYPOINT", "The people as drawn, in pixels of the hint."),
         ),
     ),
 )

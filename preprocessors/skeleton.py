@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import opencv, tensor_of
+from .images import blank_hints, opencv, tensor_of
 from .keypoints import (
     BODY,
     FACE,
@@ -23,14 +23,19 @@ from .keypoints import (
     RIGHT_HAND,
     SEEN_SCORE,
     Frame,
+    KeypointError,
     People,
     encode,
+    only,
     parse,
+    scored,
 )
 from .spec import Progress
 from .tracks import steady
 
 STICK_WIDTHS = ("auto", "4", "xinsir")
+MOST_PX = 8192
+"""The longest side that Draw Pose offers for a hint."""
 
 DRAWN_LIMBS = np.array(LIMBS[:17])
 BONES = np.array([(0 if end % 4 == 1 else end - 1, end) for end in range(1, 21)])
@@ -110,23 +115,27 @@ def draw_keypoints(
     `people`, `smooth_frames` and `fill_frames` are those of `tracks.steady`. Raises KeypointError
     where the keypoints cannot be read.
     """
-    frames = parse(pose_keypoint)
-    for frame in frames:
-        frame.people[frame.people[..., 2] < score_threshold] = 0
+    frames = [
+        Frame(scored(frame.people, score_threshold), frame.height_px, frame.width_px)
+        for frame in parse(pose_keypoint)
+    ]
+    size = _size(frames[0], height_px, width_px)
     if people or smooth_frames or fill_frames:
         frames = steady(frames, people=people, smooth_frames=smooth_frames, fill_frames=fill_frames)
-    hint = draw(
-        frames,
-        height_px or frames[0].height_px,
-        width_px or frames[0].width_px,
-        body=body,
-        hands=hands,
-        face=face,
-        stick_width=stick_width,
-        seen_score=0.0,
-        progress=progress,
-    )
+    frames = only(frames, body=body, hands=hands, face=face)
+    hint = draw(frames, *size, stick_width=stick_width, seen_score=0.0, progress=progress)
     return hint, encode(frames)
+
+
+def _size(frame: Frame, height_px: int, width_px: int) -> tuple[int, int]:
+    """Return the size of the hints; raise KeypointError for a canvas that is too large for one."""
+    size = (height_px or frame.height_px, width_px or frame.width_px)
+    if max(size) > MOST_PX:
+        raise KeypointError(
+            f"the keypoints' canvas has {frame.width_px}x{frame.height_px} pixels, and hints may"
+            f" have up to {MOST_PX} on a side: set width and height, which people are fitted to"
+        )
+    return size
 
 
 def draw(
@@ -148,7 +157,7 @@ def draw(
     "OpenPose", 2018, as L. Zhang's ControlNet draws it).
     """
     brush, parts = Brush.for_canvas(stick_width, height_px, width_px), (body, hands, face)
-    hints = np.empty((len(frames), height_px, width_px, 3), np.float32)
+    hints = blank_hints(len(frames), height_px, width_px)
 
     # Frames are painted one after the other: these calls are so short that two threads would spend
     # their time on handing over the interpreter's lock. Writing a hint's colours takes nearly as

@@ -16,9 +16,13 @@ from workbench import stand_ins
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = ["people", "smooth_frames", "fill_frames"]
+SCORE, SIZE = "score_threshold", ["width", "height"]
 PARTS = ["body", "hands", "face", "stick_width"]
 INPUTS = {
-    "ControlStackPose": ["image", "engine", *PARTS, "resolution", "pose_keypoint", *OPTIONAL],
+    "ControlStackPose": [
+        *("image", "engine", *PARTS, "resolution", "pose_keypoint"),
+        *(*OPTIONAL, SCORE),
+    ],
     "ControlStackDrawPose": [
         "pose_keypoint",
         *PARTS,
@@ -28,8 +32,9 @@ INPUTS = {
         *OPTIONAL,
     ],
     "ControlStackSavePose": ["pose_keypoint", "filename_prefix"],
-    "ControlStackLoadPose": ["file"],
+    "ControlStackLoadPose": ["file", *SIZE],
 }
+APPENDED = {*OPTIONAL, SCORE, *SIZE, "pose_keypoint"}
 OUTPUTS = {
     "ControlStackPose": [("IMAGE", "hint"), ("POSE_KEYPOINT", "POSE_KEYPOINT")],
     "ControlStackDrawPose": [("IMAGE", "hint"), ("POSE_KEYPOINT", "POSE_KEYPOINT")],
@@ -107,7 +112,7 @@ def test_the_public_surface(nodes, node_id):
     ]
     assert named == INPUTS[node_id]
     assert [*zip(info["output"], info["output_name"], strict=True)] == OUTPUTS[node_id]
-    assert set(info["input_order"].get("optional", [])) <= {"pose_keypoint", *OPTIONAL}
+    assert set(info["input_order"].get("optional", [])) <= APPENDED
     declared = [
         spec
         for group, specs in info["input"].items()
@@ -202,6 +207,83 @@ def test_a_damaged_file_is_named_with_its_fault(nodes, folders):
         match=r"^cut\.json: frame 1, person 0, face_keypoints_2d: expected x, y and score",
     ):
         execute(nodes["ControlStackLoadPose"], file="cut.json")
+
+
+PART_OF_LIST = {
+    "pose_keypoints_2d": "body",
+    "foot_keypoints_2d": "body",
+    "hand_left_keypoints_2d": "hands",
+    "hand_right_keypoints_2d": "hands",
+    "face_keypoints_2d": "face",
+}
+
+
+@pytest.mark.parametrize(
+    "engine", ["vitpose", "dwpose", "dwpose_onnx", "openpose", "keypoints", "Draw Pose"]
+)
+@pytest.mark.parametrize("part", ["body", "hands", "face"])
+def test_a_part_that_is_off_is_in_neither_output(nodes, engine, part, monkeypatch):
+    """Every engine finds whole people, whatever the switches."""
+    from pack.nodes import preprocess
+    from pack.preprocessors import keypoints, pose
+    from pack.preprocessors.build import InMemory
+
+    def detect(frames, *_, **__):
+        return keypoints.parse(people[: len(frames)])
+
+    monkeypatch.setattr(preprocess, "networks", InMemory(stand_ins.by_file()))
+    if engine != "vitpose":
+        monkeypatch.setattr(pose, "detect_bottom_up", detect)
+        monkeypatch.setattr(pose, "detect_top_down", detect)
+    settings, people = {**DRAWN, "score_threshold": 0.0}, clip(2)
+    for frame in people:
+        frame["people"][0]["foot_keypoints_2d"] = [50.0, 60.0, 1.0] * 6
+
+    def run(**switches):
+        if engine == "Draw Pose":
+            inputs = {**settings, **switches, "pose_keypoint": people}
+            return execute(nodes["ControlStackDrawPose"], **inputs).result
+        torch.manual_seed(0)
+        inputs = {name: settings[name] for name in (*PARTS, SCORE)} | switches
+        inputs |= {"image": torch.rand(2, 240, 320, 3), "engine": engine, "resolution": 0}
+        given = people if engine == "keypoints" else None
+        return execute(nodes["ControlStackPose"], **inputs, pose_keypoint=given).result
+
+    (whole, everything), (hint, rest) = run(), run(**{part: False})
+    for before, after in zip(everything, rest, strict=True):
+        for one, other in zip(before["people"], after["people"], strict=True):
+            for name, numbers in one.items():
+                expected = [0] * len(numbers) if PART_OF_LIST[name] == part else numbers
+                assert other[name] == expected
+    assert any(
+        any(person["pose_keypoints_2d"]) for frame in everything for person in frame["people"]
+    )
+    again = execute(
+        nodes["ControlStackDrawPose"], pose_keypoint=rest, **{**settings, "width": 0}
+    ).result[0]
+    assert again.equal(hint)
+    assert not whole.equal(hint) or engine not in ("keypoints", "Draw Pose")
+
+
+def test_openposes_own_file_needs_the_size_of_its_picture(nodes, folders):
+    """As its program writes it: BODY_25, no canvas, empty 3D lists."""
+    body = [value for index in range(25) for value in (10.0 + index, 20.0 + index, 0.9)]
+    lists = {"pose_keypoints_2d": body, "face_keypoints_2d": [], "pose_keypoints_3d": []}
+    document = {"version": 1.3, "people": [{"person_id": [-1], **lists}]}
+    (folders[0] / "out_keypoints.json").write_text(json.dumps(document), encoding="utf-8")
+    load = nodes["ControlStackLoadPose"]
+    with pytest.raises(ValueError, match=r"do not state the size of the picture.*width and height"):
+        execute(load, file="out_keypoints.json")
+    (frame,) = execute(load, file="out_keypoints.json", width=320, height=240).result[0]
+    assert (frame["canvas_width"], frame["canvas_height"]) == (320, 240)
+    assert frame["people"][0]["pose_keypoints_2d"][:3] == [10.0, 20.0, 0.9]
+    assert load.fingerprint_inputs(file="out_keypoints.json", width=320, height=240)
+
+
+def test_the_files_own_canvas_wins(nodes, folders):
+    (folders[0] / "ours.json").write_text(json.dumps(clip(1)), encoding="utf-8")
+    (frame,) = execute(nodes["ControlStackLoadPose"], file="ours.json", width=9, height=9).result[0]
+    assert (frame["canvas_width"], frame["canvas_height"]) == (320, 240)
 
 
 def test_bad_keypoints_write_nothing(nodes, folders):
