@@ -17,6 +17,7 @@ must return new lists with as many rows as `x_noisy`, and includes the residuals
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,8 +31,9 @@ from .frames import Rows, frames_of
 from .hint_cache import HintCache
 from .report.journal import Journal
 from .report.numbers import Member
-from .schedule import Clock, Schedule
+from .schedule import Clock
 from .stack import Unit
+from .stages import Placed, Stages, place, remark_on_start
 
 # Entry of transformer_options: (t, its value), read from the device once for the whole chain.
 SIGMA = "controlstack_sigma"
@@ -43,7 +45,7 @@ class Run:
 
     started: bool = False
     clock: Clock | None = None
-    schedule: Schedule | None = None  # with its steps placed
+    schedule: Placed | None = None  # where the unit's schedule has steps
     bounds: dict[torch.dtype, tuple[float, float]] = field(default_factory=dict)
     hints: HintCache = field(default_factory=HintCache)
     factors: dict[Any, torch.Tensor] = field(default_factory=dict)
@@ -52,16 +54,21 @@ class Run:
 class StackedControl(comfy.controlnet.ControlBase):
     """A unit of a stack at work.
 
-    `inner`: a copy of its net with hint, range and VAE set, and without a predecessor.
+    `inner`: a copy of its net with hint, range and VAE set, and without a predecessor. `say` tells
+    the user a sentence while sampling.
     """
 
-    def __init__(self, unit: Unit, inner: Any) -> None:
+    def __init__(
+        self, unit: Unit, inner: Any, say: Callable[[str], None] = logging.warning
+    ) -> None:
         super().__init__()
         inner.copy_to(self)  # tilers and ComfyUI read these attributes on chain members
         self.unit = unit
         self.inner = inner
+        self.say = say
         self.run = Run()
         self.journal = Journal()
+        self.stages = Stages()
 
     # -- what ComfyUI asks before sampling ---------------------------------------------------------
 
@@ -77,9 +84,9 @@ class StackedControl(comfy.controlnet.ControlBase):
         return twin
 
     def _twin(self, inner: Any) -> StackedControl:
-        twin = StackedControl(self.unit, inner)
+        twin = StackedControl(self.unit, inner, self.say)
         self.copy_to(twin)
-        twin.journal = self.journal
+        twin.journal, twin.stages = self.journal, self.stages
         return twin
 
     def get_models(self) -> list[Any]:
@@ -163,14 +170,15 @@ class StackedControl(comfy.controlnet.ControlBase):
         if self.unit.is_idle:
             return 0.0
         # Read outside the range too, so that a schedule that cannot be placed fails at step one.
-        schedule = self._placed_schedule(transformer_options)
+        placed = self._placed_schedule(transformer_options)
         sigma = _sigma_of(t, transformer_options)
         first, last = self._bounds(t.dtype)
+        schedule, clock = self.unit.schedule, self.run.clock
         if sigma > first or sigma < last:
             return 0.0
-        if schedule.is_constant_one or self.run.clock is None:
+        if schedule.is_constant_one or clock is None:
             return self.strength
-        return self.strength * schedule.at(self.run.clock.percent(sigma))
+        return self.strength * (placed.at(sigma) if placed else schedule.at(clock.percent(sigma)))
 
     def _bounds(self, dtype: torch.dtype) -> tuple[float, float]:
         """Return the sigmas of the range, rounded as ComfyUI rounds them to compare them with t."""
@@ -180,11 +188,11 @@ class StackedControl(comfy.controlnet.ControlBase):
             self.run.bounds[dtype] = (first, last)
         return self.run.bounds[dtype]
 
-    def _placed_schedule(self, transformer_options: dict[str, Any]) -> Schedule:
-        """Return the unit's schedule with its steps where this run's sampler has them."""
-        schedule = self.unit.schedule
-        if not schedule.has_steps or self.run.clock is None:
-            return schedule
+    def _placed_schedule(self, transformer_options: dict[str, Any]) -> Placed | None:
+        """Return the unit's schedule with its steps where this run has them; None without steps."""
+        schedule, clock = self.unit.schedule, self.run.clock
+        if not schedule.has_steps or clock is None:
+            return None
         if self.run.schedule is None:
             sigmas = transformer_options.get("sample_sigmas")
             if sigmas is None:
@@ -192,7 +200,12 @@ class StackedControl(comfy.controlnet.ControlBase):
                     "schedule: this sampler does not report its steps, so positions such as '6s'"
                     " cannot be used. Use fractions of sampling instead, such as 0.5."
                 )
-            self.run.schedule = self.run.clock.placed(schedule, sigmas.tolist())
+            own = sigmas.tolist()
+            whole = self.stages.whole(own)
+            self.run.schedule = place(schedule, clock, whole)
+            if (remark := remark_on_start(clock, own, whole)) and remark not in clock.remarks:
+                clock.remarks.append(remark)
+                self.say(remark)
         return self.run.schedule
 
     def acting_rows(

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,12 +28,14 @@ def attach(
     model: Any = None,
     *,
     with_negative: bool,
+    say: Callable[[str], None] = logging.warning,
 ) -> list[list[Any]]:
     """Return the conditionings with the stack's nets at the end of each entry's chain.
 
     Entries with the same chain share the same objects, on positive and negative alike: only then
     does ComfyUI run both in one batch. Without a negative, ComfyUI is told to apply the positive's
-    control to it. Raises ValueError for a unit that cannot be served, or does not fit the `model`.
+    control to it. `say` tells the user a sentence while sampling. Raises ValueError for a unit that
+    cannot be served, or does not fit the `model`.
     """
     for unit in stack.units:
         if model is not None:
@@ -52,7 +55,7 @@ def attach(
             previous = options.get("control")
             area = tuple(options.get("area", ())) if is_regional else ()
             if (previous, area) not in chains:
-                chains[previous, area] = _chain(stack, previous, vae, area)
+                chains[previous, area] = _chain(stack, previous, vae, area, say)
             control = chains[previous, area]
             changed = {**options, "control": control, "control_apply_to_uncond": not with_negative}
             entries.append([text, options if control is previous else changed])
@@ -60,7 +63,9 @@ def attach(
     return attached
 
 
-def _chain(stack: Stack, previous: Any, vae: Any, area: tuple[Any, ...]) -> Any:
+def _chain(
+    stack: Stack, previous: Any, vae: Any, area: tuple[Any, ...], say: Callable[[str], None]
+) -> Any:
     """Return the last of the stack's members, linked after `previous`.
 
     A unit by area is left out where there is no area. A negative needs none: ComfyUI gives each
@@ -71,7 +76,7 @@ def _chain(stack: Stack, previous: Any, vae: Any, area: tuple[Any, ...]) -> Any:
             if not area:
                 continue
             unit = _in_region(unit, hints.region_of(area, unit.hint))
-        member = StackedControl(unit, _net_with_hint(unit, vae))
+        member = StackedControl(unit, _net_with_hint(unit, vae), say)
         member.set_previous_controlnet(previous)
         previous = member
     return previous

@@ -37,6 +37,10 @@ from .grammar import (
 STRENGTHS = (0.0, 10.0)
 HIGHEST_STEP, HIGHEST_FRAME = 10_000, 1_000_000
 JUMP = 1e-9  # keyframes closer than this are a jump, not a slope
+# Positions of steps beyond the percents 0 and 1 are squeezed into less than a jump: they keep their
+# order, and lines over percents stay what they are.
+BEYOND = JUMP / 4
+AFTER_LAST_STEP = 1.0 + JUMP / 2
 
 
 class Keyframe(NamedTuple):
@@ -64,7 +68,7 @@ class Schedule:
         """Evaluate the multiplier at `position`; before the first and after the last it is theirs.
 
         Of two keyframes at one position the later holds from there. Steps must be placed first:
-        see `placed`.
+        see `placed` and stages.py.
         """
         if not self.keyframes:
             return 1.0
@@ -316,23 +320,40 @@ class PercentOfSigma:
         p0, p1 = self._percents[after - 1 : after + 1]
         return p0 if x1 == x0 else p0 + (p1 - p0) * (x - x0) / (x1 - x0)
 
+    def position(self, sigma: float) -> float:
+        """Return the percent of a sigma, in order also outside of the model's own sigmas.
+
+        Schedulers may begin above the model's highest sigma (percent 0) or go below its lowest
+        (percent 1); steps there are no longer told apart by percent.
+        """
+        if sigma <= 0.0:
+            return AFTER_LAST_STEP
+        above, below = log(sigma) - self._log_sigmas[-1], self._log_sigmas[0] - log(sigma)
+        if above > 0.0:
+            return -BEYOND * above / (1.0 + above)
+        if below > 0.0:
+            return 1.0 + BEYOND * below / (1.0 + below)
+        return self(sigma)
+
 
 class Clock:
-    """The time in one sampling run, shared by all members of a chain; its table is made on use."""
+    """The time in one sampling run, shared by all members of a chain; its table is made on use.
+
+    `remarks`: what a member has said about this run, so that the others need not repeat it.
+    """
 
     def __init__(self, percent_to_sigma: Callable[[float], float]) -> None:
         self._percent_to_sigma = percent_to_sigma
-        self._percent_of_sigma: PercentOfSigma | None = None
+        self.remarks: list[str] = []
+
+    @cached_property
+    def _percent_of_sigma(self) -> PercentOfSigma:
+        return PercentOfSigma(self._percent_to_sigma)
 
     def percent(self, sigma: float) -> float:
         """Return the fraction of sampling that has passed at `sigma`."""
-        if self._percent_of_sigma is None:
-            self._percent_of_sigma = PercentOfSigma(self._percent_to_sigma)
         return self._percent_of_sigma(sigma)
 
-    def placed(self, schedule: Schedule, sigmas: Sequence[float]) -> Schedule:
-        """Place the schedule's steps at the percents of `sigmas`, the sampler's own.
-
-        Steps after the last one fall at the end.
-        """
-        return schedule.placed(lambda step: self.percent(sigmas[min(step, len(sigmas) - 1)]))
+    def position(self, sigma: float) -> float:
+        """Return where a step at `sigma` lies among all steps: its percent, or beyond 0 and 1."""
+        return self._percent_of_sigma.position(sigma)

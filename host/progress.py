@@ -45,9 +45,14 @@ def preview(hint: Tensor, cls: type[io.ComfyNode], *, grey: bool = False) -> ui.
     return ui.PreviewImage(shown[..., 0] if grey else shown, cls=cls)
 
 
-def say(line: str) -> None:
+def warn(line: str) -> None:
+    """Log a line as a warning, and show it under the node that runs."""
+    say(line, logging.WARNING)
+
+
+def say(line: str, level: int = logging.INFO) -> None:
     """Log a line, and show it under the node that runs."""
-    logging.info("[ControlStack] %s", line)
+    logging.log(level, "[ControlStack] %s", line)
     from comfy_execution.utils import get_executing_context
 
     server, context = prompt_server(), get_executing_context()

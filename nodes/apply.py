@@ -17,6 +17,7 @@ from ..control.unions import AUTO
 from ..control.units import refusals, refuse_unavailable_speed, stack_of, unit_of
 from ..host.matching import as_remark, mismatch_warning
 from ..host.matching import union_type as union_type_of
+from ..host.progress import warn
 from .schema import ControlStack, schema
 
 ForeignStack = io.Custom("CONTROL_NET_STACK")
@@ -198,7 +199,8 @@ class Apply(io.ComfyNode):
     ) -> io.NodeOutput:
         refuse_unavailable_speed(speed)
         both = [positive, negative or []]
-        attached = attach(stack_of(stack), both, vae, model, with_negative=negative is not None)
+        has_negative = negative is not None
+        attached = attach(stack_of(stack), both, vae, model, with_negative=has_negative, say=warn)
         return io.NodeOutput(*attached)
 
 
