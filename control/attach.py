@@ -45,7 +45,7 @@ def attach(
     if is_regional and not any("area" in options for _, options in conditionings[0]):
         raise ValueError(
             "fit 'region': the positive prompt has no area. Set one with ComfyUI's Conditioning"
-            " (Set Area) before Apply Control Stack, or choose another fit."
+            " (Set Area) before Apply ControlNet Stack, or choose another fit."
         )
     chains: dict[Any, Any] = {}
     attached: list[list[Any]] = []

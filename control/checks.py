@@ -33,7 +33,8 @@ def refuse_unfit(unit: Unit, vae: Any) -> None:
     info = unit.net_info
     if info.needs_vae and vae is None:
         raise ValueError(
-            f"{info} encodes its hint with the VAE: connect the model's VAE to Apply Control Stack"
+            f"{info} encodes its hint with the VAE: connect the model's VAE to Apply ControlNet"
+            " Stack"
         )
     if info.layout is None and (unit.depth.kind or unit.effect_mask is not None):
         raise ValueError(
@@ -54,8 +55,8 @@ def _refuse_missing_mask(unit: Unit) -> None:
     # A negative value is there where a preprocessor has put the mask into the hint already.
     if info.takes_mask or (reads_minus_one and float(unit.hint.min()) >= 0.0):
         raise ValueError(
-            f"{info} is an inpainting net: connect inpaint_mask of Add Control (white = the area to"
-            " inpaint)"
+            f"{info} is an inpainting net: connect inpaint_mask of Add ControlNet (white = the area"
+            " to inpaint)"
         )
 
 

@@ -164,7 +164,7 @@ TEXT_READERS: Mapping[str, Reader] = {
     "frame_strength": _text(schedule.parse_frames),
     "union_type": _text(lambda text: unions.parse(text, all_union_types())),
 }
-"""How each text of Add Control is read while nothing but the text is known."""
+"""How each text of Add ControlNet is read while nothing but the text is known."""
 
 READERS: Mapping[str, Reader] = {
     "strength": _finite,
@@ -178,4 +178,4 @@ READERS: Mapping[str, Reader] = {
     "effect_mask": _optional(masks.effect_mask),
     "inpaint_mask": _optional(masks.inpaint_mask),
 }
-"""How each setting of Add Control is read; every one is a field of Unit."""
+"""How each setting of Add ControlNet is read; every one is a field of Unit."""

@@ -53,7 +53,7 @@ const SETTINGS = [
     type: "boolean",
     defaultValue: true,
     onChange: () => nets.soon(),
-    tooltip: "Load ControlNet (Stack) hides ControlNets that do not fit the connected model.",
+    tooltip: "Load ControlNet hides ControlNets that do not fit the connected model.",
   },
 ];
 

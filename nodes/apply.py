@@ -73,12 +73,22 @@ class Add(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ControlStackAdd",
-            display_name="Add Control",
+            display_name="Add ControlNet",
             description=(
                 "Adds one ControlNet with its hint to a stack: how strongly, when, where and how"
                 " deep it acts."
             ),
-            search_aliases=["controlnet stack", "multi controlnet", "controlnet stacker"],
+            search_aliases=[
+                "controlnet",
+                "control net",
+                "add control",
+                "controlnet stack",
+                "controlnet stacker",
+                "multi controlnet",
+                "advanced controlnet",
+                "union controlnet",
+                "controlnet strength schedule",
+            ],
             inputs=[
                 io.ControlNet.Input("control_net"),
                 io.Image.Input(
@@ -150,12 +160,19 @@ class Apply(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ControlStackApply",
-            display_name="Apply Control Stack",
+            display_name="Apply ControlNet Stack",
             description=(
                 "Puts a stack of ControlNets on the conditionings, after any controls that they"
                 " already carry."
             ),
-            search_aliases=["apply controlnet", "controlnet apply", "use controlnet"],
+            search_aliases=[
+                "controlnet",
+                "control net",
+                "apply controlnet",
+                "apply advanced controlnet",
+                "controlnet apply",
+                "use controlnet",
+            ],
             inputs=[
                 io.Conditioning.Input("positive"),
                 io.MultiType.Input("stack", types=[ControlStack, ForeignStack]),

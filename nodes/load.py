@@ -13,12 +13,21 @@ class Load(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ControlStackLoad",
-            display_name="Load ControlNet (Stack)",
+            display_name="Load ControlNet",
             description=(
                 "Loads a ControlNet and tells what it is. Works with every node that takes a"
                 " CONTROL_NET."
             ),
-            search_aliases=["controlnet loader", "load controlnet", "control lora", "t2i adapter"],
+            search_aliases=[
+                "controlnet",
+                "control net",
+                "controlnet loader",
+                "load controlnet (stack)",
+                "load advanced controlnet",
+                "union controlnet",
+                "control lora",
+                "t2i adapter",
+            ],
             inputs=[
                 io.Combo.Input(
                     "control_net_name",

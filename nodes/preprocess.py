@@ -20,6 +20,8 @@ _RESOLUTION_TIP = (
 )
 
 
+ANY_ALIASES = ("aio", "aux", "aio aux preprocessor", "preprocess", "hint", "annotator")
+"""What people type for the node with all methods; those of the methods follow."""
 _WIDGETS = {bool: io.Boolean, int: io.Int, float: io.Float, str: io.String}
 
 
@@ -125,11 +127,11 @@ class ControlStackPreprocess(io.ComfyNode):
         return schema(
             cls.__name__,
             category="Preprocess",
-            display_name="Preprocess (any)",
+            display_name="Preprocessor (any)",
             description=(
                 "Any preprocessor in one node: choose the method, and its own settings appear."
             ),
-            search_aliases=list(dict.fromkeys(["preprocessor", "hint", "annotator", *aliases])),
+            search_aliases=list(dict.fromkeys([*ANY_ALIASES, *aliases])),
             inputs=[
                 _image(),
                 _resolution(),

@@ -29,12 +29,12 @@ class Create(io.ComfyNode):
         return schema(
             "ControlStackCreate",
             category="Train",
-            display_name="Create ControlNet",
+            display_name="Create New ControlNet",
             description=(
                 "Makes a new ControlNet from a base model: a copy of its encoder, with zero"
-                " convolutions. It has no effect yet; Train ControlNet trains it."
+                " convolutions. It has no effect yet; Train New ControlNet trains it."
             ),
-            search_aliases=["new controlnet", "zero convolution", "train controlnet"],
+            search_aliases=["create controlnet", "zero convolution", "train controlnet"],
             inputs=[
                 io.Model.Input(
                     "model",
@@ -103,12 +103,17 @@ class Dataset(io.ComfyNode):
         return schema(
             "ControlStackDataset",
             category="Train",
-            display_name="ControlNet Data Set",
+            display_name="Training Data Set",
             description=(
                 "Pairs of picture and hint to train a ControlNet on, checked before training"
                 " starts."
             ),
-            search_aliases=["training data", "fill50k", "controlnet dataset"],
+            search_aliases=[
+                "training data",
+                "fill50k",
+                "controlnet data set",
+                "controlnet dataset",
+            ],
             inputs=[
                 io.String.Input(
                     "folder",
@@ -220,12 +225,17 @@ class Train(io.ComfyNode):
         return schema(
             "ControlStackTrain",
             category="Train",
-            display_name="Train ControlNet",
+            display_name="Train New ControlNet",
             description=(
                 "Trains a ControlNet on a locked base. Cancelling ends it early and keeps what has"
                 " been learned."
             ),
-            search_aliases=["controlnet training", "finetune controlnet", "zero convolution"],
+            search_aliases=[
+                "train controlnet",
+                "controlnet training",
+                "finetune controlnet",
+                "zero convolution",
+            ],
             inputs=[
                 io.Model.Input("model"),
                 io.Clip.Input("clip"),
@@ -233,8 +243,8 @@ class Train(io.ComfyNode):
                 io.ControlNet.Input(
                     "control_net",
                     tooltip=(
-                        "From Create ControlNet, or any ControlNet of the same base. It is copied,"
-                        " not changed."
+                        "From Create New ControlNet, or any ControlNet of the same base. It is"
+                        " copied, not changed."
                     ),
                 ),
                 ControlDataset.Input("dataset"),
@@ -370,11 +380,11 @@ class Save(io.ComfyNode):
         return schema(
             "ControlStackSave",
             category="Train",
-            display_name="Save ControlNet",
+            display_name="Save New ControlNet",
             description=(
                 "Saves a ControlNet to the controlnet folder, as a file that every loader reads."
             ),
-            search_aliases=["controlnet save", "export controlnet"],
+            search_aliases=["save controlnet", "controlnet save", "export controlnet"],
             inputs=[
                 io.ControlNet.Input("control_net"),
                 io.String.Input(

@@ -6,7 +6,7 @@ Every row is called alike: `catalogue(key)(image, resolution=0, progress=None, n
 A new method needs four files:
 
 1. its family's file (`edges.py`, `lines.py`, …): the function, and a `Preprocessor` in `ROWS`.
-   Its node, its place in Preprocess (any) and the ControlNets that it suits follow from the row;
+   Its node, its place in Preprocessor (any) and the ControlNets that it suits follow from the row;
 2. `js/docs/<node_id>.md`: the help page, with a table row for every input;
 3. a file of `tests/unit/`: a test against the method's reference that names its key;
 4. `tests/node_surface.json`: `python3 tests --accept` pins the new node there.

@@ -249,7 +249,7 @@ ROWS = (
             ),
         ),
         conditions=("depth",),
-        aliases=("depth", "midas", "depth anything", "dpt", "depth map"),
+        aliases=("depth", "midas", "zoe", "depth anything", "dpt", "depth map"),
         weights=WEIGHTS,
         outputs=(
             Port(

@@ -58,7 +58,7 @@ def off_palette(hint: Tensor, palette: Tensor) -> str:
         return ""
     return (
         f"{share:.0%} of this hint has colours that no class of ADE20K or COCO has, but the net"
-        " reads segmentation colours: use Semantic Segmentation, and resize such maps only with"
+        " reads segmentation colours: use Segmentation Map, and resize such maps only with"
         " 'nearest-exact'"
     )
 

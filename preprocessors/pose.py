@@ -292,7 +292,7 @@ ROWS = (
     Preprocessor(
         key="pose",
         node_id="ControlStackPose",
-        title="Human Pose",
+        title="Human Pose (OpenPose)",
         summary=(
             "People as coloured skeletons on black, for openpose ControlNets, and as keypoints."
         ),

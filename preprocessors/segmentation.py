@@ -277,7 +277,7 @@ ROWS = (
     Preprocessor(
         key="segmentation",
         node_id="ControlStackSegmentation",
-        title="Semantic Segmentation",
+        title="Segmentation Map",
         summary=(
             "Every pixel in the flat colour of its class (ADE20K or COCO), for seg ControlNets."
         ),
@@ -319,6 +319,7 @@ ROWS = (
             "segmentation",
             "seg",
             "semantic",
+            "semantic segmentation",
             "uniformer",
             "oneformer",
             "upernet",

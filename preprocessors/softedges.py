@@ -290,7 +290,7 @@ ROWS = (
         ),
         conditions=("softedge",),
         is_usual=True,
-        aliases=("softedge", "soft edge", "teed", "pidinet", "pidi", "hed"),
+        aliases=("softedge", "soft edge", "teed", "anyline", "pidinet", "pidi", "hed"),
         weights=weights_of(SOFT_EDGE_ENGINES),
     ),
     Preprocessor(

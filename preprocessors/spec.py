@@ -156,7 +156,7 @@ class Preprocessor:
     """
 
     key: str
-    """Its name in Preprocess (any). Saved workflows hold it: it never changes."""
+    """Its name in Preprocessor (any). Saved workflows hold it: it never changes."""
     node_id: str
     """Its node's id, which never changes either."""
     title: str

@@ -10,7 +10,7 @@ from .numbers import Cell, NetReport, Report
 MOST_COLUMNS, MOST_LINES = 13, 20  # SD1.5 has 13 blocks
 PLACE_NAMES = {"feature": "feat", "input": "in", "middle": "mid", "double": "dbl", "single": "sgl"}
 
-NO_CONTROL = "Control report: this positive has no ControlNets from Apply Control Stack."
+NO_CONTROL = "Control report: this positive has no ControlNets from Apply ControlNet Stack."
 NO_RUN = (
     "Control report: nothing has been sampled with this stack yet. Connect the same positive that"
     " feeds the sampler, and the latent that comes out of the sampler."

@@ -19,7 +19,7 @@ const EMPTY = {
 };
 const VIEW = { width: 1300, height: 900 };
 
-// A graph of one Add Control at a fixed place, with both of its fields open or closed.
+// A graph of one Add ControlNet at a fixed place, with both of its fields open or closed.
 async function oneNode(page, open = true) {
   await page.evaluate(
     async ({ empty, open }) => {

@@ -50,7 +50,7 @@ const turn = (page, type, name, value) =>
     [type, name, value],
   );
 
-// A method of Preprocess (any), with the setting that it brings.
+// A method of Preprocessor (any), with the setting that it brings.
 async function choose(page, method, setting) {
   await turn(page, "ControlStackPreprocess", "method", method);
   await until(

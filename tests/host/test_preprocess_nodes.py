@@ -204,7 +204,7 @@ def test_one_node_for_all_gives_what_each_gives(nodes, row, picture):
     alone = execute(nodes[row.node_id], **inputs_of(row.node_id, picture)).result[0]
     params = {name: settings[name] for name in settings if name != "mask"}
     chosen = {"image": picture, "resolution": 128, "method": {"method": row.key, **params}}
-    if "mask" in settings:  # Preprocess (any) has no ports
+    if "mask" in settings:  # Preprocessor (any) has no ports
         alone = execute(nodes[row.node_id], image=picture, resolution=128, mask=None).result[0]
     assert execute(nodes["ControlStackPreprocess"], **chosen).result[0].equal(alone)
 

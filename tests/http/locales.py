@@ -1,7 +1,7 @@
 """Derive what `locales/LANGUAGE/nodeDefs.json` may hold from what ComfyUI tells its frontend.
 
 English comes from the nodes themselves. The one exception is the settings that a method brings in
-Preprocess (any) and ControlNet Data Set: over their labels, the frontend shows the text of a key or
+Preprocessor (any) and Training Data Set: over their labels, the frontend shows the text of a key or
 nothing. That key is `method_NAME` whatever the method, so a setting whose methods have different
 texts has none there, in any language. (`js/tooltips.js` shows over each value the text of its
 method.) `python3 tests --accept` writes the English file and removes stale keys from the others.

@@ -346,7 +346,7 @@ def test_weights_say_what_they_are(row: Preprocessor):
 
 @every_row
 def test_parameters_are_checked(row: Preprocessor):
-    with pytest.raises(ValueError, match=f"{row.title} has no parameter colour"):
+    with pytest.raises(ValueError, match=re.escape(f"{row.title} has no parameter colour")):
         row(noise(1, 8, 8, 3), colour=1)
     for param in row.params:
         assert param.checked(param.default) == param.default

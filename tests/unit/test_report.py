@@ -125,7 +125,7 @@ def test_a_run_starts_once_however_often_the_host_announces_it():
 def texts():
     block = ("input", 3)
     ran = member(call(7.0, {block: [1.0, 1.0]}, {block: [2.0, 2.0]}))
-    yield "no control", numbers.Report(), ["no ControlNets from Apply Control Stack"]
+    yield "no control", numbers.Report(), ["no ControlNets from Apply ControlNet Stack"]
     yield "not sampled", numbers.report([member()]), ["nothing has been sampled"]
     yield (
         "ran",

@@ -245,7 +245,7 @@ def test_a_missing_vae_is_refused_before_sampling(family):
     from dataclasses import replace
 
     base, net = family
-    with pytest.raises(ValueError, match="connect the model's VAE to Apply Control Stack"):
+    with pytest.raises(ValueError, match="connect the model's VAE to Apply ControlNet Stack"):
         ours(replace(base, vae=None), net)
 
 
@@ -267,7 +267,7 @@ NEVER_HERE = {
 
 @every()
 def test_what_a_family_cannot_do_is_refused_before_sampling(family):
-    """Apply Control Stack refuses it; nets for UNets refuse only a mask that they cannot use."""
+    """Apply ControlNet Stack refuses it; nets for UNets refuse only a mask that they cannot use."""
     import torch
 
     from pack.control.layouts import BLOCKS

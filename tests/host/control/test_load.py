@@ -1,4 +1,4 @@
-"""Load ControlNet (Stack): equal to ComfyUI's loader, and a sentence for every other file."""
+"""Load ControlNet: equal to ComfyUI's loader, and a sentence for every other file."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_mixed_chains_name_what_is_not_measured(world):
 def test_a_positive_without_our_controls_gets_a_sentence(world):
     from pack.nodes.report import Report
 
-    assert "no ControlNets from Apply Control Stack" in Report.execute(world.positive, {})[1]
+    assert "no ControlNets from Apply ControlNet Stack" in Report.execute(world.positive, {})[1]
     unsampled = world.ours([{"net": world.nets[0], "image": world.hint()}])
     assert "nothing has been sampled" in Report.execute(unsampled[0], {})[1]
 

@@ -350,5 +350,5 @@ def test_a_missing_vae_gets_a_sentence(world, concat):
     import comfy.latent_formats
 
     concat.latent_format = comfy.latent_formats.SD15()
-    with pytest.raises(ValueError, match="connect the model's VAE to Apply Control Stack"):
+    with pytest.raises(ValueError, match="connect the model's VAE to Apply ControlNet Stack"):
         world.ours([{"net": concat, "image": world.hint(), "inpaint_mask": painted()}])

@@ -1,4 +1,4 @@
-"""Check the door: what a net is gets looked at once, and every input of Add Control is used."""
+"""Check the door: what a net is gets looked at once, and every input of Add ControlNet is used."""
 
 from __future__ import annotations
 
