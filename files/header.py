@@ -9,6 +9,7 @@ import json
 import math
 import pickle
 import struct
+import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,9 +90,9 @@ def _stored(path: Path) -> tuple[int, bytes]:
 def _parsed(path: Path, text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the entries of the tensors, and the metadata. Raises FileError."""
     try:
-        table: Any = json.loads(text)
-        metadata = table.pop("__metadata__", None) or {}
-        if all(isinstance(each, str) for pair in metadata.items() for each in pair):
+        table: dict[str, Any] = json.loads(text)
+        metadata: dict[str, Any] = table.pop("__metadata__", None) or {}
+        if all(isinstance(value, str) for value in metadata.values()):
             return table, metadata
     except (ValueError, AttributeError, TypeError, RecursionError):
         pass  # text that is not JSON, JSON that is not an object, or metadata that is not one
@@ -101,10 +102,15 @@ def _parsed(path: Path, text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
 def _span(path: Path, key: str, entry: Any) -> tuple[int, int]:
     """Check one tensor's entry and return where it begins and ends. Raises FileError."""
     try:
-        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        dtype, (begin, end) = entry["dtype"], entry["data_offsets"]
+        shape: list[Any] = entry["shape"]
         are_counts = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
-        is_shape = isinstance(shape, list) and len(shape) <= MOST_AXES
-        if isinstance(dtype, str) and are_counts and is_shape:
+        if (
+            isinstance(dtype, str)
+            and are_counts
+            and type(shape) is list
+            and len(shape) <= MOST_AXES
+        ):
             bits = DTYPE_BITS.get(dtype, 0)
             if begin <= end and (not bits or (end - begin) * 8 == bits * math.prod(shape)):
                 return begin, end
@@ -139,6 +145,26 @@ def _not_safetensors(start: bytes, size: int) -> str:
     return "not a safetensors file, or one that is cut short in its header. Download it again."
 
 
+def refuse_other_than_pickle(path: Path) -> None:
+    """Raise FileError for a file that cannot be one of torch's: no pickle, damaged, or packed.
+
+    torch packs nothing; an archive that is packed could unpack to any size.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+    if not start.startswith(PICKLES):
+        raise FileError(f"{path.name} does not contain weights (perhaps it is a web page).")
+    if start != b"PK":
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_packed = any(entry.compress_type for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        raise FileError(f"{path.name} is damaged or cut short ({error}).") from error
+    if is_packed:
+        raise FileError(f"{path.name} is packed, which weights are not, so it was not opened.")
+
+
 @contextmanager
 def tensors_alone(path: Path) -> Generator[None]:
     """Turn errors of reading a pickle with weights_only into FileError.
@@ -156,6 +182,6 @@ def tensors_alone(path: Path) -> Generator[None]:
             else "does not contain weights (perhaps it is a web page)"
         )
         raise FileError(f"{path.name} {problem}.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AssertionError, OSError) as error:
-        reason = "".join(f" ({line})" for line in str(error).splitlines()[:1])
+    except Exception as error:  # whatever the unpickler runs into
+        reason = "".join(f" ({line[:200]})" for line in str(error).splitlines()[:1])
         raise FileError(f"{path.name} is damaged or cut short{reason}.") from error

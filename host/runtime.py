@@ -16,7 +16,7 @@ from ..preprocessors.spec import Forward, Outputs, Progress, Weights
 from .downloads import fetch
 from .memory import is_out_of_memory
 from .progress import check_interrupt, progress, say
-from .weights import WeightsError, check, find, folders, read, remedy
+from .weights import WeightsError, check_graph, find, folders, read, remedy, writable
 
 CHUNK_PX = {"cpu": 512 * 512}
 """Pixels of one chunk by type of device: keeps progress and interrupts responsive."""
@@ -102,7 +102,7 @@ class HostNetworks:
         if warm and not warm.patcher.is_empty and _stamp(warm.path) in (warm.stamp, None):
             return warm.patcher
         _refuse_without_package(weights)
-        path = find(weights) or fetch(weights, folders()[0], progress(), say)
+        path = find(weights) or fetch(weights, writable(folders()), progress(), say)
         self.warm[weights] = loaded = _Warm(_loaded(weights, path), path, _stamp(path) or (0, 0))
         return loaded.patcher
 
@@ -148,10 +148,10 @@ def _loaded(weights: Weights, path: Path) -> UnsplittableModel:
 def _opened(weights: Weights, path: Path) -> torch.nn.Module:
     """Open a file that holds a graph of its own.
 
-    Raises ValueError where it is not the published one.
+    Raises ValueError where it is not the published one, byte for byte.
     """
     assert weights.opened is not None
-    check(weights, path)
+    check_graph(weights, path)
     return weights.opened(str(path)).eval()
 
 

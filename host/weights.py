@@ -1,28 +1,25 @@
-"""Find the weights of preprocessors where users have them, check them, and read them."""
+"""Keep the weights of preprocessors: their folders, their checks, and how they are read."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import folder_paths
 import torch
 
-from ..files.header import FileError, read_header, tensors_alone
+from ..files.header import FileError, read_header
 from ..preprocessors.spec import StateDict, Weights
+from .addresses import shown_address
+from .pickles import refuse_claims, unpickled
+from .weight_places import located
 
 FOLDER = "controlnet_preprocessors"
 """Name of our folder in ComfyUI's models folder; also its key in extra_model_paths.yaml."""
-AUX_CHECKPOINTS = "AUX_ANNOTATOR_CKPTS_PATH"
-"""The environment variable by which users move controlnet_aux's checkpoints."""
-WEBUI_DOWNLOADS = (
-    "../annotator/downloads",
-    "../../extensions/sd-webui-controlnet/annotator/downloads",
-)
-FORGE_DOWNLOADS = "../ControlNetPreprocessor"
 TABLES = ("state_dict", "model", "params_ema", "params")
 """Keys under which training code stores the state dict in a pickle."""
 BLOCK_BYTES = 1 << 20
@@ -35,7 +32,7 @@ class WeightsError(RuntimeError):
 
 
 def folders() -> list[Path]:
-    """Register our folders with ComfyUI and list them; the first takes downloads.
+    """Register our folders with ComfyUI and list them.
 
     Those that extra_model_paths.yaml names come before the one in ComfyUI's models folder.
     """
@@ -43,9 +40,23 @@ def folders() -> list[Path]:
     return [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
 
 
+def writable(places: list[Path]) -> Path:
+    """Return the first folder in which a file can be written, else the first."""
+    return next((place for place in places if _is_writable(place)), places[0])
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def find(weights: Weights) -> Path | None:
     """Return the file from our folders, controlnet_aux's or WEBUI's; None where there is none."""
-    return next((place for place in _places(weights) if place.is_file()), None)
+    return located(weights, folders())
 
 
 def read(weights: Weights, path: Path) -> StateDict:
@@ -64,15 +75,8 @@ def remedy(weights: Weights, path: Path) -> str:
     """Say what to do about a file that cannot be used."""
     return (
         f"The file is {path}: delete or replace it. Once deleted, the next run downloads"
-        f" {weights.file} from {address(weights)} into {folders()[0]}."
+        f" {weights.file} from {shown_address(weights)} into {writable(folders())}."
     )
-
-
-def address(weights: Weights) -> str:
-    """Return the URL that the file is downloaded from; HF_ENDPOINT counts."""
-    from huggingface_hub import hf_hub_url
-
-    return hf_hub_url(weights.repo, weights.remote or weights.file, revision=weights.revision)
 
 
 def sha256_of(path: Path) -> str:
@@ -82,51 +86,6 @@ def sha256_of(path: Path) -> str:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _names(weights: Weights) -> list[str]:
-    """List its names by preference: a safetensors file before the pickle of the same stem."""
-    names = list[str]()
-    for name in (weights.file, *weights.also):
-        names += [str(Path(name).with_suffix(".safetensors")), name]
-    return list(dict.fromkeys(names))
-
-
-def _places(weights: Weights) -> Iterator[Path]:
-    """Yield every path at which the file may be, ours first."""
-    names = _names(weights)
-    yield from (folder / name for folder in folders() for name in names)
-    # controlnet_aux: ckpts/OWNER/REPOSITORY/FILE; each pack has its own repositories.
-    for checkpoints in _aux_checkpoints():
-        yield checkpoints / weights.repo / (weights.remote or weights.file)
-        for name in names:
-            yield from checkpoints.glob(f"*/*/{name}")
-            yield from checkpoints.glob(f"*/*/*/{name}")
-    for downloads in _webui_downloads():
-        for name in names:
-            yield from sorted(downloads.glob(f"*/{name}"))
-
-
-def _aux_checkpoints() -> Iterator[Path]:
-    """Yield the folders of controlnet_aux's checkpoints, moved or in a custom node's folder."""
-    if moved := os.environ.get(AUX_CHECKPOINTS):
-        yield Path(moved)
-    for folder in folder_paths.get_folder_paths("custom_nodes"):
-        packs = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
-        yield from (pack / "ckpts" for pack in packs if (pack / "ckpts").is_dir())
-
-
-def _webui_downloads() -> Iterator[Path]:
-    """Yield the folders of annotators beside ControlNet folders of WEBUI or Forge.
-
-    extra_model_paths.yaml often names those.
-    """
-    for folder in folder_paths.get_folder_paths("controlnet"):
-        beside = [
-            Path(folder, *place.split("/")).resolve()
-            for place in (*WEBUI_DOWNLOADS, FORGE_DOWNLOADS)
-        ]
-        yield from (place for place in beside if place.is_dir())
 
 
 def check(weights: Weights, path: Path) -> None:
@@ -150,6 +109,28 @@ def check(weights: Weights, path: Path) -> None:
         )
 
 
+def check_graph(weights: Weights, path: Path) -> None:
+    """Check a file that holds a graph of its own, which runs: only the published bytes may.
+
+    Its name and ending do not matter. Raises FileError.
+    """
+    if not weights.sha256:
+        raise FileError(
+            f"{path.name} holds a graph that runs as a program, and the sha256 of the published"
+            " file is not known here, so it is not opened: choose another engine"
+        )
+    try:
+        actual = sha256_of(path)
+    except OSError as error:
+        raise FileError(f"{path.name} could not be read ({error.strerror})") from error
+    if actual != weights.sha256:
+        raise FileError(
+            f"{path.name} holds a graph that runs as a program, and is not the file that"
+            f" {weights.repo} publishes, so it is not opened: expected sha256 {weights.sha256},"
+            f" found {actual}"
+        )
+
+
 def _safetensors(path: Path) -> StateDict:
     """Read a safetensors file. Raises FileError where it is damaged."""
     from safetensors import SafetensorError
@@ -163,13 +144,11 @@ def _safetensors(path: Path) -> StateDict:
 
 
 def _pickled(path: Path) -> StateDict:
-    """Read a pickle with weights_only.
+    """Read a pickle as weights only.
 
     Raises FileError for code, damage, or anything that is not a state dict.
     """
-    with tensors_alone(path):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    return _state_dict(path, content)
+    return _state_dict(path, unpickled(path))
 
 
 def _state_dict(path: Path, content: Any) -> StateDict:
@@ -179,6 +158,7 @@ def _state_dict(path: Path, content: Any) -> StateDict:
         tensors = {
             str(key): value for key, value in table.items() if isinstance(value, torch.Tensor)
         }
+        refuse_claims(path, tensors)
         if tensors:
             return tensors
     raise FileError(

@@ -17,7 +17,17 @@ from torch.nn import Module
 
 from .images import only, run_network, size_of, to_hint
 from .nets import depth_anything, dpt_hybrid, imagenet
-from .spec import Networks, Param, Port, Preprocessor, Progress, Weights, refuse_unknown
+from .spec import (
+    ANNOTATORS,
+    ANNOTATORS_COMMIT,
+    Networks,
+    Param,
+    Port,
+    Preprocessor,
+    Progress,
+    Weights,
+    refuse_unknown,
+)
 
 NORMALIZATIONS = ("frame", "clip", "percentile")
 PERCENTILES = (2.0, 98.0)
@@ -42,7 +52,11 @@ def _to_both_sides_of_zero(frames: Tensor) -> Tensor:
 
 
 def _depth_anything(
-    size: str, sizes: depth_anything.Sizes, sha256: str = "", size_bytes: int = 0
+    size: str,
+    sizes: depth_anything.Sizes,
+    revision: str = "main",
+    sha256: str = "",
+    size_bytes: int = 0,
 ) -> Estimator:
     """Describe Depth Anything V2 in one of its sizes."""
     small = size == "Small"
@@ -50,6 +64,7 @@ def _depth_anything(
     weights = Weights(
         file=f"depth_anything_v2_vit{letter}.safetensors",
         repo=f"depth-anything/Depth-Anything-V2-{size}-hf",
+        revision=revision,
         remote="model.safetensors",
         also=(f"depth_anything_v2_vit{letter}.pth",),
         module=partial(depth_anything.DepthAnythingV2, sizes),
@@ -67,15 +82,23 @@ ESTIMATORS = {
     "depth_anything_v2_small": _depth_anything(
         "Small",
         depth_anything.SMALL,
+        "5426e4f0f36572d16453bbda7a8389317b1bef99",
         "3152477ce0d8d6978d76b995120de97cb5b928701fd0f817769f59e249a16b70",
         99_173_660,
     ),
     "depth_anything_v2_base": _depth_anything("Base", depth_anything.BASE),
-    "depth_anything_v2_large": _depth_anything("Large", depth_anything.LARGE),
+    "depth_anything_v2_large": _depth_anything(
+        "Large",
+        depth_anything.LARGE,
+        "7581137eff8d4e94f6e796d3baea0e9fa79b22d2",
+        "4e01e34ed5549b529b70b92d53226bc370f03041977b390d3dde45d47f516cf9",
+        1_341_322_868,
+    ),
     "midas": Estimator(
         Weights(
             file="dpt_hybrid-midas-501f0c75.pt",
-            repo="lllyasviel/Annotators",
+            repo=ANNOTATORS,
+            revision=ANNOTATORS_COMMIT,
             module=dpt_hybrid.DPTHybrid,
             licence="MIT (of MiDaS; the repository itself names none)",
             sha256="501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853",

@@ -27,20 +27,29 @@ from .images import (
 )
 from .nets import anime2sketch, mlsd
 from .nets import lineart as generator
-from .spec import Networks, Param, Preprocessor, Progress, Weights, refuse_unknown
+from .spec import (
+    ANNOTATORS,
+    ANNOTATORS_COMMIT,
+    Networks,
+    Param,
+    Preprocessor,
+    Progress,
+    Weights,
+    refuse_unknown,
+)
 
 LINEART_ENGINES = ("standard", "realistic", "coarse")
 ANIME_ENGINES = ("anime2sketch", "standard")
 MLSD_ENGINES = ("mlsd", "lsd")
 SIZINGS = ("padded", "stretched")
 
-_ANNOTATORS = "lllyasviel/Annotators"
 _FAR_PX = 1 << 15
 """Ends farther outside are clamped to this, so that OpenCV's integers do not overflow."""
 
 MLSD = Weights(
     file="mlsd_large_512_fp32.pth",
-    repo=_ANNOTATORS,
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=mlsd.MLSD,
     licence="Apache-2.0",
     sha256="5696f168eb2c30d4374bbfd45436f7415bb4d88da29bea97eea0101520fba082",
@@ -60,16 +69,19 @@ REALISTIC = Weights(
 )
 COARSE = Weights(
     file="sk_model2.pth",
-    repo=_ANNOTATORS,
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=generator.LineartGenerator,
     licence="MIT",
     sha256="30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0",
+    size_bytes=17_173_511,
     bytes_per_px=1536,
     half=False,
 )
 ANIME = Weights(
     file="netG.pth",
-    repo=_ANNOTATORS,
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=anime2sketch.Anime2Sketch,
     licence="MIT",
     sha256="ccabdcc3f5cf3c07cf65d58776acb21df7dfda825cdc70c9766a93fd62bfc488",

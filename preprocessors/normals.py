@@ -16,6 +16,8 @@ from .depth import ESTIMATORS, estimated, frame_by_frame, given, normalized, res
 from .images import only, run_network, size_of, to_hint
 from .nets import imagenet, normalbae
 from .spec import (
+    ANNOTATORS,
+    ANNOTATORS_COMMIT,
     ConditionBy,
     Networks,
     Param,
@@ -45,7 +47,8 @@ DEPTH_RANGE, DEPTH_RANGE_PX = 1000.0, 384
 
 BAE = Weights(
     file="scannet.pt",
-    repo="lllyasviel/Annotators",
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=normalbae.NNET,
     licence="MIT (of its authors; the repository itself names none)",
     sha256="03dbf1600c51ee3d45c29f77b77bf1a3b7a24c3452dba62a4ae658f37330c209",

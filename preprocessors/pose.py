@@ -16,6 +16,8 @@ from .nets import dwpose, vitpose
 from .nets import openpose as openpose_nets
 from .skeleton import STICK_WIDTHS, draw
 from .spec import (
+    ANNOTATORS,
+    ANNOTATORS_COMMIT,
     Networks,
     Param,
     Port,
@@ -41,6 +43,8 @@ DETECTOR = Weights(
 VITPOSE = Weights(
     file="vitpose-base-simple.safetensors",
     repo="usyd-community/vitpose-base-simple",
+    revision="a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
+    sha256="85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf",
     remote="model.safetensors",
     module=vitpose.pose,
     renamed=vitpose.renamed_for(vitpose.pose, vitpose.pose_config),
@@ -51,6 +55,9 @@ VITPOSE = Weights(
 YOLOX = Weights(
     file="yolox_l.torchscript.pt",
     repo="hr16/yolox-onnx",
+    revision="a124b32c3b7c5cebda1c7cd96178f0f9d2050125",
+    sha256="80bc14b13c260c24b3014cd42c02994bf52296ab8fa2d80a60b6afe08c93ef42",
+    size_bytes=217_697_649,
     module=dwpose.YoloxStandIn,
     opened=dwpose.torchscript,
     licence="Apache-2.0",
@@ -59,6 +66,7 @@ YOLOX = Weights(
 DWPOSE = Weights(
     file="dw-ll_ucoco_384_bs5.torchscript.pt",
     repo="hr16/DWPose-TorchScript-BatchSize5",
+    revision="359d662a9b33b73f6d0f21732baf8845f17bb4be",
     module=dwpose.PoseStandIn,
     opened=dwpose.torchscript,
     licence="Apache-2.0",
@@ -70,6 +78,7 @@ DWPOSE = Weights(
 YOLOX_ONNX = Weights(
     file="yolox_l.onnx",
     repo="yzd-v/DWPose",
+    revision="1a7144101628d69ee7a3768d1ee3a094070dc388",
     module=dwpose.YoloxStandIn,
     opened=dwpose.onnx,
     package=dwpose.ONNX_RUNTIME,
@@ -81,6 +90,7 @@ YOLOX_ONNX = Weights(
 DWPOSE_ONNX = Weights(
     file="dw-ll_ucoco_384.onnx",
     repo="yzd-v/DWPose",
+    revision="1a7144101628d69ee7a3768d1ee3a094070dc388",
     module=dwpose.PoseStandIn,
     opened=dwpose.onnx,
     package=dwpose.ONNX_RUNTIME,
@@ -92,7 +102,8 @@ DWPOSE_ONNX = Weights(
 )
 HAND = Weights(
     file="hand_pose_model.pth",
-    repo="lllyasviel/Annotators",
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=openpose_nets.HandNet,
     licence=_CMU,
     restricted=True,
@@ -101,7 +112,8 @@ HAND = Weights(
 )
 FACE = Weights(
     file="facenet.pth",
-    repo="lllyasviel/Annotators",
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=openpose_nets.FaceNet,
     licence=_CMU,
     restricted=True,
@@ -111,7 +123,8 @@ FACE = Weights(
 )
 BODY = Weights(
     file="body_pose_model.pth",
-    repo="lllyasviel/Annotators",
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=openpose_nets.BodyNet,
     licence=_CMU,
     restricted=True,

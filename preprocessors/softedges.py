@@ -25,11 +25,21 @@ from .images import (
 )
 from .nets import hed, pidinet, teed
 from .scribble import xdog
-from .spec import Networks, Param, Preprocessor, Progress, Weights, refuse_unknown
+from .spec import (
+    ANNOTATORS,
+    ANNOTATORS_COMMIT,
+    Networks,
+    Param,
+    Preprocessor,
+    Progress,
+    Weights,
+    refuse_unknown,
+)
 
 HED = Weights(
     file="ControlNetHED.pth",
-    repo="lllyasviel/Annotators",
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=hed.HED,
     licence=(
         "Apache-2.0 (header of the code that it was published with; the repository itself names"
@@ -40,7 +50,8 @@ HED = Weights(
 )
 PIDINET = Weights(
     file="table5_pidinet.pth",
-    repo="lllyasviel/Annotators",
+    repo=ANNOTATORS,
+    revision=ANNOTATORS_COMMIT,
     module=pidinet.PiDiNet,
     licence='"just for research purpose, commercial use should be contacted with authors first"',
     restricted=True,

@@ -55,6 +55,9 @@ class Param:
         return value
 
 
+ANNOTATORS, ANNOTATORS_COMMIT = "lllyasviel/Annotators", "982e7edaec38759d914a963c48c4726685de7d96"
+"""The repository of most files that ControlNet's authors published, and its commit."""
+
 StateDict = Mapping[str, Tensor]
 Outputs = Tensor | tuple[Tensor, ...]
 """One tensor or several, each with one entry for every frame."""
@@ -78,8 +81,10 @@ class Weights:
     restricted: bool = False
     """Whether the licence restricts use, so that it is shown before the download."""
     sha256: str = ""
+    """Of the published file. A file that is `opened` must have it: its graph runs as a program."""
     size_bytes: int = 0
     revision: str = "main"
+    """The commit of the repository; "main" only where no commit is known here."""
     remote: str = ""
     """Its path in the repository if that differs from `file`."""
     also: tuple[str, ...] = ()

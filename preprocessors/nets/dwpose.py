@@ -36,13 +36,14 @@ class Graph(nn.Module):
 
 
 def torchscript(path: str) -> nn.Module:
-    """Open a TorchScript file; the format holds torch's operations and tensors, no Python.
+    """Open a TorchScript file, which must be one that is trusted: its graph runs as a program.
 
     Raises ValueError where it is damaged or another format.
     """
     try:
         jit: Any = torch.jit
-        return Graph(jit.load(path, map_location="cpu").eval())
+        with open(path, "rb") as file:  # torch on Windows takes no path beyond ASCII
+            return Graph(jit.load(file, map_location="cpu").eval())
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
