@@ -2,7 +2,8 @@
 
 ComfyUI fits, encodes and reads a hint again at every step and whenever an area or a tile changes
 its size. A `HintCache` prepares each size and choice of frames once a run. Where a net of ComfyUI's
-own has a hint encoder, the net runs as a twin that shares its weights and reuses the feature.
+own has a hint encoder of convolutions, it runs as a twin that shares its weights and reuses the
+feature.
 """
 
 # ComfyUI has no types, so strict checking would only list its names.
@@ -17,6 +18,8 @@ from functools import partial
 from typing import Any, Protocol
 
 import comfy.cldm.cldm
+import comfy.ldm.common_dit
+import comfy.ldm.flux.controlnet
 import comfy.ldm.modules.attention
 import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
 import comfy.utils
@@ -86,7 +89,7 @@ class HintCache:
         restore_hint(member, prepared)
         module = getattr(inner, "control_model", None)
         if twin is not None:
-            (twin if isinstance(twin, FusedUnion) else twin.input_hint_block).prepared = prepared
+            _reader_of(twin).prepared = prepared
             inner.control_model = twin
         try:
             return call()
@@ -190,38 +193,70 @@ def resize(
 
 
 class RememberedHint(torch.nn.Module):
-    """Takes the place of a net's hint encoder and runs it once for each prepared hint."""
+    """Takes the place of a net's hint encoder and runs it once for each prepared hint.
 
-    def __init__(self, encoder: torch.nn.Module) -> None:
+    `patch_size`: height and width of the patches that the net makes of the feature. ComfyUI pads an
+    odd latent to whole patches, but not the feature beside it.
+    """
+
+    def __init__(self, encoder: torch.nn.Module, patch_size: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
+        self.patch_size = patch_size
         self.prepared = PreparedHint()
 
     def forward(self, hint: torch.Tensor, *context: Any) -> torch.Tensor:
         """Return the feature of the prepared hint."""
         feature = self.prepared.feature
         if feature is None:
-            feature = self.prepared.feature = self.encoder(hint, *context)
+            feature = self.encoder(hint, *context)
+            if self.patch_size > 1:
+                patch = (self.patch_size,) * 2
+                feature = comfy.ldm.common_dit.pad_to_patch_size(feature, patch)
+            self.prepared.feature = feature
         return feature
 
 
 def twin_with_cached_hint(module: Any) -> Any:
-    """Return a twin of a cldm ControlNet that keeps its hint's feature; None where that is unsafe.
+    """Return a twin of a net that keeps its hint's feature; None where that is unsafe.
 
     The twin shares the weights and runs ComfyUI's own forward, whatever version it has. Its hint
     encoder may be skipped because it consists of convolutions alone: nothing in it depends on time
     or prompt. An encoder that has more is left to run, and so is a net with a forward of its own
     (compiled, say), which is bound to that net.
     """
-    if not isinstance(module, comfy.cldm.cldm.ControlNet) or "forward" in vars(module):
+    if module is None or "forward" in vars(module):
         return None
-    encoder = getattr(module, "input_hint_block", None)
-    depend_on_more = (openaimodel.TimestepBlock, comfy.ldm.modules.attention.SpatialTransformer)
-    if encoder is None or any(isinstance(layer, depend_on_more) for layer in encoder):
-        return None
-    twin = copy.copy(module)
-    twin._modules = {**module._modules, "input_hint_block": RememberedHint(encoder)}
-    return twin
+    rows = ((name, size) for kind, name, size in ENCODERS if isinstance(module, kind))
+    for name, patch_size in rows:
+        encoder = getattr(module, name, None)
+        if encoder is None or any(map(_depends_on_more, encoder.children())):
+            continue
+        twin = copy.copy(module)
+        twin._modules = {**module._modules, name: RememberedHint(encoder, patch_size)}
+        return twin
+    return None
+
+
+ENCODERS = (
+    (comfy.cldm.cldm.ControlNet, "input_hint_block", 1),
+    (comfy.ldm.flux.controlnet.ControlNetFlux, "input_hint_block", 2),  # XLabs
+    (comfy.ldm.flux.controlnet.ControlNetFlux, "input_cond_block", 2),  # MistoLine
+)
+"""Classes of ComfyUI's nets, the attribute that is their hint encoder, and their patch size."""
+
+
+def _depends_on_more(part: torch.nn.Module) -> bool:
+    """Whether some layer reads the time or the prompt."""
+    blocks = (openaimodel.TimestepBlock, comfy.ldm.modules.attention.SpatialTransformer)
+    return any(isinstance(layer, blocks) for layer in part.modules())
+
+
+def _reader_of(twin: Any) -> Any:
+    """Return the part of a twin that reads the prepared hint."""
+    if isinstance(twin, FusedUnion):
+        return twin
+    return next(part for part in twin._modules.values() if isinstance(part, RememberedHint))
 
 
 class FusedUnion(torch.nn.Module):
