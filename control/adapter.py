@@ -268,15 +268,16 @@ class StackedControl(comfy.controlnet.ControlBase):
 
     def factors(self, residual: torch.Tensor, x: torch.Tensor, rows: Rows) -> torch.Tensor:
         """Return the factor of each acting row, (rows, 1, …): its frame's strength times mask."""
-        size, picture = residual.shape[2:], (x.shape[-2], x.shape[-1])
         frames, chunks = rows.acting_frames, len(rows.chunks)
-        key = (frames, chunks, size, picture, residual.dtype, residual.device)
+        key = (frames, chunks, residual.shape[1:], x.shape[2:], residual.dtype, residual.device)
         if key not in self.run.factors:
             factors = torch.tensor([self.unit.frame_strength.at(frame) for frame in frames])
             factors = factors.repeat(chunks).reshape(-1, *(1,) * (residual.ndim - 1))
             if (mask := self.unit.effect_mask) is not None:
-                sized = mask.sized(frames, chunks, (size[0], size[1]), picture, self.unit.fit)
-                factors = sized.to(factors.device) * factors
+                layout = self.unit.net_info.layout
+                assert layout is not None  # see checks.refuse_unfit
+                over = layout.mask(mask, frames, chunks, residual, x, self.unit.fit)
+                factors = over.to(factors.device) * factors
             self.run.factors[key] = factors.to(residual)
         return self.run.factors[key]
 

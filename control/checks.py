@@ -38,10 +38,9 @@ def refuse_unfit(unit: Unit, vae: Any) -> None:
         )
     if info.layout is None and (unit.depth.kind or unit.effect_mask is not None):
         raise ValueError(
-            f"{info}: modes {_quoted(soft=True)}, layers and effect_mask work with ControlNets and"
-            " T2I-Adapters of SD1.5, SD2 and SDXL only. Use mode"
-            f" {_quoted(soft=False)} and leave layers and effect_mask empty, or choose a net of"
-            " these base models."
+            f"{info}: modes {_quoted(soft=True)}, layers and effect_mask need to know how a net's"
+            " residuals lie, and this pack does not know nets of this class. Use mode"
+            f" {_quoted(soft=False)} and leave layers and effect_mask empty."
         )
     if unit.inpaint_mask is None:
         _refuse_missing_mask(unit)

@@ -5,8 +5,10 @@ the cases of `tests/fixtures/grammar.json` hold both to the same texts and weigh
 
 `soft 0.825` is the weighting of ControlNet's guess mode: base^(12-i) for residual i of 13. SDXL has
 ten residuals and uses the first ten of those weights, as A1111 does, so its middle block gets
-0.825^3 = 0.5615. A T2I-Adapter has four features, for which A1111 has four numbers of its own.
-`linear 1..0` goes evenly from the first block's weight to the middle block's. `blocks 1, 1, 0.5`
+0.825^3 = 0.5615. A T2I-Adapter has four features, for which A1111 has four numbers of its own. A
+net for a transformer has any number of blocks: the same exponents, 12 to 0, are spread evenly over
+them, so that nets of 5 and of 19 blocks bend alike. The last block has weight 1, as has a single.
+`linear 1..0` goes evenly from the first block's weight to the last block's. `blocks 1, 1, 0.5`
 gives the weights themselves; where a net has another number of residuals they are stretched over
 its depth linearly. `resolution` is the ControlNet paper's w = 64/h: the height of the first block's
 residual over that of this one. An empty text gives every residual the weight 1. Without a kind,
@@ -53,7 +55,7 @@ class Profile:
     position there, and gives the profile's values, which `to_text` writes again. `weights` takes
     values, the number of residuals and their heights (empty: those of SD and SDXL), and gives a
     weight for each, input to middle; `feature_weights` likewise for a T2I-Adapter's features,
-    shallow to deep.
+    `spread_weights` for a net with any number of blocks, shallow to deep.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Profile:
     weights: Weights
     to_text: Callable[[Values], str]
     feature_weights: Weights | None = None
+    spread_weights: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ class Layers:
     def feature_weights(self, count: int, heights: Sequence[int] = ()) -> Values:
         """Compute a weight for each of a T2I-Adapter's features, shallow to deep."""
         special = PROFILES[self.kind].feature_weights if self.kind else None
+        return special(self.values, count, heights) if special else self.weights(count, heights)
+
+    def spread_weights(self, count: int, heights: Sequence[int] = ()) -> Values:
+        """Compute a weight for each block of a net with any number of them, shallow to deep."""
+        special = PROFILES[self.kind].spread_weights if self.kind else None
         return special(self.values, count, heights) if special else self.weights(count, heights)
 
     @property
@@ -173,6 +181,13 @@ def _soft_features(values: Values, count: int, heights: Sequence[int]) -> Values
     return tuple(values[0] ** (log(weight) / log(SOFT_BASE)) for weight in SOFT_FEATURES)
 
 
+def _soft_spread(values: Values, count: int, _heights: Sequence[int]) -> Values:
+    """Spread the exponents evenly, from 12 for the first block to 0 for the last."""
+    if count == 1:
+        return (1.0,)
+    return tuple(values[0] ** ((SOFT_DEPTH - 1) * (1.0 - i / (count - 1))) for i in range(count))
+
+
 def _stretched(values: Values, count: int, _heights: Sequence[int]) -> Values:
     """Spread the values evenly from input to middle and interpolate linearly between them."""
     return tuple(_value_at(values, i, count) for i in range(count))
@@ -195,7 +210,9 @@ def _by_resolution(_values: Values, count: int, heights: Sequence[int]) -> Value
 PROFILES: dict[str, Profile] = {
     profile.kind: profile
     for profile in (
-        Profile("soft", "soft 0.825", _read_base, _soft, _joined(", "), _soft_features),
+        Profile(
+            "soft", "soft 0.825", _read_base, _soft, _joined(", "), _soft_features, _soft_spread
+        ),
         Profile("linear", "linear 1..0", _read_ends, _stretched, _joined("..")),
         Profile("blocks", "blocks 1, 1, 0.5, ...", _read_blocks, _stretched, _joined(", ")),
         Profile("resolution", "resolution", _read_nothing, _by_resolution, _joined(", ")),

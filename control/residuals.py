@@ -1,9 +1,11 @@
-"""Residuals: what a ControlNet adds to a UNet, `{"input" | "middle" | "output": [Tensor | None]}`.
+"""Residuals: what a ControlNet adds to a model, `{"input" | "middle" | "output": [Tensor | None]}`.
 
-"output" holds one (rows, C, h, w) tensor for each input block, to be added to its skip connection;
-"middle" one for the middle block; "input" is what T2I-Adapters add after input blocks, the deepest
-first. The UNet pops from these lists, so every function returns new ones, and none writes to a
-tensor that it did not make.
+For a UNet "output" holds one (rows, C, h, w) tensor for each input block, to be added to its skip
+connection; "middle" one for the middle block; "input" is what T2I-Adapters add after input blocks,
+the deepest first. A transformer gets (rows, tokens, C) for its blocks, in their order: "input" for
+Flux's double blocks and Qwen-Image's, "output" for single blocks and those of SD3; one tensor often
+stands in many places. The model pops from these lists, so every function returns new ones, and none
+writes to a tensor that it did not make.
 """
 
 from __future__ import annotations
@@ -27,27 +29,33 @@ def merge(previous: Residuals | None, own: Residuals) -> Residuals:
 
 
 Weights = Callable[[int, list[int]], Sequence[float]]
-"""A number of residuals and their heights, from shallow to deep → a weight for each."""
+"""A number of blocks and the heights of their residuals, shallow to deep → a weight for each."""
 
 
 def weigh(residuals: Residuals, weights: Weights) -> Residuals:
-    """Multiply each residual by its weight, from the first input block to the middle block."""
-    weighed: Residuals = {place: list(residuals.get(place, [])) for place in PLACES}
-    ordered = by_depth(weighed)
-    by_block = weights(len(ordered), [residual.shape[-2] for _, _, residual in ordered])
-    for (place, i, residual), weight in zip(ordered, by_block, strict=True):
-        weighed[place][i] = residual if weight == 1.0 else residual * weight
-    return weighed
+    """Multiply the residuals by the weights of the net's own blocks, shallow to deep.
+
+    A tensor that stands in several places is weighed once and stays shared.
+    """
+    blocks = own_blocks(residuals)
+    by_block = weights(len(blocks), [block.shape[-2] for block in blocks])
+    pairs = zip(blocks, by_block, strict=True)
+    weight_of = {id(block): weight for block, weight in pairs}
+
+    def weighed(residual: torch.Tensor) -> torch.Tensor:
+        weight = weight_of[id(residual)]
+        return residual if weight == 1.0 else residual * weight
+
+    return each(residuals, weighed)
 
 
-def by_depth(residuals: Residuals) -> list[tuple[str, int, torch.Tensor]]:
-    """List the residuals that are not None, shallow to deep, each with its place and index."""
-    count = {place: len(residuals.get(place, [])) for place in PLACES}
-    positions = [("input", i) for i in reversed(range(count["input"]))]
-    positions += [("output", i) for i in range(count["output"])]
-    positions += [("middle", i) for i in range(count["middle"])]
-    every = ((place, i, residuals[place][i]) for place, i in positions)
-    return [(place, i, residual) for place, i, residual in every if residual is not None]
+def own_blocks(residuals: Residuals) -> list[torch.Tensor]:
+    """List a net's different tensors, one for each of its own blocks, shallow to deep."""
+    inputs = residuals.get("input", [])
+    if any(residual is not None and residual.ndim == 4 for residual in inputs):
+        inputs = inputs[::-1]
+    ordered = [*inputs, *residuals.get("output", []), *residuals.get("middle", [])]
+    return list({id(residual): residual for residual in ordered if residual is not None}.values())
 
 
 def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -> Residuals:

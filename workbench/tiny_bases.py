@@ -55,12 +55,12 @@ class TinyVAE:
 SD3_SHAPE = {
     "in_channels": 16,
     "patch_size": 2,
-    "depth": 2,
+    "depth": 4,  # and 64 times as wide: each of two blocks of a net serves two of these
     "input_size": None,
     "adm_in_channels": 32,
     "context_embedder_config": {
         "target": "torch.nn.Linear",
-        "params": {"in_features": 48, "out_features": 128},
+        "params": {"in_features": 48, "out_features": 256},
     },
     "num_patches": 256,
     "pos_embed_max_size": 16,
@@ -292,7 +292,7 @@ def sd3_net(seed: int = 20, channels: int = 16) -> Any:
     import comfy.cldm.mmdit
 
     module = comfy.cldm.mmdit.ControlNet(
-        num_blocks=1, control_latent_channels=channels, **SD3_SHAPE, **_empty()
+        num_blocks=2, control_latent_channels=channels, **SD3_SHAPE, **_empty()
     )
     latents = _latents("SD3")
     latents.shift_factor = 0
@@ -313,10 +313,10 @@ def sd35_net(seed: int = 21, *, double: bool = False) -> Any:
         patch_size=2,
         in_chans=16,
         num_layers=2,
-        main_model_double=2,
+        main_model_double=4,
         double_y_emb=double,
         attention_head_dim=64,
-        num_attention_heads=2,
+        num_attention_heads=4,
         adm_in_channels=32,
         **_empty(),
     )
@@ -362,7 +362,7 @@ def instantx_net(seed: int = 24, *, channels: int = 16, modes: int = 0) -> Any:
 def qwen_net(seed: int = 25, *, mask: bool = False) -> Any:
     import comfy.ldm.qwen_image.controlnet
 
-    shape = {**QWEN_SHAPE, "num_layers": 1}
+    shape = {**QWEN_SHAPE, "num_layers": 2}
     net = comfy.ldm.qwen_image.controlnet.QwenImageControlNetModel
     module = net(extra_condition_channels=4 if mask else 0, **shape, **_empty())
     options = {"compression_ratio": 1, "latent_format": _latents("Wan21"), "extra_conds": []}

@@ -57,6 +57,26 @@ def test_weigh_knows_that_features_come_deepest_first():
     assert values(out["middle"]) == [13]
 
 
+def test_a_tensor_that_stands_in_several_places_is_one_block():
+    """A transformer's tokens come in the order of its blocks, double before single."""
+    a, b, c = (torch.full((1, 4, 2), value) for value in (1.0, 2.0, 3.0))
+    shared = {"input": [a, None, a, b, b], "output": [c, c, a]}
+    assert [block[0, 0, 0] for block in residuals.own_blocks(shared)] == [1, 2, 3]
+    out = residuals.weigh(shared, lambda count, heights: [10, 1, 0.5][:count])
+    assert [r if r is None else r[0, 0, 0] for r in out["input"]] == [10, None, 10, 2, 2]
+    assert [r[0, 0, 0] for r in out["output"]] == [1.5, 1.5, 10]
+    assert len({id(r) for place in out.values() for r in place if r is not None}) == 3
+    assert out["input"][3] is b  # a weight of 1 changes nothing
+
+
+def test_tokens_are_two_by_two_of_the_latent():
+    """A 3 x 5 latent has 2 x 3 tokens: its last row and column stand twice in the last ones."""
+    mask = effect_mask(torch.arange(15.0).reshape(1, 3, 5) / 16)
+    tokens = mask.tokens([0, 0], 2, (3, 5)) * 16
+    assert tokens.shape == (4, 6, 1)
+    assert tokens[3].flatten().tolist() == [3, 5, 6.5, 10.5, 12.5, 14]
+
+
 def test_weights_depend_on_the_heights():
     a = {"output": [torch.ones(1, 1, h, 2) for h in (8, 4, 2)], "middle": [torch.ones(1, 1, 2, 2)]}
     assert residuals.weigh(a, lambda count, heights: heights)["output"][1].flatten()[0] == 4

@@ -332,6 +332,18 @@ def test_soft_features_are_a1111s():
     assert layers.parse("linear 0..3").feature_weights(4) == pytest.approx([0, 1, 2, 3])
 
 
+def test_soft_spreads_over_any_number_of_blocks():
+    """The exponents 12 to 0, evenly: 5 blocks and 19 end alike, 13 are A1111's; one is not weak."""
+    soft = layers.parse("soft")
+    assert soft.spread_weights(5) == pytest.approx([0.825**e for e in (12, 9, 6, 3, 0)])
+    nineteen = soft.spread_weights(19)
+    assert (nineteen[0], nineteen[9], nineteen[18]) == pytest.approx((0.825**12, 0.825**6, 1.0))
+    assert soft.spread_weights(13) == pytest.approx(soft.weights(13))
+    assert soft.spread_weights(1) == (1.0,)
+    assert layers.parse("").spread_weights(3) == (1.0,) * 3
+    assert layers.parse("blocks 1,0,0.5").spread_weights(3) == (1.0, 0.0, 0.5)
+
+
 def test_resolution_is_the_papers():
     """The paper's w = 64/h has block heights 64, 32, 16 and 8 at 512 pixels.
 

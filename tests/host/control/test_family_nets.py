@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from workbench import tiny_bases
+from workbench.family_runs import hint, host, ours, plain, sample
 
 pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
-
-STEPS = 3
 
 
 @pytest.fixture(scope="module")
@@ -36,56 +35,6 @@ def family(bases, request):
 
 def every(*families):
     return pytest.mark.parametrize("family", families or tiny_bases.NETS, indirect=True)
-
-
-def hint(seed=0, batch=1):
-    import torch
-
-    return torch.rand(batch, 64, 64, 3, generator=torch.Generator().manual_seed(seed))
-
-
-def sample(base, chain, batch=1, cfg=5.0):
-    import torch
-
-    import nodes
-
-    latent = {"samples": torch.zeros(batch, *base.latent[1:])}
-    out = nodes.common_ksampler(base.patcher, 7, STEPS, cfg, "euler", "simple", *chain, latent)
-    image = out[0]["samples"]
-    assert image.isfinite().all()
-    return image
-
-
-def plain(base):
-    return base.positive, base.negative
-
-
-def host(base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None):
-    import nodes
-
-    apply = nodes.ControlNetApplyAdvanced().apply_controlnet
-    image = hint() if image is None else image
-    return apply(*(chain or plain(base)), net, image, strength, start, end, base.vae)
-
-
-def ours(
-    base, net, image=None, strength=0.7, start=0.0, end=1.0, chain=None, mode="balanced", **more
-):
-    from pack.nodes.apply import Add, Apply
-
-    schedule, layers = more.pop("schedule", ""), more.pop("layers", "")
-    image = hint() if image is None else image
-    if getattr(
-        net, "concat_mask", False
-    ):  # the host would take an inpainting net without a mask: nothing is painted
-        more.setdefault("inpaint_mask", image.new_zeros(image.shape[1:3]))
-    fit = more.pop("fit", "crop")
-    interval = {"start_percent": start, "end_percent": end}
-    more = {"fit": fit, "schedule": schedule, "layers": layers, **interval, **more}
-    stack = Add.execute(net, image, strength=strength, mode=mode, **more)[0]
-    positive, negative = chain or plain(base)
-    out = Apply.execute(positive, stack, negative, vae=base.vae, model=base.patcher)
-    return out[0], out[1]
 
 
 @pytest.mark.quick
@@ -249,12 +198,6 @@ def test_a_missing_vae_is_refused_before_sampling(family):
         ours(replace(base, vae=None), net)
 
 
-UNET_ONLY = {
-    "mode prompt": {"mode": "prompt"},
-    "mode control": {"mode": "control"},
-    "layers": {"layers": "soft 0.8"},
-    "effect_mask": {"effect_mask": True},
-}
 NEVER_HERE = {
     "inpaint_mask": ({"inpaint_mask": True}, "does not use an inpaint_mask"),
     "union_type": (
@@ -267,7 +210,7 @@ NEVER_HERE = {
 
 @every()
 def test_what_a_family_cannot_do_is_refused_before_sampling(family):
-    """Apply ControlNet Stack refuses it; nets for UNets refuse only a mask that they cannot use."""
+    """Nets for UNets and inpainting nets take an inpaint mask; the others refuse it."""
     import torch
 
     from pack.control.layouts import BLOCKS
@@ -277,15 +220,6 @@ def test_what_a_family_cannot_do_is_refused_before_sampling(family):
     layout = look_at(net).layout
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1.0
-    for more in UNET_ONLY.values():
-        given = {key: mask if value is True else value for key, value in more.items()}
-        if layout is not None:
-            ours(base, net, **given)
-            continue
-        with pytest.raises(
-            ValueError, match=r"work with .* SD2 and SDXL only. Use mode 'balanced' or 'cond_only'"
-        ):
-            ours(base, net, **given)
     for asked, (more, sentence) in NEVER_HERE.items():
         if asked == "inpaint_mask" and (layout is BLOCKS or getattr(net, "concat_mask", False)):
             continue

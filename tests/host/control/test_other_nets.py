@@ -71,7 +71,7 @@ def test_a_t2i_adapter_is_the_hosts(world, adapter):
         {"effect_mask": 1},
     ],
 )
-def test_what_works_for_unets_only_is_refused(world, more):
+def test_what_needs_a_layout_is_refused_without_one(world, more):
     """A control object without a known layout is refused before a step, with what to do instead."""
     import comfy.controlnet
     import torch
@@ -81,7 +81,7 @@ def test_what_works_for_unets_only_is_refused(world, more):
             raise AssertionError("no step may be made")
 
     more = {k: torch.rand(1, 8, 8) if v == 1 else v for k, v in more.items()}
-    with pytest.raises(ValueError, match="SD2 and SDXL only"):
+    with pytest.raises(ValueError, match="this pack does not know nets of this class"):
         world.ours([{"net": Unknown(), "image": world.hint(), **more}])
     with pytest.raises(ValueError, match="does not use an inpaint_mask"):
         world.ours([{"net": Unknown(), "image": world.hint(), "inpaint_mask": torch.ones(8, 8)}])
