@@ -6,7 +6,8 @@ modules without a server), `workflow` (a saved workflow as the prompt that the f
 queue).
 
 Stand in for what is large: `tiny_family` (a small SD1.5 whose files ComfyUI's loaders accept),
-`tiny` (its models made in this process), `tiny_bases` (a small base and net of each other
+`tiny` (its models made in this process), `world` (drawn landscapes, and the form of the models that
+are trained on them by `demo/world`), `tiny_bases` (a small base and net of each other
 architecture), `random_weights` (networks of preprocessors with fresh weights), `stand_ins` (small
 networks instead of slow ones).
 
