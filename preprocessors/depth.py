@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
-from .images import only, run_network, size_of, to_hint
+from .images import FloatFrame, each_index, only, run_network, size_of
 from .nets import depth_anything, dpt_hybrid, imagenet
 from .spec import (
     ANNOTATORS,
@@ -30,6 +30,8 @@ from .spec import (
 )
 
 NORMALIZATIONS = ("frame", "clip", "percentile")
+IMAGE_MODES = ("stretched", "unchanged", "inverted", "inverted_stretched")
+"""Of engine "image": whether white is far, and whether values are kept or normalised."""
 PERCENTILES = (2.0, 98.0)
 """Of a whole clip: what becomes black and what becomes white."""
 
@@ -119,6 +121,9 @@ def depth(
     *,
     engine: str = "depth_anything_v2_small",
     normalization: str = "frame",
+    image_mode: str = "stretched",
+    remove_near: float = 0.0,
+    remove_background: float = 0.0,
     resolution: int = 0,
     progress: Progress | None = None,
     networks: Networks | None = None,
@@ -126,14 +131,23 @@ def depth(
     """Estimate depth of (B,H,W,C) in [0,1]: hints (B,h,w,3) in [0,1] and the depth (B,h,w,3).
 
     In hints near is white. The depth is relative and inverse: larger is nearer, its unit and origin
-    are the engine's own. Engine "image" takes the picture itself as such a depth (its first
-    channel). `normalization` is that of `normalized`. Raises ValueError as `run_network` does, and
-    for an engine or normalization that does not exist.
+    are the engine's own; its three channels share their memory. Engine "image" takes the picture
+    itself as such a depth (its first channel); with an inverted `image_mode` white is far in it,
+    and unless the mode is a stretched one, its values in [0,1] are kept. `normalization` is that of
+    `normalized`. `remove_near` and `remove_background` are percentages of the range, nearest and
+    farthest, that become white and black, as LeReS's tools do. Raises ValueError as `run_network`
+    does, and for a name that does not exist.
     """
     size = size_of(image, resolution)
     refuse_unknown("depth engine", engine, ENGINES)
+    refuse_unknown("image mode", image_mode, IMAGE_MODES)
+    is_kept = False
     if engine == "image":
-        inverse = frame_by_frame(image, lambda frame: given(frame, size), progress=progress)
+        is_far_white = image_mode.startswith("inverted")
+        is_kept = not image_mode.endswith("stretched")
+        inverse = frame_by_frame(
+            image, lambda frame: given(frame, size, is_far_white=is_far_white), progress=progress
+        )
     else:
         inverse = estimated(
             ESTIMATORS[engine],
@@ -143,7 +157,32 @@ def depth(
             networks=networks,
         )
         inverse = resampled(inverse, size)
-    return to_hint(normalized(inverse, normalization)), to_hint(inverse)
+    edges = (
+        (inverse.new_zeros(()), inverse.new_ones(())) if is_kept else limits(inverse, normalization)
+    )
+    hint = drawn(inverse, edges, 1 - remove_near / 100, remove_background / 100, progress)
+    return hint, inverse.movedim(1, 3).expand(-1, -1, -1, 3)
+
+
+def drawn(
+    inverse: Tensor,
+    edges: tuple[Tensor, Tensor],
+    near: float,
+    far: float,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Draw a depth (B,1,h,w) as hints (B,h,w,3): the first of `edges` is black, the second white.
+
+    What then is at least `near` becomes 1, at most `far` 0.
+    """
+    low, high = (edge.expand(len(inverse), 1, 1, 1) for edge in edges)
+
+    def draw(index: int) -> FloatFrame:
+        at = slice(index, index + 1)
+        levels = between(inverse[at], low[at], high[at])[0, 0]
+        return levels.masked_fill_(levels >= near, 1).masked_fill_(levels <= far, 0).numpy()
+
+    return each_index(draw, len(inverse), inverse.shape[-2:], progress)
 
 
 def estimated(
@@ -181,35 +220,42 @@ def normalized(inverse: Tensor, normalization: str) -> Tensor:
     does as "clip", from the 2nd to the 98th percentile, so that a few outliers do not take the
     range.
     """
+    return between(inverse, *limits(inverse, normalization))
+
+
+def limits(inverse: Tensor, normalization: str) -> tuple[Tensor, Tensor]:
+    """Return the depths of (B,1,h,w) that become 0 and 1: of each frame (B,1,1,1), or of all."""
     refuse_unknown("normalization", normalization, NORMALIZATIONS)
     if normalization == "frame":
-        low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
-    elif normalization == "clip":
-        low, high = inverse.amin(), inverse.amax()
-    else:
-        low, high = (
-            inverse.new_tensor(float(edge))
-            for edge in np.percentile(inverse.cpu().numpy(), PERCENTILES)
-        )
+        return inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
+    if normalization == "clip":
+        return inverse.amin(), inverse.amax()
+    edges = np.percentile(inverse.cpu().numpy(), PERCENTILES)
+    return inverse.new_tensor(float(edges[0])), inverse.new_tensor(float(edges[1]))
+
+
+def between(inverse: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Scale a depth so that `low` becomes 0 and `high` 1, and clamp; 0 where they are equal."""
     span = high - low
     return ((inverse - low) / span.where(span > 0, 1)).clamp(0, 1) * (span > 0)
 
 
-def given(depth: Tensor, size: tuple[int, int]) -> Tensor:
+def given(depth: Tensor, size: tuple[int, int], *, is_far_white: bool = False) -> Tensor:
     """Read a depth that came as a picture: (B,H,W,C) in any range → (B,1,h,w) on the CPU.
 
-    Its first channel counts. Values that are not finite become the farthest, transparent ones 1.
-    Raises ValueError for a tensor that is not a picture.
+    Its first channel counts, or, if `is_far_white`, 1 minus it. Values that are not finite become
+    the farthest, transparent ones white. Raises ValueError for a tensor that is not a picture.
     """
     size_of(depth, 0)
     depth = depth.detach().to("cpu", torch.float32).movedim(3, 1)
-    inverse = depth[:, :1]
+    inverse = 1 - depth[:, :1] if is_far_white else depth[:, :1]
     finite = inverse.isfinite()
     if not finite.all():
         least = inverse.where(finite, float("inf")).amin((1, 2, 3), keepdim=True)
         inverse = inverse.where(finite, least.where(least.isfinite(), 0))
     if depth.shape[1] == 4:
-        inverse = inverse * depth[:, 3:] + (1 - depth[:, 3:])
+        white = 0.0 if is_far_white else 1.0
+        inverse = inverse * depth[:, 3:] + white * (1 - depth[:, 3:])
     return resampled(inverse, size)
 
 
@@ -220,14 +266,17 @@ def frame_by_frame(
 
     `progress` is called before each and may end it.
     """
-    done: list[Tensor] = []
+    joined = torch.empty(0)
     for index in range(len(frames)):
         if progress:
             progress(index, len(frames))
-        done.append(work(frames[index : index + 1]))
+        frame = work(frames[index : index + 1])
+        if index == 0:
+            joined = frame.new_empty((len(frames), *frame.shape[1:]))
+        joined[index] = frame[0]
     if progress:
         progress(len(frames), len(frames))
-    return torch.cat(done)
+    return joined
 
 
 def resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -259,7 +308,7 @@ ROWS = (
                 "depth_anything_v2_small",
                 "depth_anything_v2: sharp and steady; small is free, base and large are not for"
                 " commercial use. midas: what the depth ControlNets of 1.0 and 1.1 were trained"
-                " with. image: the picture is a depth map already, near is white.",
+                " with. image: the picture is a depth map already (see image_mode).",
                 choices=ENGINES,
             ),
             Param(
@@ -269,6 +318,33 @@ ROWS = (
                 " together, so that a video does not flicker. percentile: as clip, from the 2nd to"
                 " the 98th percentile.",
                 choices=NORMALIZATIONS,
+            ),
+            Param(
+                "image_mode",
+                "stretched",
+                "Engine image: what the picture holds. stretched: near is white, and normalization"
+                " spreads its values. unchanged: near is white, and its values stay. inverted,"
+                " inverted_stretched: the same for maps in which far is white, as of Blender.",
+                choices=IMAGE_MODES,
+                is_appended=True,
+            ),
+            Param(
+                "remove_near",
+                0.0,
+                "Percentage of the range, the nearest, that becomes white throughout. 0 = off.",
+                0,
+                100,
+                0.1,
+                is_appended=True,
+            ),
+            Param(
+                "remove_background",
+                0.0,
+                "Percentage of the range, the farthest, that becomes black throughout. 0 = off.",
+                0,
+                100,
+                0.1,
+                is_appended=True,
             ),
         ),
         conditions=("depth",),

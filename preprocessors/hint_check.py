@@ -79,7 +79,7 @@ def inverted_depth(hint: Tensor) -> str:
     return (
         f"the top of this hint is nearer ({float(top.mean()):.2f}) than its foot"
         f" ({float(foot.mean()):.2f}): if the scene is not like that, its depth is inverted. The"
-        " net reads near as white: invert the map"
+        " net reads near as white: invert the map (Depth with engine image, image_mode inverted)"
     )
 
 
@@ -89,7 +89,8 @@ def not_blue_ahead(hint: Tensor) -> str:
         return ""
     return (
         "this hint is red where surfaces face the camera (the convention of CN 1.0), but the net"
-        " reads blue there: choose convention 'bae' in Normal Map"
+        " reads blue there: choose convention 'bae' in Normal Map (engine image converts a finished"
+        " map)"
     )
 
 
@@ -102,7 +103,8 @@ def not_red_ahead(hint: Tensor) -> str:
         return ""
     return (
         "this hint is blue where surfaces face the camera, but this net reads red there (the"
-        " convention of CN 1.0): choose convention 'cn1.0' in Normal Map"
+        " convention of CN 1.0): choose convention 'cn1.0' in Normal Map (engine image"
+        " converts a finished map)"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -118,14 +118,24 @@ def each_map(
     For work that follows a network: `progress` is already full then, and is called at every frame
     with that, so that it can still stop the work. The result is contiguous.
     """
-    count, _, height_px, width_px = maps.shape
-    hints, frames = blank_hints(count, height_px, width_px), maps.numpy()
+    frames = maps.numpy()
+    return each_index(lambda index: draw(frames[index, 0]), len(maps), maps.shape[-2:], progress)
+
+
+def each_index(
+    draw: Callable[[int], Map],
+    count: int,
+    size: Sequence[int],
+    progress: Progress | None = None,
+) -> Tensor:
+    """Draw the map of every frame, by its number, as hints (count,*size,3); else as `each_map`."""
+    hints = blank_hints(count, *size)
 
     def work(index: int) -> None:
-        write_hint(draw(frames[index, 0]), hints[index])
+        write_hint(draw(index), hints[index])
 
     side_by_side(work, count, progress and (lambda _, total: progress(total, total)))
-    return torch.from_numpy(hints)  # pyright: ignore[reportUnknownMemberType]
+    return tensor_of(hints)
 
 
 def run_network(

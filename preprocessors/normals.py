@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from .depth import ESTIMATORS, estimated, frame_by_frame, given, normalized, resampled
-from .images import only, run_network, size_of, to_hint
+from .images import FloatFrame, each_index, only, run_network, size_of, to_rgb
 from .nets import imagenet, normalbae
 from .spec import (
     ANNOTATORS,
@@ -59,7 +59,7 @@ BAE_MOST_PX = 1024
 """The longest short side that it reads: trained at 480, used with ControlNets at 512 to 1024."""
 MIDAS = ESTIMATORS["midas"]
 
-ENGINES = ("bae", "midas", "depth")
+ENGINES = ("bae", "midas", "depth", "image")
 WEIGHTS = {"bae": BAE, "midas": MIDAS.weights}
 
 
@@ -69,6 +69,7 @@ def normal(
     engine: str = "bae",
     convention: str = "bae",
     background_threshold: float = 0.4,
+    source_convention: str = "opengl",
     depth: Tensor | None = None,
     resolution: int = 0,
     progress: Progress | None = None,
@@ -78,12 +79,14 @@ def normal(
 
     Of the vectors, in [-1,1], x points right, y up, z at the viewer, whatever the `convention`.
     Engine "bae" is NormalBAE; "midas" is DPT-hybrid's depth by the formula of `from_depth`; "depth"
-    applies it to the connected `depth`, (b,H',W',C) in any range, near is large, b being B or 1.
-    Raises ValueError as `run_network` does, for an engine or convention that does not exist, and
-    for a depth that is missing or of another length.
+    applies it to the connected `depth`, (b,H',W',C) in any range, near is large, b being B or 1;
+    "image" takes the picture as a finished map of `source_convention`; its vectors keep their
+    lengths. Raises ValueError as `run_network` does, for an engine or convention that does not
+    exist, and for a depth that is missing or of another length.
     """
     size = size_of(image, resolution)
     refuse_unknown("normal map engine", engine, ENGINES)
+    _convention(convention)
     if engine == "bae":
         vectors = _by_bae(image, resolution=resolution, progress=progress, networks=networks)
     elif engine == "midas":
@@ -91,14 +94,39 @@ def normal(
             MIDAS, image, resolution=resolution, progress=progress, networks=networks
         )
         vectors = from_depth(inverse, background_threshold)
+    elif engine == "image":
+        return _of_map(image, size, source_convention, convention, progress)
     else:
-        relative = spread(_connected(depth, len(image), size))
+        relative = _connected(depth, len(image), size)
         vectors = frame_by_frame(
             relative, lambda frame: from_depth(frame, background_threshold), progress=progress
         )
     if vectors.shape[-2:] != size:
         vectors = F.normalize(resampled(vectors, size))
-    return to_hint(encoded(vectors, convention)), vectors.movedim(1, 3).contiguous()
+
+    def draw(index: int) -> FloatFrame:
+        return encoded(vectors[index : index + 1], convention)[0].movedim(0, 2).numpy()
+
+    return each_index(draw, len(vectors), size, progress), vectors.movedim(1, 3)
+
+
+def _of_map(
+    image: Tensor, size: tuple[int, int], source: str, target: str, progress: Progress | None
+) -> tuple[Tensor, Tensor]:
+    """Convert finished maps (B,H,W,C): hints (B,h,w,3), and their vectors (B,h,w,3)."""
+
+    def read(frame: Tensor) -> Tensor:
+        return resampled(to_rgb(frame.detach().to("cpu", torch.float32)), size).movedim(1, 3)
+
+    def draw(index: int) -> FloatFrame:
+        return converted(colours[index : index + 1], source, target)[0].numpy()
+
+    _convention(source)
+    colours = frame_by_frame(image, read, progress=progress)
+    hint = each_index(draw, len(colours), size, progress)
+    for frame in colours:
+        frame.copy_(decoded(frame.movedim(2, 0)[None], source)[0].movedim(0, 2))
+    return hint, colours
 
 
 def from_depth(depth: Tensor, background_threshold: float = 0.4, *, slope: float = SLOPE) -> Tensor:
@@ -143,8 +171,13 @@ def decoded(colours: Tensor, convention: str) -> Tensor:
 
 
 def converted(hints: Tensor, source: str, target: str) -> Tensor:
-    """Convert normal maps (B,h,w,3) of one convention to another."""
-    return encoded(decoded(hints.movedim(3, 1), source), target).movedim(1, 3).contiguous()
+    """Convert normal maps (B,h,w,3) of one convention to another, exactly."""
+    channels = {axis: (channel, sign) for channel, (axis, sign) in enumerate(_convention(source))}
+    result = torch.empty_like(hints)
+    for channel, (axis, sign) in enumerate(_convention(target)):
+        other, its_sign = channels[axis]
+        result[..., channel] = hints[..., other] if sign == its_sign else 1 - hints[..., other]
+    return result
 
 
 def _convention(name: str) -> tuple[tuple[int, int], ...]:
@@ -176,7 +209,10 @@ def _by_bae(
 
 
 def _connected(depth: Tensor | None, frames: int, size: tuple[int, int]) -> Tensor:
-    """Return the depth of the optional input as (B,1,h,w); raise ValueError if it does not fit."""
+    """Return the depth of the optional input, `spread`, as (B,1,h,w).
+
+    Raises ValueError if it does not fit.
+    """
     if depth is None:
         raise ValueError(
             "engine depth makes normals from a depth map, and none is connected: connect one to"
@@ -188,7 +224,7 @@ def _connected(depth: Tensor | None, frames: int, size: tuple[int, int]) -> Tens
             f"depth has {len(depth)} frames and image has {frames}: connect one depth for each"
             " frame, or one for all"
         )
-    return given(depth, size).expand(frames, -1, -1, -1)
+    return spread(given(depth, size)).expand(frames, -1, -1, -1)
 
 
 def _mirrored(maps: Tensor) -> Tensor:
@@ -213,7 +249,8 @@ ROWS = (
                 "engine",
                 "bae",
                 "bae: what the normal ControlNets of 1.1 were trained with. midas: those of 1.0."
-                " depth: from the connected depth, needs no weights.",
+                " depth: from the connected depth, needs no weights. image: the picture is a normal"
+                " map already, of source_convention.",
                 choices=ENGINES,
             ),
             Param(
@@ -232,6 +269,14 @@ ROWS = (
                 0.0,
                 1.0,
                 0.01,
+            ),
+            Param(
+                "source_convention",
+                "opengl",
+                "Engine image: what the picture's colours mean; convention is what they become."
+                " opengl: Blender and most 3D tools. directx: Unreal.",
+                choices=tuple(CONVENTIONS),
+                is_appended=True,
             ),
         ),
         conditions=("normal_bae", "normal_cn10", "normal"),

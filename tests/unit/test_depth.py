@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -359,3 +360,69 @@ def test_what_is_not_finite_is_far_away():
     hint, actual = depth.depth(broken, engine="image")
     assert hint[0, ..., 0].tolist() == [[0, 0], [0, 1]]
     assert actual[0, ..., 0].tolist() == [[3, 3], [3, 5]]
+
+
+# Depth maps that exist
+
+
+@pytest.mark.parametrize("levels", [(0.3, 0.6), (0.7, 0.7), (0.0, 1.0)])
+def test_a_map_is_kept_inverted_or_stretched(levels):
+    """0.3 to 0.6 is a map whose scale matters, 0.7 alone a wall."""
+    low, high = levels
+    ramp = torch.linspace(low, high, 50 * 40).view(2, 25, 40, 1).expand(-1, -1, -1, 3)
+    span = (high - low) or 1.0
+    expected = {
+        "stretched": (ramp - low) / span,
+        "unchanged": ramp,
+        "inverted": 1 - ramp,
+        "inverted_stretched": (high - ramp) / span,
+    }
+    for mode, hints in expected.items():
+        hint, raw = depth.depth(ramp, engine="image", normalization="clip", image_mode=mode)
+        torch.testing.assert_close(hint, hints)
+        assert raw.equal(1 - ramp if mode.startswith("inverted") else ramp)
+
+
+def test_a_renderers_metres_are_inverted_and_its_sky_is_far():
+    """Blender's depth: metres from the camera, and no number where there is nothing."""
+    metres = torch.tensor([[2.0, 4.0], [10.0, float("inf")]]).view(1, 2, 2, 1)
+    hint, _ = depth.depth(metres, engine="image", image_mode="inverted_stretched")
+    torch.testing.assert_close(hint[0, ..., 0], torch.tensor([[1.0, 0.75], [0.0, 0.0]]))
+
+
+@pytest.mark.parametrize(("near", "background"), [(0, 0), (20, 0), (0, 35), (12.5, 40), (60, 60)])
+def test_near_and_background_are_cut_as_by_leress_tools(near, background):
+    """Their formula: two thresholds on 8 bits, around the inversion that makes near white."""
+    far_is_white = np.arange(256, dtype=np.uint8)[None]
+    theirs = cv2.threshold(far_is_white, near / 100 * 255, 255, cv2.THRESH_TOZERO)[1]
+    theirs = cv2.bitwise_not(theirs)
+    theirs = cv2.threshold(theirs, background / 100 * 255, 255, cv2.THRESH_TOZERO)[1]
+    picture = torch.from_numpy(255 - far_is_white)[None, ..., None] / 255
+    for mode in ("stretched", "unchanged"):
+        hint, _ = depth.depth(
+            picture,
+            engine="image",
+            image_mode=mode,
+            remove_near=near,
+            remove_background=background,
+        )
+        assert np.array_equal((hint[0, ..., 0] * 255).round().numpy(), theirs)
+
+
+@pytest.mark.parametrize("engine", ["midas", "depth_anything_v2_small"])
+def test_a_networks_depth_is_cut_too(engine):
+    networks = InMemory({depth.WEIGHTS[engine].file: Brightness()})
+    run = partial(depth.depth, picture(80, 120), engine=engine, networks=networks)
+    (whole, raw), (cut, same) = run(), run(remove_near=25, remove_background=50)
+    assert same.equal(raw)
+    assert cut[whole >= 0.75].eq(1).all()
+    assert cut[whole <= 0.5].eq(0).all()
+    between = (whole > 0.5) & (whole < 0.75)
+    assert cut[between].equal(whole[between])
+    assert between.any()
+
+
+def test_the_depth_takes_a_third_of_the_hint():
+    hint, raw = depth.depth(torch.rand(3, 32, 24, 3), engine="image")
+    assert raw.shape == hint.shape
+    assert raw.untyped_storage().nbytes() * 3 == hint.untyped_storage().nbytes() == hint.nbytes

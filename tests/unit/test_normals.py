@@ -254,7 +254,7 @@ def test_any_picture_has_depth_and_normals(key, engine, size):
         assert output.shape == (3, *size, 3)
         assert output.dtype == torch.float32
         assert output.isfinite().all()
-        assert output.is_contiguous()
+    assert hint.is_contiguous()
     assert hint.min() >= 0
     assert hint.max() <= 1
     assert pictures.equal(before)
@@ -281,3 +281,44 @@ def test_engine_midas_is_the_formula_on_its_depth():
     assert (
         vectors.movedim(3, 1) - normals.from_depth(actual[..., :1].movedim(3, 1), 0.3)
     ).abs().max() < 1e-5
+
+
+# Finished maps
+
+COLOURS = {
+    "opengl": (0.9, 0.2, 0.7),
+    "directx": (0.9, 0.8, 0.7),
+    "bae": (0.1, 0.2, 0.7),
+    "cn1.0": (0.7, 0.2, 0.1),
+}
+"""The colours of one surface, which faces right, down and the viewer, by the help page's table."""
+
+
+@pytest.mark.parametrize("source", COLOURS)
+@pytest.mark.parametrize("target", COLOURS)
+def test_a_finished_map_is_converted_from_any_convention_to_any(source, target):
+    picture = torch.tensor(COLOURS[source]).expand(2, 5, 4, 3)
+    hint, vectors = catalogue("normal").full(
+        picture, engine="image", source_convention=source, convention=target
+    )
+    torch.testing.assert_close(hint, torch.tensor(COLOURS[target]).expand(2, 5, 4, 3))
+    torch.testing.assert_close(vectors[0, 0, 0], torch.tensor((0.8, -0.6, 0.4)))
+    assert hint.equal(picture) or source != target
+
+
+def test_a_finished_map_keeps_every_level_and_follows_the_resolution():
+    picture = (torch.rand(1, 64, 48, 3) * 255).round() / 255
+    run = partial(catalogue("normal"), engine="image", source_convention="bae")
+    there = run(picture, convention="directx")
+    back = catalogue("normal")(there, engine="image", source_convention="directx", convention="bae")
+    assert ((back - picture).abs() * 255).max() < 1e-4
+    small = run(picture, resolution=24)
+    means = picture.reshape(1, 32, 2, 24, 2, 3).mean((2, 4))
+    torch.testing.assert_close(small, means)
+
+
+def test_the_vectors_are_no_second_copy():
+    depth = torch.rand(3, 32, 24, 3)
+    row = catalogue("normal")
+    outputs = row.full(depth, engine="depth", depth=depth)
+    assert sum(output.untyped_storage().nbytes() for output in outputs) == 2 * depth.nbytes

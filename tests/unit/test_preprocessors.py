@@ -245,8 +245,8 @@ def test_not_a_number_is_black_and_the_rest_is_clamped(case: Case):
 def test_nothing_to_draw(case: Case, value):
     hint = case(torch.full((1, 40, 30, 3), value))
     if (
-        case.is_network or case.connected
-    ):  # random weights draw something anywhere, and so does a map beside the picture
+        case.is_network or case.connected or (case.row.key, case.engine) == ("normal", "image")
+    ):  # random weights draw something anywhere, and so does a finished map
         assert hint.isfinite().all()
         return
     # Black, up to the rounding of a blur in float; a scribble has no paper to tell from ink.
