@@ -9,13 +9,14 @@ by the keys of its module, or by its class.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..files import families
 from ..files.families import Source
 from .layouts import Layout, class_names, layout_of
+from .unions import FLUX_TYPES
 
 TAG = "controlstack_source"  # attribute of a control object that Load ControlNet made: its Source
 
@@ -26,17 +27,18 @@ class NetInfo:
 
     `class_name`: of the control object. `source`: file and family, None where neither its tag nor
     its keys tell them. `layout`: how its residuals lie, None for a net that can only be scaled as a
-    whole. `union_types`: the types that can be asked for, name → number. `needs_vae`: it encodes
-    its hint as latents. `takes_mask`: it reads the inpaint mask as a channel beside the hint.
-    `is_adapter`: a T2I-Adapter, which rounds its hint's size and computes its features once.
-    `is_comfy_class`: of ComfyUI's own class, not another pack's. `caches_like_comfy`: it keeps its
-    hint where ComfyUI's classes do.
+    whole. `union_types`: the types that can be asked for, name → number; `fuses_types`: whether
+    several at once. `needs_vae`: it encodes its hint as latents. `takes_mask`: it reads the inpaint
+    mask as a channel beside the hint. `is_adapter`: a T2I-Adapter, which rounds its hint's size and
+    computes its features once. `is_comfy_class`: of ComfyUI's own class, not another pack's.
+    `caches_like_comfy`: it keeps its hint where ComfyUI's classes do.
     """
 
     class_name: str
     source: Source | None = None
     layout: Layout | None = None
     union_types: Mapping[str, int] = field(default_factory=dict[str, int])
+    fuses_types: bool = False
     needs_vae: bool = False
     takes_mask: bool = False
     is_adapter: bool = False
@@ -63,11 +65,13 @@ def look_at(net: Any) -> NetInfo:
         )
     classes = class_names(net)
     is_comfy_class = type(net).__module__.startswith("comfy.")
+    union = union_of(net)
     return NetInfo(
         class_name=type(net).__name__,
         source=source_of(net),
         layout=layout_of(net, *_modules(net)),
         union_types=types_offered(net),
+        fuses_types=bool(union and union.fuses),
         needs_vae=getattr(net, "latent_format", None) is not None,
         takes_mask=bool(getattr(net, "concat_mask", False)),
         is_adapter="comfy.controlnet.T2IAdapter" in classes,
@@ -92,17 +96,51 @@ def source_of(net: Any) -> Source | None:
     return Source(type(net).__name__, identity)
 
 
+@dataclass(frozen=True)
+class Union:
+    """The union types of a class of nets.
+
+    `rows`: the attribute of the module with the number of types that its file has. `types`: name →
+    number. `fuses`: whether the net takes several at once.
+    """
+
+    rows: str
+    types: Callable[[], Mapping[str, int]]
+    fuses: bool = False
+
+
+def _unet_types() -> Mapping[str, int]:
+    from comfy.cldm.control_types import UNION_CONTROLNET_TYPES
+
+    return UNION_CONTROLNET_TYPES
+
+
+UNIONS: Mapping[str, Union] = {
+    "comfy.cldm.cldm.ControlNet": Union("num_control_type", _unet_types, fuses=True),
+    "comfy.ldm.flux.controlnet.ControlNetFlux": Union("num_union_modes", lambda: FLUX_TYPES),
+}
+
+
+def union_of(net: Any) -> Union | None:
+    """Return the row of the net's class; None for a class without union nets."""
+    for module in _modules(net):
+        for name in class_names(module):
+            if name in UNIONS:
+                return UNIONS[name]
+    return None
+
+
 def types_offered(net: Any) -> dict[str, int]:
     """Return the union types of a net, name → number; empty for a net that is not a union net."""
-    count = getattr(getattr(net, "control_model", None), "num_control_type", 0)
-    return {name: number for name, number in all_union_types().items() if number < count}
+    if (union := union_of(net)) is None:
+        return {}
+    count = getattr(net.control_model, union.rows, 0)
+    return {name: number for name, number in union.types().items() if number < count}
 
 
 def all_union_types() -> dict[str, int]:
-    """Return ComfyUI's names of the types of union nets → their numbers."""
-    from comfy.cldm.control_types import UNION_CONTROLNET_TYPES
-
-    return dict(UNION_CONTROLNET_TYPES)
+    """Return the types of all union nets → a number; which one it is depends on the net."""
+    return {name: row for union in UNIONS.values() for name, row in union.types().items()}
 
 
 def _modules(net: Any) -> list[Any]:

@@ -1,7 +1,9 @@
-"""Union ControlNets: one net that was trained on many types of hint, several of them at once.
+"""Union ControlNets: one net that was trained on many types of hint.
 
-Q. Xin: ControlNet++ (ControlNetPlus), https://github.com/xinsir6/ControlNetPlus; weights for each
-type as diffusers' ControlNetUnionModel has them.
+For UNets, several types at once: Q. Xin: ControlNet++ (ControlNetPlus),
+https://github.com/xinsir6/ControlNetPlus; weights for each type as diffusers' ControlNetUnionModel
+has them. For Flux, one type: InstantX/FLUX.1-dev-Controlnet-Union and
+Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro, whose model cards list the types.
 """
 
 from __future__ import annotations
@@ -16,6 +18,19 @@ from .grammar import WHITE, TextError, number, plain, split
 
 AUTO = "auto"
 REPAINT = "repaint"  # the type of a union net that reads an inpaint mask
+FLUX_TYPES: Mapping[str, int] = {
+    "canny": 0,
+    "tile": 1,
+    "depth": 2,
+    "blur": 3,
+    "pose/openpose": 4,
+    "gray/grey": 5,
+    "lq": 6,  # pictures of low quality
+}
+"""The types of Flux's union nets, whose embedding has ten rows: the last three were never trained.
+ComfyUI's own node gives these nets the numbers of the nets for UNets."""
+ALIASES: Mapping[str, str] = {"pose": "openpose"}
+"""Names of one table's types by which people call another's."""
 
 
 @dataclass(frozen=True)
@@ -27,27 +42,35 @@ class UnionType:
     weight: float = 1.0
 
 
+def words_of(numbers: Mapping[str, int]) -> dict[str, str]:
+    """Return every word by which a type can be named → its name; "a/b" can be given by each part.
+
+    Of a word that several names have, the last name counts.
+    """
+    words = {word: name for name in numbers for word in (name, *name.split("/"))}
+    return {alias: words[word] for alias, word in ALIASES.items() if word in words} | words
+
+
 def parse(text: str, numbers: Mapping[str, int]) -> tuple[UnionType, ...]:
     """Read `canny, depth:0.5` as types; none for "auto". `numbers`: the number of each name.
 
-    A name "a/b/c" can be given by each of its parts. Raises TextError for a name that is not among
-    them, a weight outside 0 to 10, or a single type with a weight.
+    Raises TextError for a name that is not among them, a weight outside 0 to 10, or a single type
+    with a weight.
     """
     text = plain(text)
     if text.strip(WHITE) in ("", AUTO):
         return ()
-    by_word = {
-        word: (name, row) for name, row in numbers.items() for word in (name, *name.split("/"))
-    }
+    names = words_of(numbers)
     types: list[UnionType] = []
     for word, at in split(text):
         name, colon, written = word.partition(":")
-        if name.strip(WHITE) not in by_word:
-            expected = f"'auto' or one of {', '.join(sorted(by_word))}"
+        if name.strip(WHITE) not in names:
+            expected = f"'auto' or one of {', '.join(sorted(names))}"
             raise TextError("union_type", text, at, expected)
         weight_at = at + len(name) + 1
         weight = number("union_type", written, text, weight_at, 0.0, 10.0) if colon else 1.0
-        types.append(UnionType(*by_word[name.strip(WHITE)], weight))
+        name = names[name.strip(WHITE)]
+        types.append(UnionType(name, numbers[name], weight))
     if len(types) == 1 and types[0].weight != 1.0:
         raise TextError("union_type", text, 0, "a single type without a weight (use strength)")
     return tuple(types)

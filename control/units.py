@@ -114,12 +114,20 @@ def _types_of(text: str, info: NetInfo, hint: torch.Tensor) -> tuple[unions.Unio
     if text == unions.AUTO:
         return ()
     if not info.union_types:
-        raise ValueError(f"{info} has no union types to choose from: leave union_type at 'auto'")
-    types = unions.parse(text, all_union_types())
+        raise ValueError(
+            f"{info} has no union types to choose from: leave union_type at 'auto'. It was trained"
+            " on one kind of hint, or tells kinds apart by the picture alone."
+        )
+    types = unions.parse(text, {**all_union_types(), **info.union_types})
     for kind in types:
         if kind.name not in info.union_types:
             offered = ", ".join(info.union_types)
             raise ValueError(f"{info} has no type {kind.name!r}: choose 'auto' or one of {offered}")
+    if len(types) > 1 and not info.fuses_types:
+        raise ValueError(
+            f"{info} takes one type at a time, found {text!r}: choose one, and add the net once"
+            " more for each of the others"
+        )
     unions.hints_by_type(hint, len(types) or 1)
     return types
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..control.net_info import NetInfo, source_of
-from ..control.unions import AUTO
+from ..control.unions import AUTO, words_of
 from ..files import conditions
 from ..preprocessors import CATALOGUE, Preprocessor, hint_check
 from ..preprocessors.palettes import PALETTES
@@ -89,8 +89,11 @@ def union_type(info: NetInfo, image: torch.Tensor, asked: str) -> tuple[str, str
     if asked != AUTO or not offered:
         return asked, ""
     condition = hint_condition(image)
-    if condition is not None and condition.union_type in offered:
-        return condition.union_type, ""
+    if condition is not None:
+        words = words_of(offered)  # unions for Flux have types for Canny edges, none for all lines
+        name = words.get(condition.union_type) or words.get(condition.key)
+        if name is not None:
+            return name, ""
     if condition is None:
         reason = "this hint does not come straight from a preprocessor, which would say its type"
     else:

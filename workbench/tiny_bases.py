@@ -469,7 +469,7 @@ NETS: dict[str, tuple[str, Callable[[], Any]]] = {
     "XLabs": ("flux", xlabs_net),
     "MistoLine": ("flux", mistoline_net),
     "InstantX": ("flux", instantx_net),
-    "Flux union": ("flux", lambda: instantx_net(modes=4)),
+    "Flux union": ("flux", lambda: instantx_net(modes=10)),
     "Flux inpainting": ("flux", lambda: instantx_net(channels=17)),
     "InstantX on Chroma": ("chroma", instantx_net),
     "Qwen-Image": ("qwen", qwen_net),

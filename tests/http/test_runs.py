@@ -174,7 +174,7 @@ TEXTS = {
     "schedule": ("0:1, tomorrow:2", "expected a number from 0 to 1 at character 6"),
     "layers": ("softly", "expected 'soft', 'linear', 'blocks' or 'resolution' at character 1"),
     "frame_strength": ("0.5:1", "expected a whole number from 0 to 1000000 at character 1"),
-    "union_type": ("cany", "expected 'auto' or one of anime_lineart, canny,"),
+    "union_type": ("cany", "expected 'auto' or one of anime_lineart, blur,"),
 }
 
 

@@ -221,9 +221,59 @@ def test_what_a_family_cannot_do_is_refused_before_sampling(family):
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1.0
     for asked, (more, sentence) in NEVER_HERE.items():
+        if asked == "union_type" and look_at(net).union_types:
+            continue
         if asked == "inpaint_mask" and (layout is BLOCKS or getattr(net, "concat_mask", False)):
             continue
         with pytest.raises(ValueError, match=sentence):
             ours(
                 base, net, **{key: mask if value is True else value for key, value in more.items()}
             )
+
+
+# The model cards of InstantX/FLUX.1-dev-Controlnet-Union and Shakker-Labs/...-Union-Pro.
+FLUX_MODES = {
+    "canny": 0,
+    "tile": 1,
+    "depth": 2,
+    "blur": 3,
+    "pose": 4,
+    "openpose": 4,
+    "gray": 5,
+    "grey": 5,
+    "lq": 6,
+}
+
+
+@every("Flux union")
+@pytest.mark.parametrize("union_type", FLUX_MODES)
+def test_a_flux_union_gets_the_row_of_its_model_card(family, union_type):
+    base, net = family
+    asked = net.copy()
+    asked.set_extra_arg("control_type", [FLUX_MODES[union_type]])
+    theirs = sample(base, host(base, asked), steps=1)
+    assert theirs.equal(sample(base, ours(base, net, union_type=union_type), steps=1))
+    other = (FLUX_MODES[union_type] + 1) % 7
+    asked.set_extra_arg("control_type", [other])
+    assert not theirs.equal(sample(base, host(base, asked), steps=1))
+
+
+@every("Flux union")
+def test_what_a_flux_union_is_asked_for(family):
+    from pack.nodes.apply import Add
+    from pack.nodes.preprocess import NODES
+
+    base, net = family
+    texts = {"mode": "balanced", "fit": "crop", "schedule": "", "layers": ""}
+    of = {**texts, "start_percent": 0.0, "end_percent": 1.0, "strength": 1.0}
+    canny = next(node for node in NODES if node.__name__ == "ControlStackCanny")
+    edges = canny.execute(image=hint(), low_threshold=100, high_threshold=200, resolution=0)[0]
+    answer = Add.execute(net, edges, **of)
+    assert [kind.number for kind in answer[0].units[0].types] == [0]
+    asking = Add.execute(net, hint(), **of).ui["text"][0]
+    assert "choose one of canny, tile, depth, blur, pose/openpose, gray/grey, lq" in asking
+    with pytest.raises(ValueError, match="takes one type at a time, found 'canny, depth'"):
+        ours(base, net, union_type="canny, depth")
+    for other in ("normal", "segment", "repaint", "hed"):
+        with pytest.raises(ValueError, match=r"has no type .*: choose 'auto' or one of canny, "):
+            ours(base, net, union_type=other)
