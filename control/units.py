@@ -118,10 +118,12 @@ def _types_of(text: str, info: NetInfo, hint: torch.Tensor) -> tuple[unions.Unio
             f"{info} has no union types to choose from: leave union_type at 'auto'. It was trained"
             " on one kind of hint, or tells kinds apart by the picture alone."
         )
-    types = unions.parse(text, {**all_union_types(), **info.union_types})
+    own = info.union_types  # last, because they count where another net names a type alike
+    others = {name: row for name, row in all_union_types().items() if name not in own}
+    types = unions.parse(text, {**others, **own})
     for kind in types:
-        if kind.name not in info.union_types:
-            offered = ", ".join(info.union_types)
+        if kind.name not in own:
+            offered = ", ".join(own)
             raise ValueError(f"{info} has no type {kind.name!r}: choose 'auto' or one of {offered}")
     if len(types) > 1 and not info.fuses_types:
         raise ValueError(
