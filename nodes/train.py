@@ -179,7 +179,17 @@ class Dataset(io.ComfyNode):
                 progress=progress(),
             )
         say(dataset.report)
-        return io.NodeOutput(dataset, dataset.report, ui=ui.PreviewText(dataset.report))
+        return io.NodeOutput(dataset, dataset.report, ui=_first_pair(dataset, cls))
+
+
+def _first_pair(dataset: data.Dataset, cls: type[io.ComfyNode]) -> dict[str, Any]:
+    """Show the report, and the first pair as it is trained: its hint, then its target."""
+    with torch.inference_mode(False):
+        pair = torch.cat([dataset.hint(0), dataset.target(0)], dim=1).clamp(0, 1)[None]
+    return {
+        **ui.PreviewText(dataset.report).as_dict(),
+        **ui.PreviewImage(pair, cls=cls).as_dict(),
+    }
 
 
 def _hint(row: Any, params: dict[str, Any], picture: torch.Tensor) -> torch.Tensor:
@@ -250,6 +260,7 @@ class Train(io.ComfyNode):
                 ControlDataset.Input("dataset"),
                 *_settings(),
                 *_checkpoint_inputs(),
+                *_appended_inputs(),
             ],
             outputs=[
                 io.ControlNet.Output(display_name="control_net"),
@@ -267,6 +278,7 @@ class Train(io.ComfyNode):
                 ),
             ],
             has_intermediate_output=True,
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -288,11 +300,15 @@ class Train(io.ComfyNode):
         validate_every: int = 100,
         checkpoint: str = "",
         checkpoint_every: int = 500,
+        guidance: float = 7.0,
         **settings: Any,
     ) -> io.NodeOutput:
         path = resume.checkpoint_path(_output_folder(), checkpoint) if checkpoint.strip() else None
+        for name in _names_saved_under(cls.hidden):
+            export.refuse_taken(_nets_folder(), name, run=resume.run_in(path))
         required = (model, clip, vae, control_net, dataset, Settings(**settings))
-        result = session.train(session.Inputs(*required, validate_every, path, checkpoint_every))
+        watched = validate_every, path, checkpoint_every, guidance
+        result = session.train(session.Inputs(*required, *watched))
         return io.NodeOutput(
             result.net,
             result.model,
@@ -300,6 +316,53 @@ class Train(io.ComfyNode):
             result.validation,
             ui=ui.PreviewImage(result.preview, cls=cls),
         )
+
+
+def _names_saved_under(hidden: Any) -> list[str]:
+    """Return the names that the graph's Save nodes give this node's net without overwriting."""
+    prompt = getattr(hidden, "prompt", None) or {}
+    source = [str(getattr(hidden, "unique_id", "")), 0]
+    saves = (
+        node["inputs"] for node in prompt.values() if node.get("class_type") == "ControlStackSave"
+    )
+    names = [
+        inputs.get("name")
+        for inputs in saves
+        if inputs.get("control_net") == source and inputs.get("overwrite", False) is False
+    ]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _appended_inputs() -> list[io.Input]:
+    """Declare what came after the first release: optional, at the end."""
+    return [
+        io.Float.Input(
+            "max_grad_norm",
+            default=1.0,
+            min=0.0,
+            max=1000.0,
+            step=0.1,
+            optional=True,
+            tooltip="Gradients with a larger norm are scaled down to it; 0 = off.",
+        ),
+        io.Int.Input(
+            "warmup_steps",
+            default=0,
+            min=0,
+            max=100_000,
+            optional=True,
+            tooltip="Steps over which the learning rate rises from zero; 0 = constant.",
+        ),
+        io.Float.Input(
+            "guidance",
+            default=7.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            optional=True,
+            tooltip="Guidance scale (cfg) of the validation picture.",
+        ),
+    ]
 
 
 def _output_folder() -> Path:
@@ -407,15 +470,29 @@ class Save(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name: str = "", overwrite: bool | None = None) -> bool | str:
+        """Refuse a name that is taken when the graph is queued, not after hours of training."""
+        try:
+            if name.strip() and overwrite is False:
+                export.refuse_taken(_nets_folder(), name)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(
         cls, control_net: Any, name: str, precision: str, overwrite: bool = False
     ) -> io.NodeOutput:
-        folder = Path(folder_paths.get_folder_paths("controlnet")[0])
+        folder = _nets_folder()
         path = export.save(control_net, folder, name, precision, overwrite=overwrite)
         saved = path.relative_to(folder).as_posix()
         line = f"controlnet/{saved} ({path.stat().st_size / 1e6:,.1f} MB)"
         say(line)
         return io.NodeOutput(ui=ui.PreviewText(line))
+
+
+def _nets_folder() -> Path:
+    return Path(folder_paths.get_folder_paths("controlnet")[0])
 
 
 NODES = [Create, Dataset, Train, Save]

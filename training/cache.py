@@ -96,6 +96,7 @@ def _latents(dataset: Dataset, model: Any, vae: Any, report: Callable[[int], Non
         report(start)
         rows = range(start, min(start + PICTURES_PER_CALL, len(dataset.pairs)))
         latents = vae.encode(torch.stack([dataset.target(row) for row in rows])).float().cpu()
+        _refuse_non_finite(latents, rows, dataset)
         if latents.shape[1:] != expected:
             raise ValueError(
                 f"vae: expected latents of {expected} for this model, found"
@@ -103,6 +104,20 @@ def _latents(dataset: Dataset, model: Any, vae: Any, report: Callable[[int], Non
             )
         batches.append(latents)
     return model.model.process_latent_in(torch.cat(batches)).float()
+
+
+def _refuse_non_finite(latents: Tensor, rows: Sequence[int], dataset: Dataset) -> None:
+    """Raise ValueError that names the first picture whose latents are infinite or NaN.
+
+    In half precision some VAEs overflow, SDXL's among them.
+    """
+    for row, latent in zip(rows, latents, strict=False):
+        if not bool(latent.isfinite().all()):
+            raise ValueError(
+                f"vae: expected finite latents, found NaN or infinity for {dataset.name(row)}."
+                " Start ComfyUI with --fp32-vae or --bf16-vae, or load a VAE that was repaired for"
+                " half precision."
+            )
 
 
 def _latent_shape(model: Any, dataset: Dataset) -> tuple[int, int, int]:
@@ -121,4 +136,11 @@ def _text(prompt: str, model: Any, clip: Any, dataset: Dataset) -> Text:
         cross_attn=context,
     )
     y = conds["y"].cond.float().cpu() if "y" in conds else None
-    return Text(conds["c_crossattn"].cond.float().cpu(), y)
+    text = Text(conds["c_crossattn"].cond.float().cpu(), y)
+    for part in (text.context, text.y):
+        if part is not None and not bool(part.isfinite().all()):
+            raise ValueError(
+                f"clip: expected finite numbers, found NaN or infinity for the prompt {prompt!r}."
+                " Start ComfyUI with --fp32-text-enc, or load another text encoder."
+            )
+    return text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from ..host.folders import FileNameError
 from ..host.folders import inside as inside_folder
 
 SUFFIX = ".safetensors"
+OTHER_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".sft")
+LONGEST_NAME = 220
+"""Bytes of a file's name; file systems end at 255, and unfinished files have longer names."""
 _FULL_PHRASES = (
     "no space left",
     "not enough space",
@@ -36,6 +41,8 @@ def inside(folder: Path, name: str, what: str) -> Path:
         if not parts.stem.strip("."):
             raise FileNameError("empty", name)
         file = parts if parts.suffix == SUFFIX else parts.with_name(parts.name + SUFFIX)
+        _refuse_suffix(parts, what)
+        _refuse_length(file, what)
         inside_folder(folder, file.as_posix(), windows=True)  # nets are carried between systems
     except FileNameError as error:
         if error.fault == "outside":
@@ -48,6 +55,24 @@ def inside(folder: Path, name: str, what: str) -> Path:
             f" {folder.name}/."
         ) from error
     return folder / file
+
+
+def _refuse_suffix(name: Path, what: str) -> None:
+    if name.suffix.lower() in OTHER_SUFFIXES:
+        raise ValueError(
+            f"{what}: expected a name without a suffix, found {name.name!r}. The file is written as"
+            f" {SUFFIX}: {name.stem!r} is enough."
+        )
+
+
+def _refuse_length(name: Path, what: str) -> None:
+    """Leave room for what is written beside a file: its unfinished form, the one before it."""
+    longest = max((len(part.encode(errors="replace")) for part in name.parts), default=0)
+    if longest > LONGEST_NAME:
+        raise ValueError(
+            f"{what}: expected a name of at most {LONGEST_NAME} bytes, found one of {longest}."
+            " Choose a shorter one."
+        )
 
 
 def save(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -67,6 +92,26 @@ def save(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str,
 
     size_bytes = sum(value.numel() * value.element_size() for value in tensors.values())
     atomic.write(path, fill, size_bytes=size_bytes)
+
+
+def keep(path: Path, copy: Path) -> None:
+    """Give a file a second name, replacing what has it: `path` itself stays where it is."""
+    if not path.exists():
+        return
+    part = copy.with_name(f".{copy.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    try:
+        _link(path, part)
+        os.replace(part, copy)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _link(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, other)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,7 @@ PROMPTS = "prompt.json"
 MULTIPLE = 64  # pixels: eight for the latents, times three halvings in the UNet
 READERS = 4  # threads that decode: Pillow releases the interpreter
 READ_AHEAD = 64  # pairs
+UNREADABLE_TEXT = "prompts that are not UTF-8 text"
 MAX_ASPECT = 1.02  # between a hint and its target: more is another crop, not another scale
 
 Progress = Callable[[int, int], None]
@@ -41,6 +43,8 @@ class Pair:
     target: Picture
     hint: Picture
     prompt: str
+    size: tuple[int, int] | None = None
+    """Width and height of the target as it is stored; None: not yet looked at."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,14 @@ class Dataset:
         return pictures.fitted(self.pairs[index].target.read(), self.width, self.height)
 
     def hint(self, index: int) -> Tensor:
-        """Read a hint, (height,width,3) in [0,1]."""
-        return pictures.fitted(self.pairs[index].hint.read(), self.width, self.height)
+        """Read a hint, (height,width,3) in [0,1]; -1 where an inpaint hint is masked."""
+        pair = self.pairs[index]
+        return pictures.fitted(pair.hint.read(), self.width, self.height, like=pair.size)
+
+    def name(self, index: int) -> str:
+        """Return what sentences call a pair."""
+        target = self.pairs[index].target
+        return target.path.name if isinstance(target, FilePicture) else f"picture {index}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,8 @@ class Source:
     rows: Sequence[Row]
     faults: Counter[str] = field(default_factory=Counter[str])
     examples: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    """Lines for the report on what is odd but usable."""
 
 
 # -- where pairs come from -------------------------------------------------------------------------
@@ -173,35 +185,64 @@ def from_folder(path: Path, *, with_method: bool) -> Source:
             f"{path.name}/ has no pictures: expected files ending in"
             f" {', '.join(pictures.SUFFIXES)}."
         )
-    return Source([_file_row(path, file.name, None, _caption(path, file)) for file in files])
+    return _captioned(path, files)
 
 
-def _caption(folder: Path, picture: Path) -> str:
+def _captioned(folder: Path, files: Sequence[Path]) -> Source:
+    """Take a row from each picture that has a caption which can be read, or none."""
+    rows, faults, examples = [], Counter[str](), []
+    for file in files:
+        caption = _caption(folder, file)
+        if caption is None:
+            faults[UNREADABLE_TEXT] += 1
+            examples.append(f"{file.stem}.txt")
+        else:
+            rows.append(_file_row(folder, file.name, None, caption))
+    shared = Counter(file.stem for file in files)
+    twice = [
+        stem for stem, count in shared.items() if count > 1 and (folder / f"{stem}.txt").exists()
+    ]
+    notes = [f"{stem}.txt is the caption of {shared[stem]} pictures" for stem in twice[:3]]
+    return Source(rows, faults, examples, notes)
+
+
+def _caption(folder: Path, picture: Path) -> str | None:
+    """Return a picture's caption, empty where it has none; None where it cannot be decoded."""
     try:
         file = pictures.within(folder, picture.with_suffix(".txt").name)
-        return file.read_text(encoding="utf-8", errors="replace").strip()
     except PictureError:
         return ""
+    try:
+        text = pictures.decoded_text(pictures.contents(file))
+    except PictureError:
+        return None
+    return None if text is None else text.strip()
 
 
 def _read_list(path: Path, *, with_method: bool) -> Source:
     rows, faults, examples = [], Counter[str](), []
     required = ("target",) if with_method else ("source", "target")
-    with pictures.within(path, PROMPTS).open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                entry = json.loads(line)
-                if not all(isinstance(entry.get(key), str) for key in required):
-                    raise ValueError
-            except (ValueError, AttributeError):
-                faults["malformed lines"] += 1
-                examples.append(f"{PROMPTS} line {number}")
-                continue
-            source = None if with_method else entry["source"]
-            rows.append(_file_row(path, entry["target"], source, str(entry.get("prompt") or "")))
+    for number, line in enumerate(_lines(pictures.contents(pictures.within(path, PROMPTS))), 1):
+        if line is not None and not line.strip():
+            continue
+        try:
+            entry = json.loads(line or "")
+            if not all(isinstance(entry.get(key), str) for key in required):
+                raise ValueError
+        except (ValueError, AttributeError):
+            faults[UNREADABLE_TEXT if line is None else "malformed lines"] += 1
+            examples.append(f"{PROMPTS} line {number}")
+            continue
+        source = None if with_method else entry["source"]
+        rows.append(_file_row(path, entry["target"], source, str(entry.get("prompt") or "")))
     return Source(rows, faults, examples)
+
+
+def _lines(data: bytes) -> Iterable[str | None]:
+    """Go through the lines of a list; None for one that cannot be decoded."""
+    if (text := pictures.decoded_text(data)) is not None:
+        return re.split(r"\r\n|\n|\r", text)
+    return (pictures.decoded_text(line) for line in data.splitlines())
 
 
 def _file_row(folder: Path, target: str, source: str | None, prompt: str) -> Row:
@@ -267,7 +308,7 @@ def build(
     total = len(source.rows)
     listed = total + sum(faults.values())
     pairs: list[Pair] = []
-    sizes = Counter[tuple[int, int]]()
+    sizes, looks = Counter[tuple[int, int]](), Counter[str]()
     digest = hashlib.sha256(repr((width, height, hint_method, hint_params)).encode())
     for done, (row, result) in enumerate(_inspect_all(source.rows)):
         report_progress(done, total)
@@ -275,25 +316,73 @@ def build(
             faults[result.kind] += 1
             examples.append(_example(row, result))
             continue
-        pair, content, size = result
-        pairs.append(pair if method is None else _with_hint(pair, method, width, height))
+        pair, content, size, odd = result
+        if method is not None:
+            pair, odd = _with_hint(pair, method, width, height)
+        pairs.append(pair)
+        looks.update(odd)
         sizes[size] += 1
         digest.update(content)
     _refuse_faults(faults, examples, listed, bool(pairs), leave_out=leave_out)
+    _refuse_looks(looks, len(pairs), hint_method)
     report = _report(pairs, width, height, hint_method, sizes, faults, examples)
+    report = "\n".join([report, *source.notes, *_remarks(looks, len(pairs))])
     report_progress(total, total)
     return Dataset(
         tuple(pairs), width, height, digest.hexdigest(), hint_method, hint_params or {}, report
     )
 
 
-def _with_hint(pair: Pair, method: Method, width: int, height: int) -> Pair:
-    hint = method(pictures.fitted(pair.target.read(), width, height))
-    return Pair(pair.target, KeptPicture.of(hint), pair.prompt)
+def _with_hint(pair: Pair, method: Method, width: int, height: int) -> tuple[Pair, list[str]]:
+    """Make a pair's hint; return what is odd about it, too."""
+    target = pictures.fitted(pair.target.read(), width, height)
+    hint = method(target)
+    hinted = Pair(pair.target, KeptPicture.of(hint), pair.prompt, (width, height))
+    return hinted, _looks(target, hint)
 
 
-Inspected = tuple[Pair, bytes, tuple[int, int]]
-"""A pair, the hash of its content, and the target's width and height."""
+BLANK, SAME, SWAPPED = "blank", "same", "swapped"
+
+
+def _looks(target: Tensor, hint: Tensor) -> list[str]:
+    """Tell what is odd about a target and its hint, (H,W,3) each."""
+    has_one_size = target.shape == hint.shape
+    is_same = has_one_size and bool(((hint - target).abs() < 1.5 / 255).all())
+    is_swapped = pictures.is_grey(target) and not pictures.is_grey(hint)
+    odd = {BLANK: pictures.is_plain(hint), SAME: is_same, SWAPPED: is_swapped}
+    return [name for name, is_so in odd.items() if is_so]
+
+
+def _refuse_looks(looks: Counter[str], count: int, hint_method: str) -> None:
+    """Raise ValueError where a method gives hints that nothing can be learned from."""
+    if hint_method and looks[SAME] == count:
+        raise ValueError(
+            f"method: {hint_method} with these settings gives the picture itself as its hint, so a"
+            " net would learn to copy. Choose another method or other settings, or connect hints."
+        )
+    if hint_method and looks[BLANK] == count:
+        raise ValueError(
+            f"method: {hint_method} with these settings gives hints of one colour only, which say"
+            " nothing. Choose another method or other settings, or connect hints."
+        )
+
+
+def _remarks(looks: Counter[str], count: int) -> list[str]:
+    """Write what is odd about pairs, for the report."""
+    lines = {
+        BLANK: f"{looks[BLANK]} hints are of one colour",
+        SAME: f"{looks[SAME]} hints are the picture itself",
+        SWAPPED: (
+            f"{looks[SWAPPED]} targets are grey and their hints coloured: are source and target"
+            " swapped?"
+        ),
+    }
+    least = {BLANK: 1, SAME: 1, SWAPPED: max(1, count // 2)}
+    return [line for name, line in lines.items() if looks[name] >= least[name]]
+
+
+Inspected = tuple[Pair, bytes, tuple[int, int], list[str]]
+"""A pair, the hash of its content, the target's width and height, and what is odd about it."""
 
 
 def _inspect_all(rows: Sequence[Row]) -> Iterable[tuple[Row, Inspected | PictureError]]:
@@ -307,8 +396,10 @@ def _inspect_all(rows: Sequence[Row]) -> Iterable[tuple[Row, Inspected | Picture
 def _inspect(row: Row) -> Inspected | PictureError:
     try:
         target, hint, pair = row.open()
-        size = _decoded_size(target, row.name)
-        if hint is not None and _is_other_shape(size, hint_size := _decoded_size(hint, row.name)):
+        picture = _decoded(target, row.name)
+        hint_picture = picture if hint is None else _decoded(hint, row.name)
+        size, hint_size = _size(picture), _size(hint_picture)
+        if _is_other_shape(size, hint_size):
             raise PictureError(
                 "of another shape than their hint",
                 f"{row.name} is {_size_text(size)}, its hint {_size_text(hint_size)}",
@@ -319,7 +410,8 @@ def _inspect(row: Row) -> Inspected | PictureError:
     content.update(_stored_bytes(target))
     if hint is not None:
         content.update(_stored_bytes(hint))
-    return pair, content.digest(), size
+    odd = [] if hint is None else _looks(picture, hint_picture)
+    return replace(pair, size=size), content.digest(), size, odd
 
 
 def _is_other_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -332,12 +424,16 @@ def _stored_bytes(stored: bytes | Tensor) -> bytes:
     return stored if isinstance(stored, bytes) else stored.numpy().tobytes()
 
 
-def _decoded_size(stored: bytes | Tensor, name: str) -> tuple[int, int]:
-    """Decode a picture once and return its width and height."""
+def _size(picture: Tensor) -> tuple[int, int]:
+    return picture.shape[1], picture.shape[0]
+
+
+def _decoded(stored: bytes | Tensor, name: str) -> Tensor:
+    """Decode a picture (H,W,3) once. Raises PictureError for one that cannot be trained on."""
     image = pictures.decoded(stored, name) if isinstance(stored, bytes) else stored
     if not bool(image.isfinite().all()) or image.numel() == 0:
         raise PictureError("unreadable", f"{name} has no pixels, or values that are not finite")
-    return image.shape[1], image.shape[0]
+    return image
 
 
 # -- sentences -------------------------------------------------------------------------------------

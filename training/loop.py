@@ -43,15 +43,23 @@ class Settings:
     precision: str = "bf16"
     gradient_checkpointing: bool = True
     train_decoder: bool = False
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm, all weights together; 0: never."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from zero."""
 
     @property
     def compute(self) -> torch.dtype:
         """The dtype of matrix products."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
+
 
 class NonFiniteLossError(ValueError):
-    """The loss is infinite or NaN: the training has diverged."""
+    """The loss or its gradient is infinite or NaN: the training has diverged."""
 
     __module__ = "controlstack"  # ComfyUI shows it before the sentence
 
@@ -107,8 +115,9 @@ class Trainer:
     def advance(self) -> float:
         """Take one optimizer step and return its loss.
 
-        Raises NonFiniteLossError before anything has changed. Whatever else is raised in the middle
-        (an interrupt, out of memory) leaves weights, moments and step as they were, too.
+        Raises NonFiniteLossError before anything has changed, also for a finite loss whose gradient
+        is not. Whatever else is raised in the middle (an interrupt, out of memory) leaves weights,
+        moments and step as they were, too.
         """
         parts = self.settings.accumulation
         self.optimizer.zero_grad(set_to_none=True)
@@ -118,16 +127,34 @@ class Trainer:
             (loss / parts).backward()
             losses.append(loss.detach())
         mean = float(torch.stack(losses).mean())
-        if not math.isfinite(mean):
-            raise NonFiniteLossError(
-                f"the loss is {mean} at step {self.step + 1}. Lower learning_rate, or choose"
-                " precision fp32."
-            )
+        self._refuse_non_finite("loss", mean)
+        self._refuse_non_finite("gradient", self._clip())
+        self._set_rate()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.history.add(mean, self.norms())
         return mean
+
+    def _refuse_non_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise NonFiniteLossError(f"the {what} is {value} at step {self.step + 1}.")
+
+    def _clip(self) -> float:
+        """Scale the gradients down to `max_grad_norm`; return the norm that they had."""
+        gradients = [value.grad for value in self.named.values() if value.grad is not None]
+        norm = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
+        if 0 < self.settings.max_grad_norm < norm < math.inf:
+            for gradient in gradients:
+                gradient.mul_(self.settings.max_grad_norm / norm)
+        return norm
+
+    def _set_rate(self) -> None:
+        """Set the step's learning rate where it still rises."""
+        if self.settings.warmup_steps:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.rate_at(self.step)
 
     def loss(self, draw: objective.Draw, hints: Tensor) -> Tensor:
         """Compute the mean squared error of the controlled base's output for one batch."""

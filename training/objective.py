@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -61,8 +62,13 @@ def draw_batch(
 
 def _row(seed: int, position: int, pairs: int) -> int:
     epoch, place = divmod(position, pairs)
-    order = torch.randperm(pairs, generator=seeded_generator(seed, "epoch", epoch))
-    return int(order[place])
+    return int(_order(seed, epoch, pairs)[place])
+
+
+@lru_cache(maxsize=2)  # a batch lies in one epoch, or at the border of two
+def _order(seed: int, epoch: int, pairs: int) -> torch.Tensor:
+    """Return the order in which an epoch goes through the pairs."""
+    return torch.randperm(pairs, generator=seeded_generator(seed, "epoch", epoch))
 
 
 def add_noise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,17 +122,47 @@ def decoded(data: bytes, name: str = "") -> Tensor:
         raise PictureError("unreadable", name) from error
 
 
-def fitted(image: Tensor, width: int, height: int) -> Tensor:
+def fitted(image: Tensor, width: int, height: int, like: tuple[int, int] | None = None) -> Tensor:
     """Scale (H,W,3) to cover (height,width,3) and crop to its middle.
 
-    A picture of that size comes back unchanged.
+    A picture of that size comes back unchanged. `like` is the width and height of the picture that
+    a hint belongs to: the hint is scaled to where that picture's pixels go, so that their edges
+    meet although the aspects differ a little. Pixels below 0 mark an area to inpaint; they stay so.
     """
-    if image.shape[:2] == (height, width):
+    if image.shape[:2] == (height, width) and like in (None, (width, height)):
         return image
-    scale = max(width / image.shape[1], height / image.shape[0])
-    size = (max(height, round(image.shape[0] * scale)), max(width, round(image.shape[1] * scale)))
-    grown = F.interpolate(
-        image.movedim(-1, 0)[None], size, mode="bilinear", antialias=True, align_corners=False
-    )[0]
+    whole_width, whole_height = like or (image.shape[1], image.shape[0])
+    scale = max(width / whole_width, height / whole_height)
+    size = (max(height, round(whole_height * scale)), max(width, round(whole_width * scale)))
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    return grown[:, top : top + height, left : left + width].clamp(0, 1).movedim(0, -1).contiguous()
+    chw = image.movedim(-1, 0)[None]
+    grown = F.interpolate(chw.clamp(0, 1), size, mode="bilinear", antialias=True)
+    if bool((image < 0).any()):
+        marks = F.interpolate((chw < 0).float().amax(1, keepdim=True), size, mode="nearest-exact")
+        grown = torch.where(marks > 0, -1.0, grown)
+    return grown[0, :, top : top + height, left : left + width].movedim(0, -1).contiguous()
+
+
+def is_plain(image: Tensor) -> bool:
+    """Tell whether a picture (H,W,3) is of one colour: as a hint it says nothing."""
+    pixels = image.reshape(-1, image.shape[-1])
+    return bool((pixels.amax(0) - pixels.amin(0) < 1 / 255).all())
+
+
+def is_grey(image: Tensor) -> bool:
+    """Tell whether a picture (H,W,3) is black, white and grey, but for a hundredth of it."""
+    spread = image.amax(-1) - image.amin(-1)
+    return bool((spread > 8 / 255).float().mean() < 0.01)
+
+
+def decoded_text(data: bytes) -> str | None:
+    """Return the text of a caption or list: UTF-8, or UTF-16 with its mark; else None.
+
+    Editors and shells of Windows put a mark before the text, which is not part of it.
+    """
+    is_wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    try:
+        text = data.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text

@@ -21,13 +21,23 @@ PREVIEW_PX = 1024
 
 
 class Screen:
-    """What the node shows while it works. `validate_every` 0: no validation picture."""
+    """What the node shows while it works.
+
+    `validate_every` 0: no validation picture; `guidance` is its classifier-free guidance scale.
+    """
 
     def __init__(
-        self, trainer: Trainer, dataset: Dataset, model: Any, vae: Any, validate_every: int
+        self,
+        trainer: Trainer,
+        dataset: Dataset,
+        model: Any,
+        vae: Any,
+        validate_every: int,
+        guidance: float = validation.GUIDANCE,
     ) -> None:
         self.trainer, self.dataset = trainer, dataset
         self.model, self.vae, self.validate_every = model, vae, validate_every
+        self.guidance = guidance
         self.bar = comfy.utils.ProgressBar(trainer.settings.steps)
         self.pictures: list[Tensor] = []
         """Pictures (H,W,3): the hint, the target, and what the net makes of the hint."""
@@ -49,7 +59,7 @@ class Screen:
         """Sample a picture, unless none is wanted or this step has one."""
         if not self.validate_every or self.validated_step == self.trainer.step:
             return
-        picture = validation.picture(self.trainer, SHOWN_PAIR, self.model, self.vae)
+        picture = validation.picture(self.trainer, SHOWN_PAIR, self.model, self.vae, self.guidance)
         hint, target = self.dataset.hint(SHOWN_PAIR), self.dataset.target(SHOWN_PAIR)
         self.pictures = [hint, target, picture]
         self.validated_step = self.trainer.step

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ..host.memory import is_out_of_memory
-from ..host.progress import progress
-from . import bases, cache, checkpoint_files, history, nets
+from ..host.progress import progress, say
+from . import bases, cache, checkpoint_files, history, nets, validation
 from .dataset import Dataset
 from .loop import NonFiniteLossError, Settings, Trainer
 from .resume import Checkpoint, digest_of, steps_in
@@ -37,6 +37,7 @@ class Inputs:
     validate_every: int = 100
     checkpoint: Path | None = None
     checkpoint_every: int = 500
+    guidance: float = validation.GUIDANCE
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def _train(inputs: Inputs) -> Trained:
         weights = nets.copy_weights(inputs.control_net, inputs.model)
         checkpoint = Checkpoint(inputs.checkpoint, _origin(inputs, weights))
         state = checkpoint.read()
+        _say_if_done(inputs, state)
+        checkpoint.refuse_small_disk(weights)
         data = cache.encode(inputs.dataset, inputs.model, inputs.clip, inputs.vae, progress())
         comfy.model_management.unload_all_models()  # the copies below need the memory
         try:
@@ -101,6 +104,15 @@ def _train(inputs: Inputs) -> Trained:
             if is_out_of_memory(error):
                 raise RuntimeError(_memory_sentence(inputs, error)) from error
             raise
+
+
+def _say_if_done(inputs: Inputs, state: Mapping[str, Tensor] | None) -> None:
+    """Say that a checkpoint has more steps than are asked for: the net then has them too."""
+    if state is not None and inputs.checkpoint and int(state["step"]) > inputs.settings.steps:
+        say(
+            f"{inputs.checkpoint.name} has {int(state['step'])} steps already, more than the"
+            f" {inputs.settings.steps} asked for: the net is that of {int(state['step'])} steps."
+        )
 
 
 def _origin(inputs: Inputs, weights: Mapping[str, Tensor]) -> dict[str, str]:
@@ -122,7 +134,8 @@ def _trainer(inputs: Inputs, weights: Mapping[str, Tensor], data: cache.Encoded)
 
 
 def _run(inputs: Inputs, trainer: Trainer, checkpoint: Checkpoint) -> Trained:
-    screen = Screen(trainer, inputs.dataset, inputs.model, inputs.vae, inputs.validate_every)
+    shown = inputs.model, inputs.vae, inputs.validate_every, inputs.guidance
+    screen = Screen(trainer, inputs.dataset, *shown)
 
     def after_step(_loss: float) -> None:
         screen.update()
@@ -136,7 +149,9 @@ def _run(inputs: Inputs, trainer: Trainer, checkpoint: Checkpoint) -> Trained:
     except comfy.model_management.InterruptProcessingException:
         pass  # what has been learned is the result, and the nodes that follow run
     except NonFiniteLossError as error:
-        raise ValueError(f"{error}{checkpoint.write(trainer)}") from error
+        # Nothing is written here: the weights that led to it are as useless as the loss.
+        remedies = _remedies(inputs.settings)
+        raise ValueError(f"{error} {remedies} {checkpoint.after_divergence(trainer)}") from error
     except Exception:
         trainer.optimizer.zero_grad(set_to_none=True)
         checkpoint.write(trainer)
@@ -148,12 +163,23 @@ def _run(inputs: Inputs, trainer: Trainer, checkpoint: Checkpoint) -> Trained:
         trainer.decoder_weights(),
         trainer.history,
         trainer.step,
-        _record(inputs, trainer),
+        _record(inputs, trainer, checkpoint.run),
         screen.pictures,
     )
 
 
-def _record(inputs: Inputs, trainer: Trainer) -> dict[str, str]:
+def _remedies(settings: Settings) -> str:
+    """Name the settings that keep a loss finite, those that are not chosen yet."""
+    remedies = {
+        f"Lower learning_rate (now {settings.learning_rate:g})": True,
+        "choose precision fp32": settings.precision != "fp32",
+        "set max_grad_norm to 1": settings.max_grad_norm == 0,
+        "raise warmup_steps": settings.warmup_steps == 0,
+    }
+    return ", or ".join(remedy for remedy, is_open in remedies.items() if is_open) + "."
+
+
+def _record(inputs: Inputs, trainer: Trainer, run: str) -> dict[str, str]:
     """Write the metadata of a file with this net; steps add up over trainings."""
     before = getattr(inputs.control_net, nets.RECORD, {})
     return checkpoint_files.as_text(
@@ -164,6 +190,7 @@ def _record(inputs: Inputs, trainer: Trainer) -> dict[str, str]:
             "controlstack.steps": trainer.step + int(before.get("controlstack.steps", 0)),
             "controlstack.pairs": len(inputs.dataset.pairs),
             "controlstack.dataset_sha256": inputs.dataset.digest,
+            "controlstack.run": run,
             "controlstack.settings": asdict(inputs.settings),
         }
     )

@@ -42,9 +42,9 @@ def sample(trainer: Trainer, row: int, *, steps: int = STEPS, guidance: float = 
     return x
 
 
-def picture(trainer: Trainer, row: int, model: Any, vae: Any) -> Tensor:
+def picture(trainer: Trainer, row: int, model: Any, vae: Any, guidance: float = GUIDANCE) -> Tensor:
     """Sample for a pair as `sample` does and decode to a picture (H,W,3) in [0,1]."""
-    latents = sample(trainer, row)
+    latents = sample(trainer, row, guidance=guidance)
     with torch.inference_mode():
         decoded = vae.decode(model.model.process_latent_out(latents.float().cpu()))
     return decoded.reshape(-1, *decoded.shape[-3:])[0].float().cpu().clone()

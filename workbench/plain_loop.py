@@ -55,6 +55,7 @@ class PlainLoop:
         target = objective.target(sampling, latents, x, sigmas)
         loss = torch.nn.functional.mse_loss(output.float(), target)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.trainer.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1

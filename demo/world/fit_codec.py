@@ -102,3 +102,6 @@ class ReaderFit(Fit):
             picture = F.interpolate(half, picture.shape[-2:], mode="bilinear")
         noise = torch.randn(picture.shape, generator=random)
         return (picture + 0.03 * noise).contiguous(memory_format=torch.channels_last)
+
+
+KINDS = {"codec": CodecFit, "reader": ReaderFit}

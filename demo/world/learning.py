@@ -90,12 +90,13 @@ class Fit:
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def begin_with(self, weights: dict[str, Tensor]) -> None:
-        """Begin with the result of another stage."""
+    def begin_with(self, weights: dict[str, Tensor]) -> Fit:
+        """Begin with the result of another stage; return itself."""
         with torch.no_grad():
             for key, value in self.named.items():
                 value.copy_(weights[key])
                 self.average[key].copy_(weights[key])
+        return self
 
     def result(self) -> dict[str, Tensor]:
         """Return the averaged weights."""

@@ -39,7 +39,8 @@ def _net(hint: str, size: int, steps: int, seconds: float, rate: float, begins: 
 
 
 STAGES = (
-    Stage("codec", "codec", 3600, 0.19, 2e-3, {64: 16}),
+    Stage("codec-small", "codec", 5000, 0.07, 2e-3, {32: 16}, fall=0.1),
+    Stage("codec", "codec", 3000, 0.2, 1.5e-3, {64: 16}, "codec-small"),
     Stage("reader", "reader", 1200, 0.1, 2e-3, {128: 4}),
     Stage("draw-shapes", "draw", 24, 2.0, batches={64: PER_SHARD}),
     Stage("draw-64", "draw", 80, 2.0, batches={64: PER_SHARD}),

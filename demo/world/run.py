@@ -107,22 +107,19 @@ def _advance(learner: Any, stage: Stage, steps: int, state: Path, spent: float, 
 
 
 def _learner(stage: Stage, steps: int, place: Place, seed: int) -> Any:
-    if stage.kind == "codec":
-        return fit_codec.CodecFit(stage, steps, seed)
-    if stage.kind == "reader":
-        return fit_codec.ReaderFit(stage, steps, seed)
+    begin = model_files.load(place.result(stage.begins_with)) if stage.begins_with else None
+    if stage.kind in fit_codec.KINDS:
+        learner = fit_codec.KINDS[stage.kind](stage, steps, seed)
+        return learner if begin is None else learner.begin_with(begin)
     names = dict(zip(stage.batches, stage.data, strict=True))
     data = {
         size: drawn_pictures.read(place.pictures(name), stage.hint) for size, name in names.items()
     }
-    begin = model_files.load(place.result(stage.begins_with)) if stage.begins_with else None
     if stage.kind == "net":
         checkpoint = write_checkpoint(place)
         return fit_net.NetFit(stage, steps, seed, checkpoint, begin, data)
     learner = fit_base.BaseFit(stage, steps, seed, data)
-    if begin is not None:
-        learner.begin_with(begin)
-    return learner
+    return learner if begin is None else learner.begin_with(begin)
 
 
 def write_checkpoint(place: Place) -> Path:

@@ -77,7 +77,10 @@ def test_from_pictures_to_a_controlled_image(running, base, training):
 
 
 def test_cancelling_ends_training_and_the_queue_continues(running, base, training):
-    """Cancel once: the net is saved with the steps it has. Queued again, training resumes."""
+    """Cancel once: the net is saved with the steps it has. Queued again, training resumes.
+
+    Its net then replaces the one that was saved before, without being asked to overwrite it.
+    """
     prompt = training("stopped", steps=400)
     inputs_of(prompt, "ControlStackTrain")["validate_every"] = 0
     trainer = node_id(prompt, "ControlStackTrain")
@@ -92,9 +95,19 @@ def test_cancelling_ends_training_and_the_queue_continues(running, base, trainin
     done = int(metadata(base, "stopped")["controlstack.steps"])
     assert 3 <= done < 400
     inputs_of(prompt, "ControlStackTrain")["steps"] = done + 2
-    inputs_of(prompt, "ControlStackSave")["overwrite"] = True
     assert trainer not in running.run(prompt).cached
     assert int(metadata(base, "stopped")["controlstack.steps"]) == done + 2
+
+
+def test_a_name_that_is_taken_is_refused_before_training(running, base, training):
+    prompt = training("taken", steps=4)
+    file = base / "models" / "controlnet" / "taken.safetensors"
+    file.write_bytes(b"another program's")
+    inputs_of(prompt, "ControlStackTrain")["validate_every"] = 0
+    with pytest.raises(server.HostError, match=r"taken.safetensors is there already"):
+        running.run(prompt)
+    assert file.read_bytes() == b"another program's"
+    assert not (base / "output" / "controlstack" / "taken.safetensors").exists()
 
 
 def test_faults_of_the_data_set_come_before_training(running, base, training):

@@ -251,8 +251,8 @@ def test_pictures_with_a_method(tmp_path):
 def test_method_on_a_listed_folder(fill):
     """Do not read the list's source where a method makes the hints."""
     write(fill, [{"target": "target/0.png", "prompt": "x"}])
-    data = build(fill, with_method=True, method=lambda target: target, hint_method="same")
-    assert data.hint(0).equal(data.target(0))
+    data = build(fill, with_method=True, method=lambda target: 1 - target, hint_method="negative")
+    assert torch.allclose(data.hint(0), 1 - data.target(0), atol=0.5 / 255 + 1e-6)
 
 
 def test_batches_from_the_graph():
@@ -299,3 +299,121 @@ def test_building_leaves_the_counts_of_its_source_alone(fill):
         report = dataset.build(source, 64, 64, leave_out=True).report
         assert "left out: 1 missing" in report
     assert not source.faults
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_marks_of_windows_editors_are_not_part_of_a_text(fill, tmp_path, encoding):
+    """Read lists and captions with and without a byte order mark."""
+    lines = (fill / "prompt.json").read_text()
+    (fill / "prompt.json").write_bytes(lines.replace("prompt 0", "café").encode(encoding))
+    assert [pair.prompt for pair in build(fill).pairs][:2] == ["café", "prompt 1"]
+    folder = tmp_path / "captioned"
+    folder.mkdir()
+    Image.fromarray(picture(1)).save(folder / "a.png")
+    (folder / "a.txt").write_bytes("a café\r\n".encode(encoding))
+    data = build(folder, with_method=True, method=lambda target: 1 - target, hint_method="n")
+    assert data.pairs[0].prompt == "a café"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
+def test_texts_that_do_not_decode_are_counted(fill, tmp_path, encoding):
+    """Count them as faults, instead of training on what they look like."""
+    text = json.dumps(
+        {"source": "source/0.png", "target": "target/0.png", "prompt": "café"}, ensure_ascii=False
+    )
+    with (fill / "prompt.json").open("ab") as file:
+        file.write(b"\n" + text.encode(encoding))
+    with pytest.raises(ValueError, match=r"1 of 6 pairs.*1 prompts that are not UTF-8 text"):
+        build(fill)
+    folder = tmp_path / "captioned"
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(picture(1)).save(folder / f"{name}.png")
+    (folder / "a.txt").write_bytes("a café".encode(encoding))
+    method = {"with_method": True, "method": lambda target: 1 - target, "hint_method": "n"}
+    with pytest.raises(ValueError, match=r"1 of 2 pairs.*not UTF-8 text.*a.txt"):
+        build(folder, **method)
+    assert len(build(folder, leave_out=True, **method).pairs) == 1
+
+
+def test_methods_that_draw_nothing_or_the_picture_itself_are_refused(fill):
+    for method, sentence in (
+        (lambda target: target.clone(), "copy: .*settings gives the picture itself"),
+        (torch.zeros_like, "copy: .*settings gives hints of one colour"),
+    ):
+        sentence = sentence.replace("copy: ", "method: copy with these ")
+        with pytest.raises(ValueError, match=sentence.replace(".*settings", "settings")):
+            build(fill, with_method=True, method=method, hint_method="copy")
+
+
+def test_the_report_counts_hints_that_say_nothing(fill):
+    Image.new("RGB", (64, 64)).save(fill / "source" / "1.png")
+    Image.new("RGB", (64, 64), (9, 200, 30)).save(fill / "source" / "2.png")
+    (fill / "source" / "3.png").write_bytes((fill / "target" / "3.png").read_bytes())
+    report = build(fill).report
+    assert "2 hints are of one colour" in report
+    assert "1 hints are the picture itself" in report
+
+
+def test_swapped_source_and_target_are_noticed(fill):
+    """Edges as targets and pictures as hints: the commonest mistake in a list."""
+    for i in range(5):
+        edges = (np.random.default_rng(i).random((64, 64)) > 0.9) * np.uint8(255)
+        Image.fromarray(edges).save(fill / "source" / f"{i}.png")
+    assert "swapped" not in build(fill).report
+    lines = [json.loads(line) for line in (fill / "prompt.json").read_text().splitlines()]
+    write(fill, [{**line, "source": line["target"], "target": line["source"]} for line in lines])
+    assert "5 targets are grey and their hints coloured: are source and target swapped?" in (
+        build(fill).report
+    )
+
+
+def test_pictures_that_share_a_caption_are_said(tmp_path):
+    for name in ("a.png", "a.jpg", "b.png"):
+        Image.fromarray(picture(1)).save(tmp_path / name)
+    (tmp_path / "a.txt").write_text("which one?")
+    method = {"with_method": True, "method": lambda target: 1 - target, "hint_method": "n"}
+    assert "a.txt is the caption of 2 pictures" in build(tmp_path, **method).report
+
+
+@pytest.mark.parametrize("size", [(522, 512), (512, 522), (1034, 1024)])
+def test_hints_of_a_slightly_other_aspect_meet_their_target(size):
+    """A hint that was scaled to whole tiles is scaled back: its edges lie where the target's do."""
+    import torch.nn.functional as F
+
+    height, width = 512, 512
+    target = torch.zeros(1, 3, height, width)
+    target[..., 100:104, :] = target[..., :, 400:404] = 1
+    hint = F.interpolate(target, (size[1], size[0]), mode="bilinear")
+    rows = [part[0].movedim(0, -1)[None] for part in (target, hint)]
+    data = dataset.build(dataset.from_batches(rows[0], rows[1], ""), width, height)
+    for line in (lambda p: p[:50, :, 0].mean(0), lambda p: p[:, :50, 0].mean(1)):
+        places = [
+            float((line(p) * torch.arange(512)).sum() / line(p).sum())
+            for p in (data.target(0), data.hint(0))
+        ]
+        assert places[0] == pytest.approx(places[1], abs=0.5)
+
+
+def test_the_mask_of_an_inpaint_hint_survives_scaling():
+    """Keep -1 where it is masked, and nothing between -1 and the picture."""
+    hint = torch.rand(1, 128, 128, 3)
+    hint[:, 32:96, 32:96] = -1
+    data = dataset.build(dataset.from_batches(torch.rand(1, 128, 128, 3), hint, ""), 64, 64)
+    scaled = data.hint(0)
+    assert bool((scaled[16:48, 16:48] == -1).all())
+    assert bool(((scaled == -1) | (scaled >= 0)).all())
+    assert int((scaled[..., 0] == -1).sum()) == 32 * 32
+
+
+def test_an_epoch_is_drawn_once(monkeypatch):
+    """A permutation of all pairs for every row would take longer than the step."""
+    from pack.training import objective
+
+    drawn = []
+    real = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda *a, **k: drawn.append(a) or real(*a, **k))
+    rows = [objective.draw_batch(123, first, 4, 10, 5, (1,), 0.0).rows for first in range(0, 40, 4)]
+    assert len(drawn) == 4
+    flat = [row for batch in rows for row in batch]
+    assert all(sorted(flat[start : start + 10]) == list(range(10)) for start in range(0, 40, 10))

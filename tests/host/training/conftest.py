@@ -203,3 +203,20 @@ def eight(studio):
     latents = torch.cat([small, small.mean(1, keepdim=True)], 1) * 4 - 2
     text = Text(torch.randn(1, 77, 64, generator=torch.Generator().manual_seed(3)))
     return Encoded(latents, (text,), (0,) * 8, text, lambda row: hints[row])
+
+
+def steps_in(name):
+    """Return the steps in a checkpoint."""
+    from pack.training import resume
+
+    return resume.steps_in(checkpoint(name))
+
+
+def checkpoint(name):
+    import folder_paths
+
+    return Path(folder_paths.get_output_directory()) / "controlstack" / f"{name}.safetensors"
+
+
+def same(first, second):
+    return all(second[key].equal(value) for key, value in first.items())

@@ -76,7 +76,9 @@ def test_our_loader_recognises_the_saved_net(studio, trained, folder):
     assert studio.residuals(net)[0].equal(studio.residuals(trained)[0])
     with safe_open(folder / "folder" / "edges.safetensors", "pt") as file:
         metadata = file.metadata()
-        assert "zero_convs.0.0.weight" in file.keys()  # noqa: SIM118 (no mapping)
+        # as the original releases have them; diffusers tells a ControlNet by this prefix
+        assert all(key.startswith("control_model.") for key in file.keys())  # noqa: SIM118
+        assert "control_model.time_embed.0.weight" in file.keys()  # noqa: SIM118 (no mapping)
     assert metadata["controlstack.steps"] == "2"
     assert metadata["controlstack.pairs"] == "2"
     assert len(metadata["controlstack.dataset_sha256"]) == 64
@@ -221,3 +223,55 @@ def test_killed_while_saving(tmp_path):
         assert len(weights) == 20
         assert {float(value.min()) for value in weights.values()} in ({1.0}, {2.0})
         assert {float(value.max()) for value in weights.values()} in ({1.0}, {2.0})
+
+
+def test_a_training_that_went_on_replaces_its_own_file(studio, folder):
+    """Queue a stopped training again: its net takes the place of the one it saved before."""
+    from pack.nodes.train import Save
+
+    data, net = studio.dataset(*discs(2)), studio.create()
+    first = studio.train(net, data, steps=2, checkpoint="goes_on")[0]
+    save(first, "goes_on")
+    second = studio.train(net, data, steps=3, checkpoint="goes_on")[0]
+    assert Save.validate_inputs(name="goes_on", overwrite=False) is True
+    save(second, "goes_on")
+    weights = loaded("goes_on.safetensors").control_model.state_dict()
+    assert all(w.equal(weights[key]) for key, w in second.control_model.state_dict().items())
+    for refused in (lambda: save(first, "goes_on"), lambda: save(second, "goes_on", "fp16")):
+        with pytest.raises(ValueError, match="there already"):
+            refused()  # fewer steps, or the copy to train further from would be lost
+    save(second, "goes_on")
+    other = studio.train(net, data, steps=3)[0]  # the same pictures, but not that training
+    with pytest.raises(ValueError, match=r"goes_on.safetensors is there already"):
+        save(other, "goes_on")
+
+
+def test_a_name_that_is_taken_is_refused_when_queued(trained, folder):
+    """Do not find out after hours of training."""
+    from pack.nodes.train import Save
+
+    (folder / "theirs.safetensors").write_bytes(b"another program's")
+    for name in ("theirs", "theirs.safetensors"):
+        sentence = Save.validate_inputs(name=name, overwrite=False)
+        assert "theirs.safetensors is there already" in sentence
+    assert "expected a name" in Save.validate_inputs(name="../x", overwrite=False)
+    for inputs in ({"name": "theirs", "overwrite": True}, {"name": "free", "overwrite": False}, {}):
+        assert Save.validate_inputs(**inputs) is True
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", ["x.pth", "x.CKPT", "folder/x.bin"])
+def test_a_suffix_that_is_not_written_is_refused(trained, folder, name):
+    with pytest.raises(ValueError, match=r"without a suffix.*'x' is enough"):
+        save(trained, name)
+    assert not any("x." in path.name for path in folder.rglob("*"))
+    save(trained, "v1.5")  # a full stop is not a suffix
+    assert (folder / "v1.5.safetensors").exists()
+
+
+@pytest.mark.parametrize("letters", [230, 300, 5000])
+def test_long_names_are_a_sentence(studio, trained, folder, letters):
+    with pytest.raises(ValueError, match=r"name: expected a name of at most 220 bytes"):
+        save(trained, "ä" * (letters // 2))
+    with pytest.raises(ValueError, match=r"checkpoint: expected a name of at most 220 bytes"):
+        studio.train(studio.create(), studio.dataset(*discs(2)), checkpoint="a" * letters)
