@@ -88,3 +88,9 @@ FITS: Mapping[str, Fit] = {
     "pad": Fit(pad_hint, pad_mask),
     "region": Fit(None, crop_mask, by_area=True),
 }
+
+
+def over_white(image: torch.Tensor) -> torch.Tensor:
+    """Return the colours of an IMAGE (B,H,W,3 or 4), transparent parts white as in every hint."""
+    colours, alpha = image[..., :3], image[..., 3:]
+    return colours * alpha + (1 - alpha) if alpha.shape[-1] else colours

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from . import layers, masks, schedule, unions
-from .fits import FITS
+from .fits import FITS, over_white
 from .grammar import one_of
 from .net_info import NetInfo, all_union_types, look_at
 from .schedule import Schedule
@@ -71,10 +71,10 @@ def _unit_of_row(net: Any, image: torch.Tensor, strength: float, start: float, e
 
 
 def hint_of(image: torch.Tensor) -> torch.Tensor:
-    """Turn an IMAGE, (B,H,W,C), into a hint, (B,3,H,W): grey is repeated, alpha left out.
+    """Turn an IMAGE, (B,H,W,C), into a hint, (B,3,H,W): grey is repeated, alpha laid over white.
 
-    Values are unchanged. Raises ValueError for an empty batch, a picture without pixels, or values
-    that are not finite.
+    Values of opaque pictures are unchanged. Raises ValueError for an empty batch, a picture without
+    pixels, or values that are not finite.
     """
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
         raise ValueError(f"image: expected (batch, height, width, 3), found {tuple(image.shape)}")
@@ -88,7 +88,7 @@ def hint_of(image: torch.Tensor) -> torch.Tensor:
             "image: expected finite values, found NaN or infinity. Check the node that made this"
             " hint."
         )
-    colours = image.repeat(1, 1, 1, 3) if image.shape[-1] == 1 else image[..., :3]
+    colours = image.repeat(1, 1, 1, 3) if image.shape[-1] == 1 else over_white(image)
     # In the memory layout of an IMAGE (channels last), so that convolutions round as for one.
     return colours.float().contiguous().movedim(-1, 1)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..control.fits import over_white
 from ..control.net_info import NetInfo, source_of
 from ..control.unions import AUTO, words_of
 from ..files import conditions
@@ -112,7 +113,7 @@ def mismatch_warning(info: NetInfo, image: torch.Tensor) -> str:
     if source is None or expected is None:
         return ""
     if condition is None:
-        colours = image.expand(-1, -1, -1, 3) if image.shape[3] == 1 else image[..., :3]
+        colours = image.expand(-1, -1, -1, 3) if image.shape[3] == 1 else over_white(image)
         return hint_check.disagreement(colours.cpu(), expected.key, _palette())
     if conditions.accepts(expected, condition):
         return ""

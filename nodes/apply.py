@@ -93,7 +93,10 @@ class Add(io.ComfyNode):
                 io.ControlNet.Input("control_net"),
                 io.Image.Input(
                     "image",
-                    tooltip="The hint: a picture such as the net was trained on, like Canny edges.",
+                    tooltip=(
+                        "The hint: a picture such as the net was trained on, like Canny edges."
+                        " Transparent parts become white."
+                    ),
                 ),
                 io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.01),
                 io.Float.Input(

@@ -8,7 +8,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, Map, as_masks, each_frame, opencv, size_of, sized, to_rgb
+from .images import (
+    BAND_PX,
+    Frame8,
+    Map,
+    as_masks,
+    blank_hints,
+    each_frame,
+    opencv,
+    size_of,
+    sized,
+    tensor_of,
+    to_rgb,
+)
 from .spec import Param, Port, Preprocessor, Progress
 
 TONES = ("luminance", "intensity")
@@ -137,7 +149,7 @@ def recolor(
             return levels
         return np.power(levels.astype(np.float32) / 255, np.float32(gamma))
 
-    return each_frame(image, draw, resolution=resolution, progress=progress)
+    return each_frame(image, draw, halo_px=0, resolution=resolution, progress=progress)
 
 
 def brightness(
@@ -161,7 +173,8 @@ def brightness(
         luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         return luma if level == "grey" else cv2.threshold(luma, threshold, 255, kind)[1]
 
-    return each_frame(image, draw, resolution=resolution, progress=progress)
+    halo_px = None if level == "otsu" else 0  # whose threshold is that of the whole frame
+    return each_frame(image, draw, halo_px=halo_px, resolution=resolution, progress=progress)
 
 
 def inpaint_hint(
@@ -186,13 +199,23 @@ def inpaint_hint(
             f"mask has {len(masks)} frames and the picture {len(image)}: connect one for all, or"
             " one for each"
         )
-    covers = F.interpolate(masks[:, None], (height, width), mode="bilinear")[:, 0] > 0.5
-    hints = torch.empty(len(image), height, width, 3)
-    for index, frame in enumerate(image.detach().cpu().float()):
+    hints = tensor_of(blank_hints(len(image), height, width))
+    for index, frame in enumerate(image.detach()):
         if progress:
             progress(index, len(image))
-        hints[index] = sized(to_rgb(frame[None]), height, width)[0].movedim(0, 2)
-        hints[index][covers[index % len(covers)]] = MASKED[masked]
+        cover = F.interpolate(
+            masks[index % len(masks)][None, None], (height, width), mode="bilinear"
+        )[0, 0].gt(0.5)
+        is_sized = frame.shape[:2] == (height, width)
+        rows = max(1, BAND_PX // width) if is_sized else height
+        for top in range(0, height, rows):
+            hint, band = (
+                hints[index, top : top + rows],
+                slice(top, top + rows) if is_sized else slice(None),
+            )
+            colours = to_rgb(frame[None, band].cpu().float())
+            hint.copy_(sized(colours, len(hint), width)[0].movedim(0, 2))
+            hint[cover[top : top + rows]] = MASKED[masked]
     if progress:
         progress(len(image), len(image))
     return hints

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,53 +62,97 @@ def each_frame(
     image: Tensor,
     draw: Callable[[Frame8], Map],
     *,
+    halo_px: int | None = None,
     resolution: int = 0,
     progress: Progress | None = None,
 ) -> Tensor:
     """Draw the hint of every frame: (B,H,W,C) in [0,1] → (B,h,w,3) float32 in [0,1].
 
     `draw` turns one 8-bit RGB frame into its map; frames run in parallel on as many threads as
-    there are cores. `resolution` is the short side, in px, of the frames that `draw` gets; 0 keeps
-    the picture's size. C is 1, 3 or 4. The result is contiguous and on the picture's device. Raises
-    ValueError if `image` is not a batch of pictures or `resolution` asks for one too large.
+    there are cores. `halo_px` is for a `draw` whose values depend on no row farther away: it gets
+    bands with that many rows of their neighbours, so that one frame runs on all cores, and a large
+    one in little memory. `resolution` is the short side, in px, of the frames that `draw` gets; 0
+    keeps the picture's size. C is 1, 3 or 4. The result is contiguous and on the picture's device.
+    Raises ValueError if `image` is not a batch of pictures or `resolution` asks for one too large.
+    """
+    hints = blank_hints(len(image), *size_of(image, resolution))
+
+    def write(index: int, top: int, band: Frame8, above: int, rows: int) -> None:
+        hint = hints[index, top : top + rows]
+        write_hint(draw(band)[above : above + rows], hint)
+
+    each_band(image, write, halo_px=halo_px, resolution=resolution, progress=progress)
+    return tensor_of(hints).to(image.device)
+
+
+def each_label(
+    image: Tensor,
+    draw: Callable[[Frame8], NDArray[np.uint8]],
+    *,
+    resolution: int = 0,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:
+    """Label every pixel by its own colour: (B,H,W,C) → (B,h,w); else as `each_frame`."""
+    labels = np.empty((len(image), *size_of(image, resolution)), np.uint8)
+
+    def write(index: int, top: int, band: Frame8, above: int, rows: int) -> None:
+        labels[index, top : top + rows] = draw(band)[above : above + rows]
+
+    each_band(image, write, halo_px=0, resolution=resolution, progress=progress)
+    return labels
+
+
+def each_band(
+    image: Tensor,
+    work: Callable[[int, int, Frame8, int, int], None],
+    *,
+    halo_px: int | None,
+    resolution: int,
+    progress: Progress | None,
+) -> None:
+    """Call `work(index, top, band, above, rows)` on bands of rows of every 8-bit frame.
+
+    The band's own rows begin at `top` in the frame and are `rows` many; it holds `above` more of
+    its neighbours' before them, and some after them.
     """
     frames = _frames(image)
     count, height_px, width_px, _ = frames.shape
     size = fitted(height_px, width_px, resolution)
-    hints = blank_hints(count, *size)
+    edges = _edges(count, *size, halo_px)
+    bands = len(edges) - 1
 
-    def work(index: int) -> None:
-        write_hint(draw(resized(to_rgb8(frames[index]), *size)), hints[index])
+    @lru_cache(maxsize=2)
+    def whole(index: int) -> Frame8:
+        return resized(to_rgb8(frames[index]), *size)
 
-    side_by_side(work, count, progress)
-    return tensor_of(hints).to(image.device)
+    def run(item: int) -> None:
+        index, at = divmod(item, bands)
+        top, bottom = edges[at : at + 2]
+        first, last = max(0, top - (halo_px or 0)), bottom + (halo_px or 0)
+        if bands == 1:
+            band = whole.__wrapped__(index)
+        elif size == (height_px, width_px):
+            band = to_rgb8(frames[index, first:last])
+        else:
+            band = whole(index)[first:last]
+        work(index, top, band, top - first, bottom - top)
+
+    side_by_side(run, count * bands, progress and (lambda done, _: progress(done // bands, count)))
 
 
-def banded(image: Tensor, draw: Callable[[Frame8], Map], halo_px: int) -> Callable[[Frame8], Map]:
-    """Split frames into bands drawn in parallel if a batch has fewer frames than there are cores.
+BAND_PX = 1 << 19
+"""Pixels of one band of a large frame: beside the hint itself, little memory is needed."""
 
-    For a `draw` whose values depend on no row farther away than `halo_px`: results stay bit-equal,
-    because every band is drawn with that many rows of its neighbours around it.
-    """
 
-    def drawn(frame: Frame8) -> Map:
-        height_px = frame.shape[0]
-        bands = min(_cores() // len(image), height_px // (2 * halo_px))
-        if bands < 2:
-            return draw(frame)
-        edges = [height_px * index // bands for index in range(bands + 1)]
-        drawn_bands: dict[int, NDArray[Any]] = {}
-
-        def work(index: int) -> None:
-            top, bottom = edges[index : index + 2]
-            above = max(0, top - halo_px)
-            band = draw(frame[above : bottom + halo_px])
-            drawn_bands[index] = band[top - above : bottom - above]
-
-        side_by_side(work, bands, None)
-        return np.concatenate([drawn_bands[index] for index in range(bands)])
-
-    return drawn
+def _edges(count: int, height_px: int, width_px: int, halo_px: int | None) -> list[int]:
+    """Return where bands begin and end: as many as keep all cores busy, and none too large."""
+    if halo_px is None:
+        return [0, height_px]
+    halo_px = max(1, halo_px)
+    for_cores = min(_cores() // count, height_px // (2 * halo_px))
+    for_memory = min(-(-height_px * width_px // BAND_PX), height_px // (4 * halo_px))
+    bands = max(1, for_cores, for_memory)
+    return [height_px * index // bands for index in range(bands + 1)]
 
 
 def each_map(

@@ -12,18 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .images import (
+    BAND_PX,
+    FloatFrame,
     Frame8,
     Map,
-    banded,
+    blank_hints,
     darkest_channel,
+    each_band,
     each_frame,
     only,
     opencv,
     rgb8,
     run_network,
+    side_by_side,
     size_of,
     tensor_of,
     to_hint,
+    write_hint,
 )
 from .nets import anime2sketch, mlsd
 from .nets import lineart as generator
@@ -101,6 +106,7 @@ def lineart(
     engine: str = "standard",
     gaussian_sigma: float = 6.0,
     intensity_threshold: int = 8,
+    cut_below: int = 0,
     resolution: int = 0,
     progress: Progress | None = None,
     networks: Networks | None = None,
@@ -110,13 +116,19 @@ def lineart(
     `engine` "realistic" and "coarse" are the two generators of informative drawings (Chan et al.,
     2022). "standard" is the lineart_standard of the ControlNet tools, without a network: how much
     darker a pixel is than its surroundings, a Gaussian of `gaussian_sigma` px, scaled so that the
-    median of what exceeds `intensity_threshold` levels becomes half white. The references truncate
-    the result to 8 bits; here it stays float.
+    median of what exceeds `intensity_threshold` levels becomes half white. What is then darker than
+    the level `cut_below` (0-255) becomes black. The references truncate the result to 8 bits; here
+    it stays float.
     """
     refuse_unknown("lineart engine", engine, LINEART_ENGINES)
     if engine == "standard":
         return _standard(
-            image, gaussian_sigma, intensity_threshold, resolution=resolution, progress=progress
+            image,
+            gaussian_sigma,
+            intensity_threshold,
+            cut_below,
+            resolution=resolution,
+            progress=progress,
         )
     weights = REALISTIC if engine == "realistic" else COARSE
     drawing = run_network(
@@ -128,7 +140,8 @@ def lineart(
         resolution=resolution,
         progress=progress,
     )
-    return to_hint(only(drawing))
+    lines = only(drawing)
+    return to_hint(lines.masked_fill(lines * 255 < cut_below, 0))
 
 
 def lineart_anime(
@@ -148,7 +161,7 @@ def lineart_anime(
     """
     refuse_unknown("anime lineart engine", engine, ANIME_ENGINES)
     if engine == "standard":
-        return _standard(image, 6.0, 8, resolution=resolution, progress=progress)
+        return _standard(image, 6.0, 8, 0, resolution=resolution, progress=progress)
     if sizing == "stretched":
         return _stretched(image, resolution=resolution, progress=progress, networks=networks)
     drawing = run_network(
@@ -199,34 +212,78 @@ def _standard(
     image: Tensor,
     gaussian_sigma: float,
     intensity_threshold: int,
+    cut_below: int,
     *,
     resolution: int,
     progress: Progress | None,
 ) -> Tensor:
-    """Draw the lines of engine "standard"; arguments are those of `lineart`."""
+    """Draw the lines of engine "standard"; arguments are those of `lineart`.
+
+    How dark each pixel is goes into the hint's first channel, from where it is scaled: a large
+    picture needs little memory beside its hint.
+    """
     cv2 = opencv()
+    hints = blank_hints(len(image), *size_of(image, resolution))
 
     # As wide as OpenCV chooses for a float picture. With that width given, the 8-bit picture has
     # the same result but for the last bits of a float, in two thirds of the time.
     reach_px = round(8 * gaussian_sigma + 1) // 2
     gaussian = cv2.getGaussianKernel(2 * reach_px + 1, gaussian_sigma, cv2.CV_32F)
 
-    def darker_than_around(frame: Frame8) -> Map:
-        surroundings = cv2.sepFilter2D(frame, cv2.CV_32F, gaussian, gaussian)
-        return darkest_channel(
-            cv2.subtract(surroundings, frame, dst=surroundings, dtype=cv2.CV_32F)
-        )
+    def darken(index: int, top: int, band: Frame8, above: int, rows: int) -> None:
+        surroundings = cv2.sepFilter2D(band, cv2.CV_32F, gaussian, gaussian)
+        darker = cv2.subtract(surroundings, band, dst=surroundings, dtype=cv2.CV_32F)
+        own = darkest_channel(darker[above : above + rows])
+        hints[index, top : top + rows, :, 0] = own
 
-    darkness = banded(image, darker_than_around, reach_px)
-
-    def draw(frame: Frame8) -> Map:
-        darker = darkness(frame)
-        lines = darker[darker > intensity_threshold]
+    def scale(index: int) -> None:
+        darker = hints[index, ..., 0]
         # The floor keeps a picture without lines from being amplified into noise.
-        middle = max(16.0, float(np.median(lines))) if lines.size else 16.0
-        return (darker * np.float32(127 / 255 / middle)).clip(0, 1)
+        middle = max(16.0, _median_above(darker, intensity_threshold))
+        for top in range(0, len(darker), _ROWS):
+            rows = slice(top, top + _ROWS)
+            lines = (darker[rows] * np.float32(127 / 255 / middle)).clip(0, 1)
+            lines[lines * np.float32(255) < cut_below] = 0
+            write_hint(lines, hints[index, rows])
 
-    return each_frame(image, draw, resolution=resolution, progress=progress)
+    each_band(image, darken, halo_px=reach_px, resolution=resolution, progress=progress)
+    side_by_side(scale, len(hints), progress and (lambda _, total: progress(total, total)))
+    return tensor_of(hints).to(image.device)
+
+
+_ROWS = 256
+"""Rows that are scaled together: their temporary copies stay small."""
+
+
+def _median_above(values: FloatFrame, threshold: float) -> float:
+    """Return the median of the values (H,W) above `threshold` of at least 0; 0 if there are none.
+
+    As `numpy.median`, but in little memory for a large frame: the values are counted by the upper
+    half of their bits, whose order is that of positive floats.
+    """
+    if values.size <= BAND_PX:
+        above = values[values > threshold]
+        return float(np.median(above)) if above.size else 0.0
+    parts = [values[top : top + _ROWS] for top in range(0, len(values), _ROWS)]
+    counts = np.zeros(1 << 16, np.int64)
+    for part in parts:
+        counts += np.bincount(_upper_bits(part[part > threshold]), minlength=len(counts))
+    before = np.concatenate([[0], np.cumsum(counts)])
+    count = int(before[-1])
+    if not count:
+        return 0.0
+    middles = np.zeros(2, np.float32)
+    for place, rank in enumerate(((count - 1) // 2, count // 2)):
+        upper = int(np.searchsorted(before, rank, side="right")) - 1
+        at = rank - int(before[upper])
+        rows = (part[part > threshold] for part in parts)
+        alike = np.concatenate([above[_upper_bits(above) == upper] for above in rows])
+        middles[place] = np.partition(alike, at)[at]
+    return float(np.mean(middles))
+
+
+def _upper_bits(values: FloatFrame) -> NDArray[np.uint32]:
+    return np.frombuffer(values.tobytes(), np.uint32) >> np.uint32(16)
 
 
 # Straight segments
@@ -363,7 +420,15 @@ ROWS = (
             Param(
                 "intensity_threshold",
                 8,
-                "Differences above this level (0-255) count as lines when brightness is set.",
+                "Differences above this level (0-255) count as lines when brightness is set. It"
+                " cuts nothing off: see cut_below.",
+            ),
+            Param(
+                "cut_below",
+                0,
+                "Lines darker than this level (0-255) become black: removes faint noise, which some"
+                " SDXL nets mind (12 is usual there). 0 = off.",
+                is_appended=True,
             ),
         ),
         conditions=("lineart", "any_line"),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, Map, banded, darkest_channel, each_frame, opencv
+from .images import Frame8, Map, darkest_channel, each_frame, opencv
 from .spec import Param, Preprocessor, Progress
 
 INVERT = ("auto", "on", "off")
@@ -37,7 +37,7 @@ def scribble(
         least = least_channel(cv2.bitwise_not(frame) if invert == "on" else frame)
         if invert == "auto" and has_dark_border(least):
             least = least_channel(cv2.bitwise_not(frame))
-        return cv2.threshold(least, threshold - 1, 1, cv2.THRESH_BINARY_INV)[1].astype(np.float32)
+        return cv2.threshold(least, threshold - 1, 255, cv2.THRESH_BINARY_INV)[1]
 
     return each_frame(image, draw, resolution=resolution, progress=progress)
 
@@ -83,9 +83,7 @@ def xdog(
         # turn black.
         return cv2.threshold(darker, threshold / 2, 1, cv2.THRESH_BINARY)[1]
 
-    return each_frame(
-        image, banded(image, draw, _XDOG_HALO_PX), resolution=resolution, progress=progress
-    )
+    return each_frame(image, draw, halo_px=_XDOG_HALO_PX, resolution=resolution, progress=progress)
 
 
 ROWS = (

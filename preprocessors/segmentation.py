@@ -6,14 +6,26 @@ Labels and colours are never blended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .images import Frame8, as_masks, each_frame, only, run_network, size_of
+from .images import (
+    BAND_PX,
+    Frame8,
+    as_masks,
+    blank_hints,
+    each_label,
+    only,
+    opencv,
+    run_network,
+    side_by_side,
+    size_of,
+    tensor_of,
+)
 from .nets import segmenters
 from .palettes import NOTHING, PALETTES, Palette
 from .spec import Forward, Networks, Param, Port, Preprocessor, Progress, Weights
@@ -78,10 +90,10 @@ def segmentation(
     The hint has the palette's colours. Labels are class number / 255, so that a mask's 8-bit file
     keeps them; 255/255 means none (black). They come from `label_map`, of the same form and any
     size, if given; otherwise from the `engine`: a network, "snap" (each pixel of a painted map
-    takes the class of the nearest colour) or "blank". `paint` then lays classes over them, as
-    `strokes_of` parses, on boxes or on the `areas` (N,h',w'). Masks are one for each of the
-    `classes` (names or numbers, separated by commas), all frames of the first, then of the next;
-    without classes, one mask of all pixels that have a class.
+    takes the class of the nearest colour, transparent ones none) or "blank". `paint` then lays
+    classes over them, as `strokes_of` parses, on boxes or on the `areas` (N,h',w'). Masks are one
+    for each of the `classes` (names or numbers, separated by commas), all frames of the first, then
+    of the next; without classes, one mask of all pixels that have a class.
 
     Raises ValueError for a class that the palette does not have, labels without a class, and an
     engine that does not have the palette.
@@ -104,7 +116,25 @@ def segmentation(
         )
     labels = painted(labels, strokes, areas)
     masks = [labels == index for index in chosen] or [labels != NOTHING]
-    return table.paint[labels], labels.float() / 255, torch.cat(masks).float()
+    return _coloured(labels, table), labels / 255, torch.cat(masks).float()
+
+
+def _coloured(labels: Tensor, table: Palette) -> Tensor:
+    """Return the hints (B,h,w,3) of labels (B,h,w)."""
+    cv2 = opencv()
+    paint, numbers = table.paint.numpy()[None], labels.numpy()
+    hints = blank_hints(*labels.shape)
+
+    def colour(item: int) -> None:
+        index, top = item // parts, item % parts * rows
+        grey = numbers[index, top : top + rows]
+        # numpy's `take` needs three times as long.
+        cv2.LUT(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), paint, dst=hints[index, top : top + rows])
+
+    rows = max(1, BAND_PX // labels.shape[2])
+    parts = -(-labels.shape[1] // rows)
+    side_by_side(colour, len(labels) * parts, None)
+    return tensor_of(hints)
 
 
 def _by_network(
@@ -132,38 +162,73 @@ def _by_network(
         resolution=resolution,
         progress=progress,
     )
-    return only(labels)[:, 0].round().long()
+    return only(labels)[:, 0].round().to(torch.uint8)
 
 
 def _unaided(
     image: Tensor, engine: str, table: Palette, *, resolution: int, progress: Progress | None
 ) -> Tensor:
-    """Return class numbers (B,h,w) without a network."""
+    """Return class numbers (B,h,w) without a network.
 
-    def draw(frame: Frame8) -> NDArray[np.uint8]:
-        if engine == "snap":
-            return nearest_class(frame, table)
-        return np.full(frame.shape[:2], NOTHING, np.uint8)
-
-    return numbers(each_frame(image, draw, resolution=resolution, progress=progress)[..., 0])
-
-
-def nearest_class(frame: Frame8, table: Palette) -> NDArray[np.uint8]:
-    """Return the class of the nearest colour, (H,W,3) → (H,W); the first wins ties.
-
-    Black stays no class.
+    A painted map is labelled at its own size, because resized colours would mix to others, and by
+    the colours that were painted: what is more transparent than not is unpainted.
     """
+    size = size_of(image, resolution)
+    if engine == "blank":
+        for done in range(len(image) + 1):
+            if progress:
+                progress(done, len(image))
+        return torch.full((len(image), *size), NOTHING, dtype=torch.uint8)
+    colours, classes = image[..., :3], NearestClasses(table)
+    labels = tensor_of(each_label(colours, classes.of, progress=progress))
+    if image.shape[-1] == 4:
+        labels[image[..., 3].cpu() < 0.5] = NOTHING
+    return _nearest(labels, size)
+
+
+_COLOURS = 1 << 24
+_UNKNOWN = NOTHING - 1
+"""Not a class of any palette."""
+
+
+Codes = NDArray[np.signedinteger[Any]]
+"""Colours as numbers: red << 16 | green << 8 | blue, of 8 bits each."""
+
+
+class NearestClasses:
+    """The class of the nearest colour of a palette, for every 8-bit colour that was met so far."""
+
+    def __init__(self, table: Palette) -> None:
+        self.table = table
+        self.classes = np.full(_COLOURS, _UNKNOWN, np.uint8)
+
+    def of(self, frame: Frame8) -> NDArray[np.uint8]:
+        """Return the classes of (H,W,3) → (H,W); the first wins ties. Black stays no class."""
+        channels = frame.astype(np.int32)
+        codes: Codes = channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
+        labels = self.classes[codes]
+        unknown = labels == _UNKNOWN
+        if unknown.any():
+            new = np.unique(codes[unknown])
+            self.classes[new] = nearest_class(new, self.table)
+            labels[unknown] = self.classes[codes[unknown]]
+        return labels
+
+
+def nearest_class(codes: Codes, table: Palette) -> NDArray[np.uint8]:
+    """Return the classes nearest to colours (N,); the first class wins ties."""
     colours = np.concatenate([table.colours, np.zeros((1, 3), np.uint8)]).astype(np.float32)
-    pixels = np.reshape(frame, (-1, 3)).astype(np.float32)
-    nearest = np.empty(len(pixels), np.intp)
-    # in parts: the distances of all pixels to all colours would be large
-    for first in range(0, len(pixels), 65536):
-        part = slice(first, first + 65536)
-        nearest[part] = np.argmin(
-            np.square(colours).sum(1) - 2 * np.matmul(pixels[part], np.transpose(colours)), 1
-        )
+    nearest = np.empty(len(codes), np.intp)
+    # in parts: the distances of all of them to all colours would be large
+    for first in range(0, len(codes), 16384):
+        part = slice(first, first + 16384)
+        shifted = [codes[part] >> shift & 255 for shift in (16, 8, 0)]
+        pixels = np.stack(shifted, axis=1).astype(np.float32)
+        # in whole numbers below 2^24, which float32 holds exactly
+        distances = np.square(colours).sum(1) - 2 * np.matmul(pixels, np.transpose(colours))
+        nearest[part] = np.argmin(distances, 1)
     nearest[nearest == len(table.colours)] = NOTHING
-    return np.reshape(nearest, frame.shape[:2]).astype(np.uint8)
+    return nearest.astype(np.uint8)
 
 
 def _given(image: Tensor, label_map: Tensor, table: Palette, resolution: int) -> Tensor:
@@ -248,7 +313,7 @@ def painted(labels: Tensor, strokes: Sequence[Stroke], areas: Tensor | None) -> 
 
 def numbers(labels: Tensor) -> Tensor:
     """Convert labels of a mask, number / 255, to the numbers."""
-    return (labels.nan_to_num(nan=1.0).clamp(0, 1) * 255).round().long()
+    return (labels.nan_to_num(nan=1.0).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _nearest(masks: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -256,6 +321,8 @@ def _nearest(masks: Tensor, size: tuple[int, ...]) -> Tensor:
 
     Computed in integers: with floats, ties could be rounded either way.
     """
+    if tuple(masks.shape[1:]) == tuple(size):
+        return masks
     rows, columns = (
         torch.tensor([(2 * at + 1) * before // (2 * after) for at in range(after)])
         for before, after in zip(masks.shape[1:], size, strict=True)
@@ -290,8 +357,8 @@ ROWS = (
                 "engine",
                 "upernet",
                 "upernet: a network for ade20k (327 MB). oneformer: a large one, for both palettes."
-                " snap: no network; the picture is a painted map, its colours become exact. blank:"
-                " an empty map to paint on.",
+                " snap: no network; the picture is a painted map, its colours become exact, what is"
+                " transparent or black has no class. blank: an empty map to paint on.",
                 choices=ENGINES,
             ),
             Param(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .images import (
     only,
     opencv,
     run_network,
+    tensor_of,
     to_hint,
 )
 from .nets import hed, pidinet, teed
@@ -70,6 +72,9 @@ TEED = Weights(
 )
 
 DOG_SIGMAS_PX, DOG_GAIN = (1.0, 2.0, 4.0), 4.0
+_DOG_HALO_PX, _STROKES_HALO_PX = 24, 32
+"""More than the reach of OpenCV's kernels, four standard deviations of a float blur, one after the
+other."""
 SUPPRESSION_SIGMA_PX, SUPPRESSION_LEVEL, INK_LEVEL = 3.0, 127, 4
 """Of fake scribbles: the blur before and after thinning, the least level of an edge and of ink."""
 
@@ -139,6 +144,14 @@ def soft_edge(
     references truncate maps to 8 bits; here they stay float.
     """
     refuse_unknown("soft edge engine", engine, SOFT_EDGE_ENGINES)
+    if engine == "dog":
+        return each_frame(
+            image,
+            partial(_gradients, safe=safe),
+            halo_px=_DOG_HALO_PX,
+            resolution=resolution,
+            progress=progress,
+        )
     maps = _maps(
         image,
         engine=engine,
@@ -167,6 +180,14 @@ def fake_scribble(
     refuse_unknown("scribble engine", engine, SCRIBBLE_ENGINES)
     if engine == "xdog":
         return xdog(image, resolution=resolution, progress=progress)
+    if engine == "dog":
+        return each_frame(
+            image,
+            lambda frame: strokes(_gradients(frame, safe=safe)),
+            halo_px=_DOG_HALO_PX + _STROKES_HALO_PX,
+            resolution=resolution,
+            progress=progress,
+        )
     maps = _maps(
         image,
         engine=engine,
@@ -209,9 +230,6 @@ def _maps(
     networks: Networks | None,
 ) -> Tensor:
     """Find soft edges: (B,H,W,C) → (B,1,h,w) in [0,1]."""
-    if engine == "dog":
-        gradients = each_frame(image, _gradients, resolution=resolution, progress=progress)
-        return _stepped(gradients[..., :1].movedim(3, 1), safe)
     detector = DETECTORS[engine]
 
     def forward(net: Module, frames: Tensor) -> Tensor:
@@ -237,14 +255,15 @@ def _stepped(maps: Tensor, safe: bool) -> Tensor:
     return ((maps * 3).floor() / 2).clamp(max=1) if safe else maps
 
 
-def _gradients(frame: Frame8) -> FloatFrame:
+def _gradients(frame: Frame8, *, safe: bool) -> FloatFrame:
     """Measure how steep the picture is at three scales together, from 0 towards 1.
 
-    By derivatives of Gaussians.
+    By derivatives of Gaussians; stepped if `safe`.
     """
     picture = np.divide(frame, np.float32(255), dtype=np.float32)
     fine, middle, coarse = (_steepness(picture, sigma) for sigma in DOG_SIGMAS_PX)
-    return 1 - np.exp(np.multiply(fine + middle + coarse, -DOG_GAIN, dtype=np.float32))
+    soft = 1 - np.exp(np.multiply(fine + middle + coarse, -DOG_GAIN, dtype=np.float32))
+    return _stepped(tensor_of(soft), safe).numpy()
 
 
 def _steepness(picture: FloatFrame, sigma: float) -> FloatFrame:

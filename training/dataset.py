@@ -20,6 +20,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..control.fits import over_white
 from ..host.folders import FileNameError, inside
 from . import pictures
 from .pictures import FilePicture, KeptPicture, Picture, PictureError, TensorPicture
@@ -274,8 +275,8 @@ def from_batches(targets: Tensor, hints: Tensor | None, prompts: str) -> Source:
 
 
 def _batch_row(index: int, targets: Tensor, hints: Tensor | None, prompt: str) -> Row:
-    target = targets[index, ..., :3].float().contiguous()
-    hint = None if hints is None else hints[index, ..., :3].float().contiguous()
+    target = over_white(targets[index]).float().contiguous()
+    hint = None if hints is None else over_white(hints[index]).float().contiguous()
     pair = Pair(TensorPicture(target), TensorPicture(target if hint is None else hint), prompt)
     return Row(f"picture {index}", lambda: (target, hint, pair))
 

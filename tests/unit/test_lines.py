@@ -17,6 +17,7 @@ from torch import nn
 
 from pack.preprocessors import catalogue, images, lines
 from pack.preprocessors.build import InMemory, filled
+from workbench.photographs import PHOTOGRAPHS
 from workbench.references import controlnet_aux
 
 pytestmark = pytest.mark.slow  # networks at their published size
@@ -333,3 +334,22 @@ def test_any_size_goes_through_each_net(key, engine, size):
     hint = row(torch.rand(2, *size, 3), engine=engine, networks=networks)
     assert hint.shape == (2, *size, 3)
     assert 0 <= hint.min() <= hint.max() <= 1
+
+
+def test_the_median_of_a_large_frame_is_numpys():
+    values = np.random.default_rng(0).normal(0, 20, (1500, 1000)).astype(np.float32)
+    for threshold in (0, 8, 60):
+        for frame in (values, values[:-1], values[:, :-1]):
+            expected = float(np.median(frame[frame > threshold]))
+            assert lines._median_above(frame, threshold) == expected
+    assert lines._median_above(-np.abs(values), 0) == 0
+
+
+@pytest.mark.parametrize("cut", [0, 1, 12, 60, 255])
+def test_faint_lines_are_cut(cut):
+    """As InvokeAI cuts them, on the 8 bits that the references truncate to."""
+    picture = tensor(PHOTOGRAPHS["coffee"])
+    whole, ours = (catalogue("lineart")(picture, cut_below=below) for below in (0, cut))
+    levels = np.floor(whole.numpy() * np.float32(255))
+    assert np.array_equal(ours.numpy(), np.where(levels < cut, 0, whole.numpy()))
+    assert (ours == 0).float().mean() > (whole == 0).float().mean() or cut < 2

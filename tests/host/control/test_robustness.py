@@ -186,11 +186,22 @@ def test_grey_alpha_and_half_pictures_act_as_their_colours(world):
 
     grey = world.hint()[..., :1]
     wanted = world.sample(*world.ours([{"net": world.nets[0], "image": grey.repeat(1, 1, 1, 3)}]))
-    for image in (grey, torch.cat([grey] * 3 + [torch.rand_like(grey)], dim=-1)):
+    for image in (grey, torch.cat([grey] * 3 + [torch.ones_like(grey)], dim=-1)):
         assert world.sample(*world.ours([{"net": world.nets[0], "image": image}])).equal(wanted)
     half = grey.repeat(1, 1, 1, 3).half()
     wanted = world.sample(*world.ours([{"net": world.nets[0], "image": half.float()}]))
     assert world.sample(*world.ours([{"net": world.nets[0], "image": half}])).equal(wanted)
+
+
+def test_transparent_parts_are_white_as_in_every_preprocessor(world):
+    import torch
+
+    colours, alpha = world.hint(), (torch.rand(1, 64, 64, 1) * 2 - 0.5).clamp(0, 1)
+    alpha = alpha[:, : colours.shape[1], : colours.shape[2]]
+    flat = colours * alpha + (1 - alpha)
+    wanted = world.sample(*world.host([{"net": world.nets[0], "image": flat}]))
+    image = torch.cat([colours, alpha], dim=-1)
+    assert world.sample(*world.ours([{"net": world.nets[0], "image": image}])).equal(wanted)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5000), (5000, 7)])
