@@ -30,9 +30,9 @@ from . import checks, residuals
 from .frames import Rows, frames_of
 from .hint_cache import HintCache
 from .report.journal import Journal
-from .report.numbers import Member
+from .report.numbers import Member, NetReport, report
 from .schedule import Clock
-from .stack import Unit
+from .stack import IDLE, Unit
 from .stages import Placed, Stages, place, remark_on_start
 
 # Entry of transformer_options: (t, its value), read from the device once for the whole chain.
@@ -69,6 +69,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         self.run = Run()
         self.journal = Journal()
         self.stages = Stages()
+        self.on_end: Callable[[StackedControl], None] | None = None
 
     # -- what ComfyUI asks before sampling ---------------------------------------------------------
 
@@ -86,7 +87,7 @@ class StackedControl(comfy.controlnet.ControlBase):
     def _twin(self, inner: Any) -> StackedControl:
         twin = StackedControl(self.unit, inner, self.say)
         self.copy_to(twin)
-        twin.journal, twin.stages = self.journal, self.stages
+        twin.journal, twin.stages, twin.on_end = self.journal, self.stages, self.on_end
         return twin
 
     def get_models(self) -> list[Any]:
@@ -126,11 +127,14 @@ class StackedControl(comfy.controlnet.ControlBase):
         return member.run.clock if member is not None else None
 
     def cleanup(self) -> None:
-        """Release what the run kept."""
+        """Release what the run kept, and tell `on_end`, once for each run."""
         super().cleanup()
         if self.run.started:
             self.inner.cleanup()
+        has_run = self.run.clock is not None
         self.run = Run()
+        if has_run and self.on_end is not None:
+            self.on_end(self)
 
     # -- each step ---------------------------------------------------------------------------------
 
@@ -312,6 +316,19 @@ def members_of(conditioning: list[Any]) -> tuple[list[Member], list[str]]:
     return list(members.values()), list(foreign.values())
 
 
+def shares_of(control: StackedControl) -> list[tuple[Unit, NetReport, float | None]]:
+    """List what each of our members up to `control` did in the last run, first of the chain first.
+
+    → its unit, its report, and its share of a step where that is known.
+    """
+    members = [each for each in _chain_of(control) if isinstance(each, StackedControl)]
+    last_run = report([_member(each) for each in members])
+    return [
+        (each.unit, net, last_run.share(net))
+        for each, net in zip(members, last_run.nets, strict=True)
+    ]
+
+
 def _chain_of(control: Any) -> list[Any]:
     chain: list[Any] = []
     while control is not None:
@@ -323,5 +340,5 @@ def _chain_of(control: Any) -> list[Any]:
 def _member(control: StackedControl) -> Member:
     unit, source = control.unit, control.unit.net_info.source
     family = str(source.identity) if source else "an unknown family"
-    idle = "never acts: not loaded" if unit.is_idle else ""
+    idle = f"never acts, because {IDLE[unit.idle_reason][1]}" if unit.is_idle else ""
     return Member(unit.net_info.name, family, unit.strength, control.journal, idle)

@@ -29,13 +29,15 @@ def attach(
     *,
     with_negative: bool,
     say: Callable[[str], None] = logging.warning,
+    on_end: Callable[[StackedControl], None] | None = None,
 ) -> list[list[Any]]:
     """Return the conditionings with the stack's nets at the end of each entry's chain.
 
     Entries with the same chain share the same objects, on positive and negative alike: only then
     does ComfyUI run both in one batch. Without a negative, ComfyUI is told to apply the positive's
-    control to it. `say` tells the user a sentence while sampling. Raises ValueError for a unit that
-    cannot be served, or does not fit the `model`.
+    control to it. `say` tells the user a sentence while sampling; `on_end` is called with the last
+    member at the end of each run. Raises ValueError for a unit that cannot be served, or does not
+    fit the `model`.
     """
     for unit in stack.units:
         if model is not None:
@@ -55,7 +57,9 @@ def attach(
             previous = options.get("control")
             area = tuple(options.get("area", ())) if is_regional else ()
             if (previous, area) not in chains:
-                chains[previous, area] = _chain(stack, previous, vae, area, say)
+                last = chains[previous, area] = _chain(stack, previous, vae, area, say)
+                if last is not previous:
+                    last.on_end = on_end
             control = chains[previous, area]
             changed = {**options, "control": control, "control_apply_to_uncond": not with_negative}
             entries.append([text, options if control is previous else changed])

@@ -5,7 +5,7 @@ Everything is frozen and nothing here computes: nets, hints and masks are only c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,7 @@ class Unit:
     `net`: ComfyUI's control object; `hint`: (B,3,H,W); percents: fractions of sampling in [0,1].
     `frame_strength`: over the numbers of batch entries or frames. `inpaint_mask`: (B,H,W), 1 in the
     area to inpaint. `types`: the union types that the net is asked for, none for "auto".
+    `node`: the id of the node that added it, "" where none did.
     """
 
     net: Any
@@ -63,6 +64,7 @@ class Unit:
     effect_mask: EffectMask | None = None
     inpaint_mask: torch.Tensor | None = None
     types: tuple[UnionType, ...] = ()
+    node: str = ""
 
     @property
     def depth(self) -> Layers:
@@ -74,10 +76,12 @@ class Unit:
     @property
     def is_idle(self) -> bool:
         """Whether it can never change the image, so that its net need not be loaded."""
-        schedules = self.schedule.is_zero or self.frame_strength.is_zero
-        masked_out = self.effect_mask is not None and self.effect_mask.is_zero
-        zero = self.strength == 0.0 or schedules or masked_out or self.layers.is_zero
-        return zero or self.start_percent > self.end_percent
+        return bool(self.idle_reason)
+
+    @property
+    def idle_reason(self) -> str:
+        """The key of IDLE for why it can never change the image, "" where it may."""
+        return next((key for key, (holds, _) in IDLE.items() if holds(self)), "")
 
     @property
     def is_instant(self) -> bool:
@@ -93,6 +97,21 @@ class Unit:
         """Return whether it can change this batch entry or frame."""
         masked_out = self.effect_mask is not None and not self.effect_mask.acts_on(frame)
         return not masked_out and self.frame_strength.at(frame) != 0.0
+
+
+def _is_masked_out(unit: Unit) -> bool:
+    return unit.effect_mask is not None and unit.effect_mask.is_zero
+
+
+IDLE: Mapping[str, tuple[Callable[[Unit], bool], str]] = {
+    "strength": (lambda unit: unit.strength == 0.0, "strength is 0"),
+    "schedule": (lambda unit: unit.schedule.is_zero, "schedule is 0 throughout"),
+    "frames": (lambda unit: unit.frame_strength.is_zero, "frame_strength is 0 throughout"),
+    "mask": (_is_masked_out, "effect_mask is black"),
+    "layers": (lambda unit: unit.layers.is_zero, "layers are 0 throughout"),
+    "range": (lambda unit: unit.start_percent > unit.end_percent, "it ends before it starts"),
+}
+"""Why a unit can never change the image: the test, and the words for it."""
 
 
 @dataclass(frozen=True)

@@ -123,12 +123,15 @@ def mismatch_warning(info: NetInfo, image: torch.Tensor) -> str:
     )
 
 
-def as_remark(sentence: str) -> dict[str, tuple[str]] | None:
-    """Return a node's ui that shows the sentence, and write it to the log; None for ''."""
+def as_remark(sentence: str, level: str = "remark") -> dict[str, tuple[str]] | None:
+    """Return a node's ui that shows the sentence, and write it to the log; None for ''.
+
+    `level`: "warning" where the picture will hardly be what was meant, else "remark".
+    """
     if not sentence:
         return None
     say(sentence)
-    return {"text": (sentence,)}
+    return {"text": (sentence,), "level": (level,)}
 
 
 @cache

@@ -60,6 +60,14 @@ def say(line: str, level: int = logging.INFO) -> None:
         server.send_progress_text(line, context.node_id)
 
 
+def running_node() -> str:
+    """Return the id of the node that runs; "" in tests and scripts."""
+    from comfy_execution.utils import get_executing_context
+
+    context = get_executing_context()
+    return context.node_id if context is not None else ""
+
+
 def prompt_server() -> Any | None:
     """Return ComfyUI's running server; None in tests and scripts, which have none.
 

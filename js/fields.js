@@ -1,6 +1,7 @@
 // Which text inputs are shown as pictures, and the widgets that draw them.
 
 import { chain } from "./host.js";
+import { EXAMPLES } from "./lib/grammar.js";
 import { netFile, samplerSteps } from "./lib/graph.js";
 import { layersField } from "./widgets/bars_editor.js";
 import { scheduleField } from "./widgets/curve_editor.js";
@@ -14,10 +15,10 @@ const FRESH_MS = 250; // how long a value read from the graph is reused: a drag 
 const UNDO_MS = 500; // how long keys are collected into one step of undo
 
 // The constructors of our widgets, by type. `nets` knows how many blocks a net has.
-export function fieldWidgets(host, nets) {
+export function fieldWidgets(host, nets, mounting) {
   return {
-    CONTROLSTACK_SCHEDULE: fieldWidget(host, nets, scheduleField),
-    CONTROLSTACK_LAYERS: fieldWidget(host, nets, layersField),
+    CONTROLSTACK_SCHEDULE: fieldWidget(host, nets, mounting, scheduleField),
+    CONTROLSTACK_LAYERS: fieldWidget(host, nets, mounting, layersField),
   };
 }
 
@@ -29,15 +30,15 @@ let redrawTimer = 0;
 export function redrawFields() {
   clearTimeout(redrawTimer);
   redrawTimer = setTimeout(() => {
-    for (const field of fieldsInGraph) if (field.open) field.draw();
+    for (const field of fieldsInGraph) field.draw();
   }, FRESH_MS + 50);
 }
 
-function fieldWidget(host, nets, makeField) {
+function fieldWidget(host, nets, mounting, makeField) {
   return (node, name, spec) => {
     const text = spec[1]?.default ?? "";
     try {
-      return { widget: addField(host, node, name, makeField, nets, text) };
+      return { widget: addField({ host, nets, mounting }, node, name, makeField, text) };
     } catch (error) {
       const message = `ControlStack: '${name}' is shown as plain text, because its widget failed`;
       if (!reported.has(name)) console.error(message, error);
@@ -47,14 +48,19 @@ function fieldWidget(host, nets, makeField) {
   };
 }
 
-function addField(host, node, name, makeField, nets, text) {
+function addField({ host, nets, mounting }, node, name, makeField, text) {
   let widget = null;
   const field = makeField({
     label: () => widget?.label ?? name,
+    example: EXAMPLES[name],
     say: host.say,
+    isWired: () => host.isWired(node, name),
     changed: () => widget?.callback?.(field.text),
     settled: undoCapture(host),
-    resized: (byPx) => widget && host.refit(node, byPx),
+    resized: (byPx) => {
+      if (widget) host.refit(node, byPx);
+      mounting.soon();
+    },
     setOpen: (open) => storeOpen(node, name, open),
     forward: (element) => host.forward(element),
     ...graphReaders(host, node, nets),
@@ -66,6 +72,43 @@ function addField(host, node, name, makeField, nets, text) {
   chain(node, "onRemoved", () => fieldsInGraph.delete(field));
   chain(node, "onConfigure", () => field.setOpen(isOpen(node, name)));
   return widget;
+}
+
+// The field of a text that a subgraph shows on its node. `source` holds the value.
+export function promotedField(host, mounting, { node, input, name, source }) {
+  const makeField = name === "schedule" ? scheduleField : layersField;
+  const slot = () => node.inputs.indexOf(input);
+  const field = makeField({
+    label: () => input.label ?? input.name,
+    example: EXAMPLES[name],
+    say: host.say,
+    isWired: () => node.isInputConnected(slot()),
+    changed: () => { source.value = field.text; },
+    settled: undoCapture(host),
+    resized: (byPx) => {
+      host.refit(node, byPx);
+      mounting.soon();
+    },
+    setOpen: (open) => storeOpen(node, input.name, open),
+    forward: (element) => host.forward(element),
+    steps: () => null,
+    blocks: () => null,
+    range: () => [0, 1],
+  });
+  field.setText(source.value);
+  field.setOpen(isOpen(node, input.name));
+  const view = {
+    element: field.element,
+    get height() { return field.height; },
+    get open() { return field.open; },
+    get text() { return String(source.value ?? ""); },
+    setText: (value) => {
+      source.value = value;
+      field.setText(value);
+    },
+  };
+  const widget = host.addPromoted(node, input, `controlstack_${name}`, view);
+  return { widget, field };
 }
 
 // Ends a step of undo: at once, or `soon`, after the last of several keys.

@@ -1,15 +1,17 @@
-// The one file that knows ComfyUI's frontend: graph, widgets, undo, settings, requests. The other
-// files get a Host.
+// What we use of ComfyUI's frontend: graph, widgets, undo, settings, requests. The other files get
+// a Host; only mounting.js and stack_type.js know the frontend too.
 
 import { wordsOf } from "./lib/words.js";
 
 const MARGIN_PX = 5;
+const MUTED_MODES = [2, 4]; // of a node: muted, bypassed
 const MIDDLE_BUTTON = 1, MIDDLE_PRESSED = 4; // of a pointer event's `button` and `buttons`
 
 export class Host {
   constructor(app, api) {
     this.app = app;
     this.api = api;
+    this.isLoading = false; // whether a graph is being built: values are set, nobody changes them
   }
 
   get graph() {
@@ -51,6 +53,12 @@ export class Host {
     return node;
   }
 
+  // A node's name that undo and tabs leave as it is: by it is remembered what was said of the node.
+  nameOf(node) {
+    const { graph } = node;
+    return `${graph?.rootGraph?.id ?? ""} ${graph?.id ?? ""} ${node.id}`;
+  }
+
   comfyClass(node) {
     return node.comfyClass ?? node.constructor?.comfyClass ?? node.type;
   }
@@ -81,32 +89,57 @@ export class Host {
     return (node.outputs ?? []).flatMap((_, slot) => node.getOutputNodes(slot) ?? []);
   }
 
-  // Adds a DOM widget whose value is one text. `view`: {element, height, text, setText(value)}.
+  // Adds a DOM widget whose value is one text. `view`: {element, height, open, text,
+  // setText(value)}; an open view takes the height that the node has left.
   addTextWidget(node, name, type, view) {
-    return node.addDOMWidget(name, type, view.element, {
+    return this.addElement(node, name, type, view.element, {
       getValue: () => view.text,
       setValue: (value) => view.setText(value),
       getMinHeight: () => view.height + 2 * MARGIN_PX,
-      getMaxHeight: () => view.height + 2 * MARGIN_PX,
-      margin: MARGIN_PX,
-      hideInPanel: true,
+      getMaxHeight: () => (view.open ? undefined : view.height + 2 * MARGIN_PX),
     });
   }
 
   // Adds a DOM widget that stores nothing. It must be added after the node's values were restored,
-  // so that it shifts none of them.
-  addDisplay(node, name, element, heightPx) {
-    const widget = node.addDOMWidget(name, name, element, {
+  // so that it shifts none of them. `heightPx` is a function; the widget `grows` into the height
+  // that the node has left, or stays as it is.
+  addDisplay(node, name, element, heightPx, { grows = false } = {}) {
+    const widget = this.addElement(node, name, name, element, {
       getValue: () => "",
       setValue: () => {},
-      getMinHeight: () => heightPx,
-      margin: MARGIN_PX,
+      getMinHeight: heightPx,
+      getMaxHeight: () => (grows ? undefined : heightPx()),
       serialize: false,
-      hideInPanel: true,
     });
     widget.serialize = false;
     this.refit(node);
     return widget;
+  }
+
+  addElement(node, name, type, element, options) {
+    element.dataset.controlstack = name; // by which Mounting finds its place
+    const dim = () => {
+      element.classList.toggle("controlstack-muted", MUTED_MODES.includes(node.mode));
+    };
+    const common = { margin: MARGIN_PX, hideInPanel: true, onDraw: dim };
+    return node.addDOMWidget(name, type, element, { ...common, ...options });
+  }
+
+  // Puts a DOM widget in the place of a promoted input's own. The input holds it, as it does
+  // ComfyUI's promoted texts; the node's list of widgets is made from its inputs.
+  addPromoted(node, input, type, view) {
+    node.addCustomWidget = (widget) => widget;
+    try {
+      input._widget = this.addTextWidget(node, input.name, type, view);
+    } finally {
+      delete node.addCustomWidget;
+    }
+    return input._widget;
+  }
+
+  isWired(node, name) {
+    const slot = node.inputs?.findIndex((one) => one.name === name) ?? -1;
+    return slot >= 0 && node.isInputConnected(slot);
   }
 
   removeWidget(node, widget) {
@@ -125,6 +158,12 @@ export class Host {
     this.redraw();
   }
 
+  // Makes a node at least so large.
+  widen(node, widthPx, heightPx) {
+    node.setSize([Math.max(node.size[0], widthPx), Math.max(node.size[1], heightPx)]);
+    this.redraw();
+  }
+
   redraw() {
     this.app.canvas?.setDirty(true, true);
   }
@@ -137,9 +176,8 @@ export class Host {
 
   // Lets the middle button pan and the wheel zoom over our element, as they do beside it.
   forward(element) {
-    const isClassic = () => !globalThis.LiteGraph?.vueNodesMode;
     const pass = (name, method, applies) => element.addEventListener(name, (event) => {
-      if (applies(event) && isClassic()) this.app.canvas?.[method]?.(event);
+      if (applies(event) && !this.isNodes2) this.app.canvas?.[method]?.(event);
     });
     pass("pointerdown", "processMouseDown", (event) => event.button === MIDDLE_BUTTON);
     pass("pointermove", "processMouseMove", (event) => (event.buttons & MIDDLE_PRESSED) !== 0);
@@ -147,8 +185,28 @@ export class Host {
     pass("wheel", "processMouseWheel", () => true);
   }
 
+  onPalette(listener) {
+    this.app.ui?.settings?.addEventListener?.("Comfy.ColorPalette.change", listener);
+  }
+
   onGraphChange(listener) {
     this.api.addEventListener("graphChanged", listener);
+  }
+
+  // What is shown may be built anew: another graph, another renderer, other nodes.
+  onShown(listener) {
+    this.onGraphChange(listener);
+    this.app.canvas?.canvas?.addEventListener("litegraph:set-graph", listener);
+    this.app.ui?.settings?.addEventListener?.("Comfy.VueNodes.Enabled.change", listener);
+  }
+
+  get isNodes2() {
+    return Boolean(globalThis.LiteGraph?.vueNodesMode);
+  }
+
+  // The nodes of the graph that is on the screen.
+  get shownNodes() {
+    return nodesOf(this.app.canvas?.graph);
   }
 
   // Posts to one of our routes and returns the Response, whatever its status; `signal` aborts it.

@@ -1,23 +1,27 @@
 // Hints that follow a preprocessor's settings, and the picture that compares hint and source.
 // Methods without a network are answered by our own route at once; the others run through ComfyUI's
-// queue, alone, when it is empty. Off until the setting turns it on.
+// queue, alone, when it is empty. A switch under each hint chooses off, live, or live and compared;
+// the node remembers it. Nodes that were never switched follow the setting.
 
 import { chain } from "./host.js";
 import { hintRequest, promptFor } from "./lib/hint_request.js";
 import { CompareView, HEIGHT_PX } from "./widgets/compare.js";
+import { HintSwitch, SWITCH_PX } from "./widgets/hint_switch.js";
 
 export const LIVE = "ControlStack.LiveHint";
 const CATEGORY = "ControlStack/Preprocess";
-const WIDGET = "controlstack_compare";
+const WIDGET = "controlstack_compare", SWITCH = "controlstack_switch", OURS = "controlstack_";
+const MODE = "controlstack_hint"; // the node's property that stores how it was switched
+const MODES = ["off", "live", "compare"];
 const ROUTE_DELAY_MS = 60, QUEUE_DELAY_MS = 400;
 // Statuses of our route: replaced by a newer request; too many pixels, or a method with a network.
 const REPLACED = 409, NEEDS_QUEUE = [413, 422];
 
 export class LiveHints {
-  constructor(host) {
+  constructor(host, resized) {
     this.host = host;
+    this.resized = resized;
     this.watched = new WeakSet(); // widgets with our callback
-    this.compared = new Set(); // ids of the nodes that the user asked to compare
     this.pending = new WeakMap(); // node → {timer, abort}
     this.queued = 0; // jobs in ComfyUI's queue
     this.running = null; // id of the node whose hint the queue makes for us
@@ -33,22 +37,55 @@ export class LiveHints {
     return this.host.category(node) === CATEGORY;
   }
 
-  get isOn() {
-    return this.host.setting(LIVE) === true;
+  // How a node is switched: "off", "live" or "compare".
+  mode(node) {
+    const own = node.properties?.[MODE];
+    if (MODES.includes(own)) return own;
+    return this.host.setting(LIVE) === true ? "live" : "off";
+  }
+
+  setMode(node, mode) {
+    node.setProperty(MODE, mode);
+    this.host.widget(node, SWITCH)?.controlstack.show(mode);
+    const shown = this.host.widget(node, WIDGET);
+    if (mode === "off") {
+      if (shown) this.host.removeWidget(node, shown);
+    } else {
+      shown?.controlstack.setDivided(mode === "compare");
+      this.restore(node);
+      this.changed(node);
+    }
+    this.host.captureUndo();
+  }
+
+  // Adds the switch, once the node's values are restored: it stores nothing itself.
+  addSwitch(node) {
+    const hasSource = node.inputs?.some(({ name }) => name === "image");
+    if (!node.graph || !hasSource || this.host.widget(node, SWITCH)) return;
+    const view = new HintSwitch({
+      say: this.host.say,
+      forward: (element) => this.host.forward(element),
+      choose: (mode) => this.setMode(node, mode),
+    });
+    const widget = this.host.addDisplay(node, SWITCH, view.element, () => SWITCH_PX + 10);
+    widget.controlstack = view;
+    view.show(this.mode(node));
+    this.resized();
   }
 
   // Watches every setting of a node, also those that the choice of a method adds.
   watch(node) {
     for (const widget of node.widgets ?? []) {
-      if (this.watched.has(widget) || widget.name === WIDGET) continue;
+      if (this.watched.has(widget) || widget.name.startsWith(OURS)) continue;
       this.watched.add(widget);
       chain(widget, "callback", () => { this.watch(node); this.changed(node); });
     }
+    setTimeout(() => this.addSwitch(node));
   }
 
   // Replaces what is pending for a node by a new request.
   changed(node) {
-    if (!this.isOn || !node.graph) return;
+    if (this.host.isLoading || !node.graph || this.mode(node) === "off") return;
     const before = this.pending.get(node);
     clearTimeout(before?.timer);
     before?.abort.abort();
@@ -79,7 +116,7 @@ export class LiveHints {
     const isWired = (slot, index) => slot.widget && node.isInputConnected(index);
     if ((node.inputs ?? []).some(isWired)) return null; // only the queue has the wire's value
     const settings = (node.widgets ?? [])
-      .filter(({ name }) => name !== WIDGET && !name.startsWith("$$"))
+      .filter(({ name }) => !name.startsWith(OURS) && !name.startsWith("$$"))
       .map(({ name, value }) => [name, value]);
     const values = Object.fromEntries(settings);
     return hintRequest(this.host.comfyClass(node), values, this.file(node));
@@ -135,33 +172,25 @@ export class LiveHints {
     if (widget) return widget.controlstack;
     const forward = (element) => this.host.forward(element);
     const view = new CompareView({ say: this.host.say, forward });
-    this.host.addDisplay(node, WIDGET, view.element, HEIGHT_PX).controlstack = view;
+    view.setDivided(this.mode(node) === "compare");
+    this.host.addDisplay(node, WIDGET, view.element, () => HEIGHT_PX, { grows: true })
+      .controlstack = view;
     chain(node, "onRemoved", () => view.destroy());
+    this.resized();
     return view;
   }
 
   // The node's menu: compare, or stop comparing.
   menu(node) {
     if (!this.isOurs(node)) return [];
-    const widget = this.host.widget(node, WIDGET);
-    const content = this.host.say(widget ? "hide" : "compare");
-    return [{ content, callback: () => this.toggle(node, widget) }];
-  }
-
-  toggle(node, widget) {
-    const id = String(node.id);
-    if (widget) {
-      this.compared.delete(id);
-      this.host.removeWidget(node, widget);
-    } else {
-      this.compared.add(id);
-      this.restore(node);
-    }
+    const isCompared = this.mode(node) === "compare";
+    const content = this.host.say(isCompared ? "hide" : "compare");
+    return [{ content, callback: () => this.setMode(node, isCompared ? "off" : "compare") }];
   }
 
   // Loading, also by undo, makes new nodes: shows the comparison again where it was shown.
   restore(node) {
-    if (!this.compared.has(String(node.id)) || !this.isOurs(node)) return;
+    if (this.mode(node) !== "compare" || !this.isOurs(node)) return;
     const picture = this.host.app.nodeOutputs?.[node.id]?.images?.[0];
     if (picture) this.show(node, { hint: this.host.view(picture), message: "" });
     else this.show(node, { hint: "", message: this.host.say("runOnce") });

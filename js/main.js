@@ -5,20 +5,33 @@ import { api } from "../../scripts/api.js";
 import { FIELDS, fieldWidgets, redrawFields } from "./fields.js";
 import { Host } from "./host.js";
 import { LIVE, LiveHints } from "./live_hints.js";
+import { Mounting } from "./mounting.js";
 import { FILTER, NetLists } from "./net_lists.js";
+import { NetBars } from "./net_bars.js";
+import { Promoted } from "./promoted.js";
 import { Remarks } from "./remarks.js";
+import { StackType } from "./stack_type.js";
 import { Tooltips } from "./tooltips.js";
 
 const host = new Host(app, api);
+const mounting = new Mounting(host);
 const nets = new NetLists(host, redrawFields);
-const live = new LiveHints(host);
+const live = new LiveHints(host, () => mounting.soon());
 const tooltips = new Tooltips(host);
 const reported = new Set();
-new Remarks(host);
+const [, pack] = /\/extensions\/([^/]+)\//.exec(import.meta.url) ?? [];
+const remarks = new Remarks(host, decodeURIComponent(pack ?? ""), () => mounting.soon());
+const contradiction = (node) => remarks.contradiction(node);
+const bars = new NetBars(host, contradiction, () => mounting.soon());
+const stackType = new StackType(host);
+const promoted = new Promoted(host, mounting);
+let restoreTimer = 0;
 
 document.head.append(Object.assign(document.createElement("link"), {
   rel: "stylesheet", href: new URL("./style.css", import.meta.url).href,
 }));
+
+const RESTORE_MS = 100; // after the frontend has built a graph
 
 function guarded(name, work) {
   return (...args) => {
@@ -34,6 +47,14 @@ function guarded(name, work) {
 const follow = guarded("following the graph", () => {
   nets.soon();
   redrawFields();
+  mounting.soon();
+  stackType.apply();
+  clearTimeout(restoreTimer);
+  restoreTimer = setTimeout(guarded("what nodes say", () => {
+    remarks.restore();
+    bars.restore();
+    promoted.run();
+  }), RESTORE_MS);
 });
 
 const SETTINGS = [
@@ -44,7 +65,7 @@ const SETTINGS = [
     type: "boolean",
     defaultValue: false,
     tooltip: "Updates a preprocessor's hint as soon as one of its settings changes, without running"
-      + " the rest of the workflow.",
+      + " the rest of the workflow. The switch under a hint overrides this for its node.",
   },
   {
     id: FILTER,
@@ -60,7 +81,7 @@ const SETTINGS = [
 app.registerExtension({
   name: "ControlStack",
   settings: SETTINGS,
-  getCustomWidgets: () => fieldWidgets(host, nets),
+  getCustomWidgets: () => fieldWidgets(host, nets, mounting),
 
   // Python declares plain texts, so that everything works without this script; here they get their
   // widgets.
@@ -73,13 +94,27 @@ app.registerExtension({
   }),
 
   setup: async () => {
-    guarded("watching the graph", () => host.onGraphChange(follow))();
+    guarded("watching the graph", () => {
+      host.onGraphChange(follow);
+      host.onShown(() => mounting.soon());
+    })();
+    guarded("the stack's colour", () => {
+      stackType.apply();
+      host.onPalette(() => setTimeout(() => stackType.apply(), RESTORE_MS));
+    })();
     await guarded("tooltips", () => tooltips.load().catch(
       (error) => console.warn("ControlStack: tooltips stay English", error)))();
   },
-  afterConfigureGraph: follow, // opening a workflow does not count as a change
+  beforeConfigureGraph: () => { host.isLoading = true; },
+  // Opening a workflow does not count as a change.
+  afterConfigureGraph: () => {
+    host.isLoading = false;
+    follow();
+  },
   nodeCreated: (node) => {
     guarded("tooltips", () => tooltips.watch(node))();
+    guarded("remarks", () => remarks.watch(node))();
+    guarded("bars", () => bars.watch(node))();
     guarded("live hints", () => live.isOurs(node) && live.watch(node))();
   },
   loadedGraphNode: guarded("comparing", (node) => live.isOurs(node) && live.restore(node)),

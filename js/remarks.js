@@ -1,48 +1,169 @@
-// The remark of a node's last run, shown in full until it runs again. ComfyUI's own preview of it
-// shows two lines at most, and newer frontends remove it when the run ends.
+// What a node has to say, on the node: the error of its last run or of queueing in red, a warning,
+// a remark, settings that contradict each other, and the report's table. Each goes when it is
+// cured: when the node runs again, or its settings change. ComfyUI's own preview of a text shows
+// two lines at most, and newer frontends remove it when the run ends.
 
-import { element } from "./widgets/dom.js";
+import { chain } from "./host.js";
+import { contradiction, refusals } from "./lib/results.js";
+import { RemarkView } from "./widgets/remark.js";
 
-const NODES = [
-  "ControlStackAdd", "ControlStackDataset", "ControlStackSave", "ControlStackSavePose",
-];
+const SPEAKERS = {
+  ControlStackAdd: "remark", ControlStackDataset: "remark", ControlStackSave: "remark",
+  ControlStackSavePose: "remark", ControlStackReport: "table",
+};
+const ADD = "ControlStackAdd", OURS = "ControlStack", ERRORS = "controlstack.";
 const WIDGET = "controlstack_remark", COMFYUIS_PREVIEW = "$$node-text-preview";
-const LINE_PX = 16, GAP_PX = 4, CHARACTER_PX = 6.5, PADDING_PX = 40, MOST_LINES = 12;
+const CHECK_MS = 400; // how often ComfyUI's list of refused nodes is looked at: it has no event
+const REPORT_PX = [560, 720]; // room for the report's table, and its plot below
+const NUMBERS = ["strength", "start_percent", "end_percent"];
+const TEXTS = ["schedule", "layers", "frame_strength"];
 
 export class Remarks {
-  constructor(host) {
+  // `pack` is the folder of this pack, as it stands in tracebacks.
+  constructor(host, pack, resized) {
     this.host = host;
-    host.api.addEventListener("executing", ({ detail }) => this.executing(detail));
-    host.api.addEventListener("executed", ({ detail }) => this.executed(detail));
+    this.pack = pack;
+    this.resized = resized;
+    // Node → {source: {level, text}}: undo makes new nodes.
+    this.memory = new Map();
+    this.watched = new WeakSet();
+    this.refused = "";
+    const on = (name, listener) => host.api.addEventListener(name, listener);
+    on("executing", ({ detail }) => this.executing(detail));
+    on("executed", ({ detail }) => this.executed(detail));
+    on("execution_start", () => this.host.nodes().forEach((node) => this.say(node, "error")));
+    on("execution_error", ({ detail }) => this.failed(detail));
+    setInterval(() => this.lookForRefusals(), CHECK_MS);
   }
 
   // `detail` is {node: id}, or the id itself in older frontends; null at the end of a run.
   executing(detail) {
-    this.remove(this.host.nodeOf(detail?.node ?? detail), WIDGET);
+    const node = this.host.nodeOf(detail?.node ?? detail);
+    if (!node) return;
+    for (const source of ["run", "error"]) this.say(node, source);
   }
 
   executed({ node: id, output }) {
     const node = this.host.nodeOf(id), text = [output?.text ?? []].flat().join("\n");
-    if (!node || !text || !NODES.includes(this.host.comfyClass(node))) return;
-    this.remove(node, WIDGET);
+    const kind = node && SPEAKERS[this.host.comfyClass(node)];
+    if (!kind || !text) return;
     this.remove(node, COMFYUIS_PREVIEW);
-    const attributes = { role: "status" };
-    const className = "controlstack-remark";
-    const remark = element("p", { className, textContent: text, attributes });
-    this.host.forward(remark);
-    const heightPx = LINE_PX * lineCount(text, node.size[0] - PADDING_PX) + GAP_PX;
-    this.host.addDisplay(node, WIDGET, remark, heightPx);
+    this.say(node, "run", kind === "table" ? kind : output.level?.[0] ?? kind, text);
+    if (kind === "table") this.host.widen(node, ...REPORT_PX);
+  }
+
+  // An error of a node of ours, or of ours in another's: a net that does not fit fails in the
+  // sampler.
+  failed({ node_id: id, exception_message: message, exception_type: type, traceback }) {
+    const node = this.host.nodeOf(id);
+    if (!node || !message) return;
+    const isOurs = this.isOurs(node) || type?.startsWith(ERRORS)
+      || [traceback ?? []].flat().some((line) => line.includes(`custom_nodes/${this.pack}/`)
+        || line.includes(`custom_nodes\\${this.pack}\\`));
+    if (!isOurs) return;
+    this.remove(node, COMFYUIS_PREVIEW); // such as the download that failed
+    this.say(node, "error", "error", message.trim());
+  }
+
+  lookForRefusals() {
+    const errors = Object.entries(this.host.app.lastNodeErrors ?? {})
+      .filter(([, { class_type: kind }]) => kind?.startsWith(OURS));
+    const now = JSON.stringify(errors);
+    if (now === this.refused) return;
+    const before = this.refused ? JSON.parse(this.refused) : [];
+    this.refused = now;
+    for (const [id] of before) this.say(this.host.nodeOf(id), "refusal");
+    for (const [id, { errors: list = [] }] of errors) {
+      this.say(this.host.nodeOf(id), "refusal", "error", refusals(list).join("\n"));
+    }
+  }
+
+  isOurs(node) {
+    return String(this.host.comfyClass(node)).startsWith(OURS);
+  }
+
+  // Follows a node's settings and wires: what was said of the others is no longer so.
+  watch(node) {
+    if (!this.isOurs(node)) return;
+    const change = () => {
+      if (this.host.isLoading) return;
+      for (const source of ["run", "error", "refusal"]) this.say(node, source);
+      this.check(node);
+    };
+    for (const widget of node.widgets ?? []) {
+      if (this.watched.has(widget)) continue;
+      this.watched.add(widget);
+      chain(widget, "callback", change);
+    }
+    if (this.watched.has(node)) return;
+    this.watched.add(node);
+    chain(node, "onConnectionsChange", () => node.graph && queueMicrotask(change));
+  }
+
+  // Says which settings of an Add Control contradict each other.
+  check(node) {
+    if (this.host.comfyClass(node) !== ADD || !node.graph) return;
+    const key = this.contradiction(node);
+    this.say(node, "settings", "warning", key && this.host.say(key));
+  }
+
+  contradiction(node) {
+    const values = [...NUMBERS, ...TEXTS].filter((name) => !this.host.isWired(node, name))
+      .map((name) => [name, this.host.widget(node, name)?.value]);
+    return contradiction(Object.fromEntries(values));
+  }
+
+  // After nodes were made anew: what was said of the nodes that they replace still holds.
+  restore() {
+    for (const node of this.host.nodes()) {
+      const isSilent = !this.host.widget(node, WIDGET);
+      if (isSilent && this.memory.has(this.host.nameOf(node))) this.show(node);
+      this.check(node);
+    }
+  }
+
+  // Says a text at a level ("error", "warning", "remark", "table") for one source; without a text
+  // the source has nothing more to say.
+  say(node, source, level = "", text = "") {
+    if (!node) return;
+    const key = this.host.nameOf(node), before = this.memory.get(key) ?? {};
+    if ((before[source]?.text ?? "") === text) return;
+    const after = { ...before, [source]: { level, text } };
+    if (!text) delete after[source];
+    if (Object.keys(after).length) this.memory.set(key, after);
+    else this.memory.delete(key);
+    this.show(node);
+  }
+
+  show(node) {
+    const lines = Object.values(this.memory.get(this.host.nameOf(node)) ?? {});
+    const widget = this.host.widget(node, WIDGET);
+    if (!lines.length) {
+      if (widget) this.remove(node, WIDGET);
+      return;
+    }
+    const view = widget?.controlstack ?? this.add(node);
+    view.show(lines, node.size[0]);
+  }
+
+  add(node) {
+    const view = new RemarkView({
+      forward: (element) => this.host.forward(element),
+      resized: (byPx) => this.host.refit(node, byPx),
+    });
+    const options = { grows: this.host.comfyClass(node) === "ControlStackReport" };
+    const widget = this.host.addDisplay(node, WIDGET, view.element, () => view.height, options);
+    widget.controlstack = view;
+    this.resized();
+    return view;
   }
 
   remove(node, name) {
-    const widget = node && this.host.widget(node, name);
-    if (widget) this.host.removeWidget(node, widget);
+    const widget = this.host.widget(node, name);
+    if (!widget) return;
+    const height = widget.controlstack?.height ?? 0;
+    this.host.removeWidget(node, widget);
+    if (height) this.host.refit(node, -height);
+    this.resized();
   }
-}
-
-// Estimates the lines of a text; past the most, the remark scrolls.
-function lineCount(text, widthPx) {
-  const perLine = Math.max(widthPx, LINE_PX) / CHARACTER_PX;
-  const counts = text.split("\n").map((line) => Math.max(1, Math.ceil(line.length / perLine)));
-  return Math.min(MOST_LINES, counts.reduce((sum, count) => sum + count, 0));
 }

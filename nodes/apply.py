@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,9 +16,10 @@ from ..control.net_info import look_at
 from ..control.stack import MODES, SPEEDS, Stack
 from ..control.unions import AUTO
 from ..control.units import refusals, refuse_unavailable_speed, stack_of, unit_of
+from ..host import results
 from ..host.matching import as_remark, mismatch_warning
 from ..host.matching import union_type as union_type_of
-from ..host.progress import warn
+from ..host.progress import running_node, warn
 from .schema import ControlStack, schema
 
 ForeignStack = io.Custom("CONTROL_NET_STACK")
@@ -154,8 +156,10 @@ class Add(io.ComfyNode):
         info = look_at(control_net)
         union_type, question = union_type_of(info, image, plain(union_type).strip() or AUTO)
         unit = unit_of(control_net, info, image, union_type, **settings)
-        stack = (stack or Stack()).with_unit(unit)
-        return io.NodeOutput(stack, ui=as_remark(mismatch_warning(info, image) or question))
+        stack = (stack or Stack()).with_unit(replace(unit, node=running_node()))
+        if warning := mismatch_warning(info, image):
+            return io.NodeOutput(stack, ui=as_remark(warning, "warning"))
+        return io.NodeOutput(stack, ui=as_remark(question))
 
 
 class Apply(io.ComfyNode):
@@ -219,8 +223,15 @@ class Apply(io.ComfyNode):
     ) -> io.NodeOutput:
         refuse_unavailable_speed(speed)
         both = [positive, negative or []]
-        has_negative = negative is not None
-        attached = attach(stack_of(stack), both, vae, model, with_negative=has_negative, say=warn)
+        attached = attach(
+            stack_of(stack),
+            both,
+            vae,
+            model,
+            with_negative=negative is not None,
+            say=warn,
+            on_end=results.send,
+        )
         return io.NodeOutput(*attached)
 
 

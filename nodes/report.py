@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..control.adapter import members_of
 from ..control.report.numbers import report
@@ -50,8 +50,9 @@ class Report(io.ComfyNode):
     def execute(cls, positive: list[Any], latent: dict[str, Any]) -> io.NodeOutput:
         members, foreign = members_of(positive)
         last_run = report(members, foreign)
-        tables = text(last_run)
-        return io.NodeOutput(latent, tables, plot(last_run), ui={"text": (tables,)})
+        tables, picture = text(last_run), plot(last_run)
+        shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), "text": (tables,)}
+        return io.NodeOutput(latent, tables, picture, ui=shown)
 
 
 NODES = [Report]

@@ -102,6 +102,13 @@ class Report:
         """Whether anything was sampled."""
         return bool(self.sigmas)
 
+    def share(self, net: NetReport) -> float | None:
+        """Return the part of a step that a net takes where it acts; None where it is not known."""
+        steps = sum(size is not None for size in net.by_step)
+        if not self.step_ms or not steps:
+            return None
+        return net.ms * net.ran / steps / self.step_ms
+
 
 def report(members: Sequence[Member], foreign: Sequence[str] = ()) -> Report:
     """Read the last run of these members, first of the chain first.

@@ -91,7 +91,7 @@ def spread(count: int, most: int) -> list[int]:
 def _overview(report: Report) -> str:
     rows: list[tuple[str, ...]] = [HEADINGS]
     for number, net in enumerate(report.nets, 1):
-        share = 100 * net.ms / report.step_ms if report.step_ms and net.ran else None
+        share = report.share(net)
         rows.append(
             (
                 str(number),
@@ -102,7 +102,7 @@ def _overview(report: Report) -> str:
                 _hints(net),
                 str(net.rows),
                 f"{net.ms:.1f}" if net.ran else "-",
-                "-" if share is None else f"{share:.0f} %",
+                "-" if share is None else f"{100 * share:.0f} %",
                 _overall(net),
                 _largest(net),
             )

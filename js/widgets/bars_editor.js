@@ -7,8 +7,8 @@ import { element, keepChildren, pointerIn, setAttributes, svg } from "./dom.js";
 import { Field } from "./field.js";
 import { PlotEditor } from "./plot_editor.js";
 
-const HEIGHT_PX = 72, BODY_PX = HEIGHT_PX + 26, MARGIN_PX = 6;
-const FLOOR_PX = HEIGHT_PX - MARGIN_PX, TALL_PX = HEIGHT_PX - 2 * MARGIN_PX;
+const HEIGHT_PX = 84, BODY_PX = HEIGHT_PX + 26, MARGIN_PX = 6;
+const FOOT_PX = 12; // below the bars: the words for the ends of the axis
 const ASSUMED_BLOCKS = 13;
 const SLOT = {
   class: "slot", tabindex: 0, role: "slider",
@@ -17,7 +17,7 @@ const SLOT = {
 
 // `services` as Field's, and blocks(): how many the connected net has, or null.
 export function layersField(services) {
-  const makeEditor = (field) => new BarsEditor(field, services, parse);
+  const makeEditor = (field) => new BarsEditor(field, services, parse, HEIGHT_PX);
   return new Field(services, { bodyHeight: BODY_PX, makeEditor });
 }
 
@@ -26,9 +26,10 @@ class BarsEditor extends PlotEditor {
     this.grid = svg("path", { class: "grid" });
     this.bars = svg("g");
     this.handles = svg("g"); // slots: as high as the plot, however low the bar
-    this.corner = svg("text", { class: "axis", x: 2, y: 9 });
-    this.plot = svg("svg", { class: "controlstack-plot", height: HEIGHT_PX, role: "group" },
-      this.grid, this.bars, this.corner, this.handles);
+    this.corner = svg("text", { class: "axis", x: MARGIN_PX + 2, y: MARGIN_PX + 9 });
+    this.ends = ["start", "end"].map((end) => svg("text", { class: "axis", "text-anchor": end }));
+    this.plot = svg("svg", { class: "controlstack-plot", role: "group" },
+      this.grid, this.bars, this.corner, ...this.ends, this.handles);
   }
 
   buildNumbers() {
@@ -55,6 +56,14 @@ class BarsEditor extends PlotEditor {
     return (this.width - 2 * MARGIN_PX) / this.count;
   }
 
+  get floor() {
+    return this.height - FOOT_PX - MARGIN_PX;
+  }
+
+  get tall() {
+    return this.floor - MARGIN_PX;
+  }
+
   spark() {
     const { strengths, top } = this;
     const bar = (weight, i) => `M${(i + 0.5) * (44 / strengths.length)},16v${-(weight / top) * 16}`;
@@ -72,18 +81,22 @@ class BarsEditor extends PlotEditor {
       this.drawBar(bars[i], weight, i, top);
       this.drawSlot(slots[i], weight, i, strengths.length);
     });
-    this.drawGrid(this.grid, [0, 0.5, 1].map((part) => FLOOR_PX - part * TALL_PX), MARGIN_PX);
+    this.drawGrid(this.grid, [0, 0.5, 1].map((part) => this.floor - part * this.tall), MARGIN_PX);
     this.corner.textContent = `${top}`;
+    this.ends.forEach((text, i) => {
+      setAttributes(text, { x: i ? this.width - MARGIN_PX : MARGIN_PX, y: this.height - 4 });
+      text.textContent = this.services.say(i ? "deepEnd" : "shallowEnd");
+    });
     this.drawNumbers(strengths);
   }
 
   drawBar(bar, weight, i, top) {
-    const height = Math.max(1, (Math.min(weight, top) / top) * TALL_PX);
+    const height = Math.max(1, (Math.min(weight, top) / top) * this.tall);
     setAttributes(bar, {
       class: i === this.chosen ? "bar chosen" : "bar",
       x: MARGIN_PX + i * this.pitch + 1,
       width: Math.max(1, this.pitch - 2),
-      y: FLOOR_PX - height,
+      y: this.floor - height,
       height,
       opacity: this.value ? 1 : 0.2,
     });
@@ -94,7 +107,7 @@ class BarsEditor extends PlotEditor {
       x: MARGIN_PX + i * this.pitch,
       width: this.pitch,
       y: MARGIN_PX - 4,
-      height: TALL_PX + 8,
+      height: this.tall + 8,
       "aria-valuenow": round(weight),
       "aria-label": this.nameOf(i, count),
       "aria-valuetext": this.services.say("weight", { weight: round(weight) }),
@@ -127,7 +140,7 @@ class BarsEditor extends PlotEditor {
   dragTo(event) {
     const [, py] = pointerIn(this.plot, event);
     this.chosen = this.handleAt(event);
-    this.setWeight(this.chosen, clamp((FLOOR_PX - py) / TALL_PX, 0, 1) * this.draggedTop);
+    this.setWeight(this.chosen, clamp((this.floor - py) / this.tall, 0, 1) * this.draggedTop);
   }
 
   // Changing one weight makes the text a list of weights.

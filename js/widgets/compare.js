@@ -20,14 +20,22 @@ export class CompareView {
       this.source, this.hint, this.divider, this.message, this.slider);
     this.element.style.minHeight = `${HEIGHT_PX}px`;
     claimInput(this.element, ["pointerdown", "pointermove", "pointerup", "mousedown"]);
+    this.element.classList.add("controlstack-grows");
     forward(this.element);
+    this.setDivided(true);
+  }
+
+  // Divided, it shows the source beside the hint; else the hint alone.
+  setDivided(isDivided) {
+    this.isDivided = isDivided;
+    this.source.hidden = this.divider.hidden = this.slider.hidden = !isDivided;
     this.divide();
   }
 
   // Left of the divider the source, right of it the hint.
   divide() {
     const percent = Number(this.slider.value);
-    this.hint.style.clipPath = `inset(0 0 0 ${percent}%)`;
+    this.hint.style.clipPath = this.isDivided ? `inset(0 0 0 ${percent}%)` : "";
     this.divider.style.left = `calc(${percent}% - 1px)`;
     this.slider.setAttribute("aria-valuetext", this.say("share", { percent }));
   }

@@ -6,7 +6,8 @@ import { element, keepChildren, option, pointerIn, setAttributes, svg } from "./
 import { Field } from "./field.js";
 import { PlotEditor } from "./plot_editor.js";
 
-const HEIGHT_PX = 104, BODY_PX = HEIGHT_PX + 2 * 26, MARGIN_PX = 8, SAMPLES = 96;
+const HEIGHT_PX = 116, BODY_PX = HEIGHT_PX + 2 * 26, MARGIN_PX = 8, SAMPLES = 96;
+const FOOT_PX = 12; // below the axis: the words for its ends
 const ASSUMED_STEPS = 20, MOST_TICKS = 200;
 const HIGHEST = geometry.AXIS_TOPS.at(-1);
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -17,7 +18,7 @@ const POINT = {
 
 // `services` as Field's, and steps(): the sampler's, or null; range(): [start, end] of the control.
 export function scheduleField(services) {
-  const makeEditor = (field) => new CurveEditor(field, services, parse);
+  const makeEditor = (field) => new CurveEditor(field, services, parse, HEIGHT_PX);
   return new Field(services, { bodyHeight: BODY_PX, makeEditor });
 }
 
@@ -27,10 +28,12 @@ class CurveEditor extends PlotEditor {
     const paths = names.map((name) => [name, svg("path", { class: name })]);
     this.paths = Object.fromEntries(paths);
     this.handles = svg("g");
-    this.stepsText = svg("text", { class: "axis", "text-anchor": "middle" });
-    this.topText = svg("text", { class: "axis", "text-anchor": "start", x: 2, y: 9 });
-    this.plot = svg("svg", { class: "controlstack-plot", height: HEIGHT_PX, role: "group" },
-      ...Object.values(this.paths), this.stepsText, this.topText, this.handles);
+    const words = (anchor) => svg("text", { class: "axis", "text-anchor": anchor });
+    this.stepsText = words("middle");
+    this.ends = [words("start"), words("end")];
+    this.levels = [words("start"), words("start")];
+    this.plot = svg("svg", { class: "controlstack-plot", role: "group" },
+      ...Object.values(this.paths), this.stepsText, ...this.ends, ...this.levels, this.handles);
     this.plot.addEventListener("dblclick", (event) => this.toggleAt(event));
   }
 
@@ -81,7 +84,7 @@ class CurveEditor extends PlotEditor {
   }
 
   get box() {
-    return { width: this.width, height: HEIGHT_PX, margin: MARGIN_PX };
+    return { width: this.width, height: this.height - FOOT_PX, margin: MARGIN_PX };
   }
 
   get strengths() {
@@ -147,9 +150,21 @@ class CurveEditor extends PlotEditor {
     const ticks = Array.from({ length: count }, (_, step) => toPixels(step / steps, 0));
     const d = ticks.map(([x, y]) => `M${x},${y}v${MARGIN_PX - 2}`).join("");
     setAttributes(this.paths.ticks, { d });
-    this.topText.textContent = `${top}`;
-    setAttributes(this.stepsText, { x: box.width / 2, y: box.height - 1 });
-    this.stepsText.textContent = steps ? this.services.say("steps", { count: steps }) : "";
+    this.drawWords(box, heights, top, steps);
+  }
+
+  // What the axes mean: their ends and levels, and how many steps there are.
+  drawWords(box, [, middle, highest], top, steps) {
+    const { say } = this.services, y = this.height - 4;
+    const put = (text, x, baseline, words) => {
+      setAttributes(text, { x, y: baseline });
+      text.textContent = words;
+    };
+    put(this.ends[0], MARGIN_PX, y, say("startOfSampling"));
+    put(this.ends[1], box.width - MARGIN_PX, y, say("endOfSampling"));
+    put(this.stepsText, box.width / 2, y, steps ? say("steps", { count: steps }) : "");
+    put(this.levels[0], MARGIN_PX + 2, highest + 10, `${top}`);
+    put(this.levels[1], MARGIN_PX + 2, middle - 2, `${top / 2}`);
   }
 
   // Shades the parts of sampling where start and end keep the control off.

@@ -1,12 +1,12 @@
 // A text input with a picture: a row with the text and a small drawing, and an editor that opens
 // below it. The text is the only state. An editor is {parts: its elements, draw(), check(text):
 // the error's message or "", spark(): path data of the small drawing}. `services` is what the node
-// offers: {label(), say(key, values), changed(), settled(), resized(byPx), setOpen(open),
-// forward(element)}.
+// offers: {label(), example, say(key, values), isWired(), changed(), settled(), resized(byPx),
+// setOpen(open), forward(element)}. An open editor takes whatever height the node has left.
 
 import { claimInput, element, setAttributes, svg } from "./dom.js";
 
-const ROW_PX = 22, GAP_PX = 4, ERROR_PX = 32;
+const ROW_PX = 22, GAP_PX = 4, ERROR_PX = 48;
 
 export class Field {
   constructor(services, { makeEditor, bodyHeight }) {
@@ -34,9 +34,10 @@ export class Field {
     });
     this.sparkPath = svg("path");
     const spark = { class: "controlstack-spark", viewBox: "-1 -1 46 18", "aria-hidden": "true" };
+    this.spark = svg("svg", spark, this.sparkPath);
     this.title = element("label");
     const row = element("div", { className: "controlstack-row" },
-      this.disclose, this.title, this.input, svg("svg", spark, this.sparkPath));
+      this.disclose, this.title, this.input, this.spark);
     const alert = { className: "controlstack-error", hidden: true, attributes: { role: "alert" } };
     this.error = element("p", alert);
     this.body = element("div", { className: "controlstack-body", hidden: true });
@@ -83,7 +84,7 @@ export class Field {
   }
 
   toggle() {
-    const before = this.height;
+    const before = Math.max(this.height, this.open ? this.element.offsetHeight : 0);
     this.setOpen(!this.open);
     this.services.resized(this.height - before);
     this.services.setOpen(this.open);
@@ -92,12 +93,17 @@ export class Field {
 
   draw() {
     this.drawNames(this.services.label());
-    const problem = this.editor.check(this.text);
+    const isWired = this.services.isWired();
+    const problem = isWired ? "" : this.editor.check(this.text);
     if (this.input.value !== this.text) this.input.value = this.text;
+    this.input.disabled = isWired; // the wire's value runs
+    this.element.classList.toggle("controlstack-wired", isWired);
+    this.element.classList.toggle("controlstack-grows", this.open);
     this.input.setAttribute("aria-invalid", String(Boolean(problem)));
     this.error.hidden = !problem;
     this.error.textContent = this.error.title = problem;
     this.body.hidden = !this.open;
+    this.spark.toggleAttribute("hidden", this.open); // the plot says the same
     this.disclose.textContent = this.open ? "▾" : "▸";
     this.disclose.setAttribute("aria-expanded", String(this.open));
     this.sparkPath.setAttribute("d", problem ? "" : this.editor.spark());
@@ -109,7 +115,8 @@ export class Field {
     const { say } = this.services;
     this.title.textContent = field;
     setAttributes(this.element, { "aria-label": field });
-    setAttributes(this.input, { "aria-label": say("asText", { field }), placeholder: field });
+    const placeholder = this.services.example;
+    setAttributes(this.input, { "aria-label": say("asText", { field }), placeholder });
     const label = say(this.open ? "hidePicture" : "showPicture", { field });
     setAttributes(this.disclose, { "aria-label": label });
   }

@@ -3,7 +3,8 @@
 //
 // A subclass has buildPlot(): makes `plot` and its `handles`; buildNumbers(): makes `rows`; draw(),
 // spark(); strengths: all values of the plot; handleAt(event): an index, or -1;
-// dragTo(event); press(key, by): whether the key did something.
+// dragTo(event); press(key, by): whether the key did something. The plot is as wide as its node and
+// as tall as the node leaves room for.
 
 import { axisTop } from "../lib/curve_geometry.js";
 import { addListeners, chooser, element, everyFrame, setAttributes } from "./dom.js";
@@ -11,8 +12,9 @@ import { addListeners, chooser, element, everyFrame, setAttributes } from "./dom
 const NUDGE = 0.01, LEAP = 0.1; // what an arrow key changes, without and with Shift
 
 export class PlotEditor {
-  // `services` as Field's; parse(text) throws an Error for a text that does not parse.
-  constructor(field, services, parse) {
+  // `services` as Field's; parse(text) throws an Error for a text that does not parse; the plot is
+  // at least `leastPx` tall.
+  constructor(field, services, parse, leastPx) {
     this.field = field;
     this.services = services;
     this.parse = parse;
@@ -21,7 +23,9 @@ export class PlotEditor {
     this.isDragging = false;
     this.draggedTop = 1; // the axis stays as it was when the drag began
     this.width = 200;
+    this.height = leastPx;
     this.buildPlot();
+    this.plot.style.minHeight = `${leastPx}px`;
     this.buildNumbers();
     this.parts = [this.plot, ...this.rows];
     this.listen();
@@ -94,9 +98,9 @@ export class PlotEditor {
   }
 
   resize() {
-    const width = this.plot.clientWidth;
-    if (!width || width === this.width) return;
-    this.width = width;
+    const { clientWidth: width, clientHeight: height } = this.plot;
+    if (!width || (width === this.width && height === this.height)) return;
+    Object.assign(this, { width, height });
     if (this.field.open) this.draw();
   }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import runpy
@@ -156,13 +157,13 @@ def _write_net(file: Path) -> None:
     """
     shapes = {"zero_convs.0.0.weight": [1], "input_hint_block.0.weight": [1]}
     shapes["input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"] = [1, 2048]
-    header = {
-        key: {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]}
-        for key, shape in shapes.items()
-    }
+    header, end = {}, 0
+    for key, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[key] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(struct.pack("<Q", len(text)) + text)
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
 
 
 @pytest.fixture(scope="session")
@@ -188,13 +189,18 @@ def drive(chromium, playwright, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cells(drive, running, running_newest_page) -> dict[str, dict]:
-    """Return the results of each cell; the two pages are driven side by side."""
+def graphs() -> dict[str, dict]:
+    """Return templates with one net and with two."""
 
     def example(name: str) -> dict:
         return json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
 
-    graphs = {"stack": example("02 Two ControlNets"), "single": example("01 One ControlNet")}
+    return {"stack": example("02 Two ControlNets"), "single": example("01 One ControlNet")}
+
+
+@pytest.fixture(scope="session")
+def cells(drive, running, running_newest_page, graphs) -> dict[str, dict]:
+    """Return the results of each cell; the two pages are driven side by side."""
     files = sorted((ROOT / "tests" / "fixtures" / "workflows").glob("*.json"))
     saved = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 

@@ -63,6 +63,9 @@ async function choose(page, method, setting) {
 
 const compare = (page) => page.locator(".controlstack-compare");
 
+// The switch under the hint.
+const choice = (page, mode) => page.locator(`.controlstack-switch button[value="${mode}"]`);
+
 // The hint as it is shown: how many of its pixels are white, and its size.
 const shown = (page) =>
   page.evaluate(async () => {
@@ -145,10 +148,9 @@ export const scenes = (empty) => ({
     await hinted(page, "ControlStackPreprocess", { empty });
     await choose(page, "lineart", "gaussian_sigma");
     await turn(page, "ControlStackPreprocess", "method.gaussian_sigma", 3.5);
-    await set(page, SETTING, true);
+    await choice(page, "compare").click();
     await turn(page, "ControlStackPreprocess", "method.intensity_threshold", 21);
     await newHint(page, "");
-    await set(page, SETTING, false);
     const place = () =>
       page.evaluate(() => {
         const node = window.app.graph.nodes.find((one) => one.type === "ControlStackPreprocess");
@@ -185,6 +187,46 @@ export const scenes = (empty) => ({
       label,
       again: await values(page, "ControlStackPreprocess"),
     };
+  },
+
+  // Off, live and compared, by the switch under the hint; the saved workflow remembers it.
+  async switched(page) {
+    await hinted(page, "ControlStackCanny", { empty });
+    const state = async () => ({
+      chosen: await page
+        .locator('.controlstack-switch [aria-checked="true"]')
+        .evaluateAll((buttons) => buttons.map((button) => button.textContent)),
+      hints: await compare(page).count(),
+      dividers: await page.locator(".controlstack-compare input[type=range]:visible").count(),
+      property: await page.evaluate(
+        () =>
+          window.app.graph.nodes.find((one) => one.type === "ControlStackCanny").properties
+            .controlstack_hint ?? null,
+      ),
+    });
+    await choice(page, "live").waitFor();
+    const before = await state();
+    await choice(page, "live").click();
+    const first = await newHint(page, "");
+    await turn(page, "ControlStackCanny", "low_threshold", 20);
+    await newHint(page, first.src);
+    const live = await state();
+    await choice(page, "compare").click();
+    const compared = await state();
+    await load(
+      page,
+      await page.evaluate(() => JSON.parse(JSON.stringify(window.app.graph.serialize()))),
+    );
+    await choice(page, "off").waitFor();
+    await compare(page).waitFor();
+    const loaded = await state();
+    await page.screenshot({
+      path: join(ask.pictures, `switch-${ask.cell}.png`),
+      clip: { x: 60, y: 40, width: 900, height: 640 },
+    });
+    await choice(page, "off").click();
+    await compare(page).waitFor({ state: "detached" });
+    return { before, live, compared, loaded, off: await state() };
   },
 
   // The menu's entry, and what undo and loading leave of it.

@@ -50,6 +50,16 @@ def test_divider_follows_mouse_and_keys_and_spares_the_node(cell):
     assert scene["label"] == "divider between source and hint"
 
 
+def test_switch_under_the_hint_is_seen_and_remembered(cell):
+    scene = cell["switched"]
+    plain = {"hints": 1, "dividers": 0}
+    assert scene["before"] == {"chosen": ["off"], "hints": 0, "dividers": 0, "property": None}
+    assert scene["live"] == {"chosen": ["live"], **plain, "property": "live"}
+    divided = {"chosen": ["compare"], "hints": 1, "dividers": 1, "property": "compare"}
+    assert scene["compared"] == scene["loaded"] == divided
+    assert scene["off"] == {"chosen": ["off"], "hints": 0, "dividers": 0, "property": "off"}
+
+
 def test_settings_of_a_chosen_method_survive_beside_the_picture(cell):
     """Widgets that store nothing have cost nodes with a list of methods their values (a defect of
     newer pages).

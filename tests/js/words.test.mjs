@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
 
+import { IDLE } from "../../js/lib/results.js";
 import * as layers from "../../js/lib/layers.js";
 import * as schedule from "../../js/lib/schedule.js";
 import { WORDS, english, wordsOf } from "../../js/lib/words.js";
@@ -55,7 +56,7 @@ test("the scripts ask for the words that there are", () => {
   );
   const listed = [...schedule.PRESETS, ...layers.PRESETS]
     .map(([name]) => name)
-    .concat(Object.keys(schedule.INTERPOLATIONS));
+    .concat(Object.keys(schedule.INTERPOLATIONS), IDLE);
   assert.deepEqual(
     [...asked].filter((key) => !(key in WORDS.en)),
     [],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -216,3 +218,68 @@ def test_noting_costs_little(world):
     finally:
         torch.set_num_threads(threads)
     assert statistics.median(ratios) < 1.08
+
+
+class Page:
+    """A server that keeps what it is to send."""
+
+    client_id = "page"
+
+    def __init__(self):
+        self.sent = []
+
+    def send_sync(self, event, data, client):
+        self.sent.append((event, json.loads(json.dumps(data, allow_nan=False)), client))
+
+
+@pytest.fixture
+def page(monkeypatch):
+    from pack.host import results
+
+    page = Page()
+    monkeypatch.setattr(results, "prompt_server", lambda: page)
+    return page
+
+
+def test_the_page_is_told_what_each_net_did(world, page):
+    """Once for each run, with the figures of the report, and why a net did nothing."""
+    import torch
+
+    from pack.nodes.apply import Apply
+
+    units = [
+        {"net": world.nets[0], "image": world.hint()},
+        {"net": world.nets[1], "image": world.hint(), "strength": 0.0},
+        {"net": world.nets[2], "image": world.hint(), "schedule": "0:0, 1:0"},
+        {"net": world.nets[2], "image": world.hint(), "start_percent": 0.98, "end_percent": 0.99},
+        {"net": world.nets[1], "image": world.hint(), "effect_mask": torch.zeros(1, 8, 8)},
+    ]
+    stack = replace(stack := world.stack(units), units=tuple(numbered(stack.units)))
+    chain = list(Apply.execute(world.positive, stack, world.negative).args)
+    for _ in range(2):
+        world.sample(*chain, steps=4)
+    assert [(event, client) for event, _, client in page.sent] == [
+        ("controlstack.results", "page")
+    ] * 2
+    nets = page.sent[-1][1]["nets"]
+    assert [net["node"] for net in nets] == ["0", "1", "2", "3", "4"]
+    assert [net["reason"] for net in nets] == ["", "strength", "schedule", "never", "mask"]
+    report = report_of(chain[0])
+    assert nets[0]["size"] == pytest.approx(report.nets[0].overall)
+    assert nets[0]["share"] == pytest.approx(report.share(report.nets[0]))
+    assert 0.0 < nets[0]["share"] < 1.0
+    assert all(net["size"] is None for net in nets[1:])
+
+
+def numbered(units):
+    return (replace(unit, node=str(i)) for i, unit in enumerate(units))
+
+
+def test_a_run_survives_what_cannot_be_told(world, page, caplog):
+    from pack.nodes.apply import Apply
+
+    page.send_sync = lambda *_: 1 / 0
+    stack = world.stack([{"net": world.nets[0], "image": world.hint()}])
+    chain = list(Apply.execute(world.positive, stack, world.negative).args)
+    assert world.sample(*chain, steps=1).isfinite().all()
+    assert "could not be told" in caplog.text

@@ -1,0 +1,49 @@
+// Texts of ours that a subgraph shows on its node: each gets a field of its own there, because the
+// one inside can stand in one place only. ComfyUI does the same for its texts of several lines.
+
+import { promotedField } from "./fields.js";
+
+const OFTEN_MS = 1000;
+const TYPES = /^controlstack_(schedule|layers)$/;
+
+export class Promoted {
+  constructor(host, mounting) {
+    this.host = host;
+    this.mounting = mounting;
+    this.fields = new WeakMap(); // widget → {refresh()}
+    this.reported = false;
+    setInterval(() => this.try(), OFTEN_MS); // copies of subgraphs are made without an event
+  }
+
+  try() {
+    try {
+      this.run();
+    } catch (error) {
+      if (!this.reported) console.error("ControlStack: promoted fields", error);
+      this.reported = true;
+    }
+  }
+
+  // Gives fields to the promoted inputs that have none yet, and shows the values of the others.
+  run() {
+    for (const node of this.host.nodes()) {
+      if (!node.subgraph) continue;
+      for (const input of node.inputs ?? []) this.look(node, input);
+    }
+  }
+
+  look(node, input) {
+    const widget = input._widget; // ComfyUI's: a mere value, which nobody draws
+    const [, name] = TYPES.exec(widget?.type ?? "") ?? [];
+    if (!name) return;
+    if (widget.element) this.fields.get(widget)?.refresh();
+    else this.add(node, input, name, widget);
+  }
+
+  add(node, input, name, source) {
+    const place = { node, input, name, source };
+    const { widget, field } = promotedField(this.host, this.mounting, place);
+    this.fields.set(widget, { refresh: () => field.setText(source.value) });
+    this.mounting.soon();
+  }
+}

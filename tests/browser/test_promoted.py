@@ -1,0 +1,45 @@
+"""Texts of ours on a subgraph's node: fields there, each copy its own, shown as they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+PICTURES = Path(__file__).resolve().parents[1] / "output"
+CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
+
+
+@pytest.fixture(scope="session")
+def promoted(drive, running, running_newest_page) -> dict[str, dict]:
+    pages = {"pinned": running.address, "newest": running_newest_page.address}
+    return {
+        cell: drive(
+            "promoted_scenes.mjs",
+            {"address": pages[cell.split("-")[0]], "vue": cell.endswith("nodes2"), "cell": cell},
+        )
+        for cell in CELLS
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_promoted_text_is_a_field(promoted, cell):
+    seen = promoted[cell]
+    assert seen["errors"] == []
+    for state in ("before", "keys", "mouse", "undone", "two", "loaded"):
+        for node in seen[state]:
+            assert node["names"] == ["strength", "schedule", "layers"]
+            assert node["shown"] == node["prompt"], state
+    assert seen["keys"][0]["shown"] == {"schedule": ["0:1, 0.5:0.2, 1:0"], "layers": ["1 1 0.5"]}
+    assert seen["mouse"][0]["shown"] != seen["keys"][0]["shown"], "the drag changed nothing"
+    assert seen["undone"] == seen["keys"]
+    assert (PICTURES / f"promoted-{cell}.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_each_copy_of_a_subgraph_has_its_own_text(promoted, cell):
+    one, two = (node["prompt"]["schedule"] for node in promoted[cell]["two"])
+    assert (one, two) == (["0:1, 0.5:0.2, 1:0"], ["0:0.5"])
+    assert promoted[cell]["loaded"] == promoted[cell]["two"]
