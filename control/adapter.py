@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import comfy.controlnet
@@ -29,11 +30,13 @@ import torch
 from . import checks, residuals
 from .frames import Rows, frames_of
 from .hint_cache import HintCache
+from .prompts import Prompts, take_mark
 from .report.journal import Journal
 from .report.numbers import Member, NetReport, report
 from .schedule import Clock
 from .stack import IDLE, Unit
 from .stages import Placed, Stages, place, remark_on_start
+from .tiles import Cut, Masks, TiledHint, tiles_in
 
 # Entry of transformer_options: (t, its value), read from the device once for the whole chain.
 SIGMA = "controlstack_sigma"
@@ -58,6 +61,11 @@ class StackedControl(comfy.controlnet.ControlBase):
     the user a sentence while sampling.
     """
 
+    tiled: TiledHint | None = None
+    # AnimateDiff-Evolved asks whether a control has these, and writes each window's frames.
+    sub_idxs: Any = None
+    full_latent_length, context_length = 0, 0
+
     def __init__(
         self, unit: Unit, inner: Any, say: Callable[[str], None] = logging.warning
     ) -> None:
@@ -70,6 +78,32 @@ class StackedControl(comfy.controlnet.ControlBase):
         self.journal = Journal()
         self.stages = Stages()
         self.on_end: Callable[[StackedControl], None] | None = None
+        self.prompts = Prompts()
+        self._show_masks_to_tilers()
+
+    # -- what tilers read and write ----------------------------------------------------------------
+
+    @property
+    def cond_hint_original(self) -> Any:
+        """The hint, with masks as further channels: a tiler cuts both alike."""
+        return None if self.tiled is None else self.tiled.show()
+
+    @cond_hint_original.setter
+    def cond_hint_original(self, hint: Any) -> None:
+        if self.tiled is not None:  # ComfyUI's constructor sets None
+            self.tiled.give(hint)
+
+    def _show_masks_to_tilers(self) -> None:
+        effect, inner = self.unit.effect_mask, self.inner
+        values = None if effect is None else effect.values.unsqueeze(1)
+        masks = Masks(values, tuple(inner.extra_concat_orig))
+        whole, latents = inner.cond_hint_original, inner.latent_format
+        channels = whole.shape[1] if latents is None else latents.latent_channels
+        self.tiled = TiledHint(self.unit.net_info.name, whole, masks, channels)
+        if masks.for_hint:
+            self.extra_concat_orig = [*masks.inpaint, *masks.for_list]
+            own_channels, as_trained = self.tiled.first_channels, inner.preprocess_image
+            self.preprocess_image = lambda pixels: as_trained(own_channels(pixels))
 
     # -- what ComfyUI asks before sampling ---------------------------------------------------------
 
@@ -87,7 +121,9 @@ class StackedControl(comfy.controlnet.ControlBase):
     def _twin(self, inner: Any) -> StackedControl:
         twin = StackedControl(self.unit, inner, self.say)
         self.copy_to(twin)
-        twin.journal, twin.stages, twin.on_end = self.journal, self.stages, self.on_end
+        assert self.tiled is not None
+        twin.tiled, twin.on_end = self.tiled.twin(), self.on_end
+        twin.journal, twin.stages, twin.prompts = self.journal, self.stages, self.prompts
         return twin
 
     def get_models(self) -> list[Any]:
@@ -108,6 +144,8 @@ class StackedControl(comfy.controlnet.ControlBase):
         super().pre_run(model, percent_to_timestep_function)
         self.run = Run(clock=self._clock_of_chain() or Clock(percent_to_timestep_function))
         self.journal.start()
+        self.prompts.forget()
+        self.sub_idxs = None
         if self.unit.is_idle:
             return
         checks.refuse_mismatch(self.unit.net_info, model.model_config)
@@ -132,7 +170,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         if self.run.started:
             self.inner.cleanup()
         has_run = self.run.clock is not None
-        self.run = Run()
+        self.run, self.sub_idxs = Run(), None
         if has_run and self.on_end is not None:
             self.on_end(self)
 
@@ -150,6 +188,7 @@ class StackedControl(comfy.controlnet.ControlBase):
 
         The rows of `x_noisy` are `batched_number` chunks, one for each conditioning.
         """
+        take_mark(cond, transformer_options)
         previous = None
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(
@@ -218,17 +257,26 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Return the rows to compute.
 
         Leaves out the negative's in modes control and cond_only, and frames that stay unchanged.
+        Raises ValueError where prompts or frames cannot be told apart.
         """
-        # Of video latents a context window runs over their frames (dim 2), not over the rows.
-        window = transformer_options.get("context_window")
-        over_rows = getattr(window, "dim", None) == 0
-        frame_list = getattr(window, "index_list", None) if over_rows else None
-        frames = frames_of(x.shape[0] // chunks, frame_list)
-        acting, kinds = tuple(range(chunks)), transformer_options.get("cond_or_uncond")
-        if self.unit.on_positive_only and kinds is not None:
-            acting = tuple(i for i, kind in enumerate(kinds) if kind == 0)
-        entries = tuple(entry for entry, frame in enumerate(frames) if self.unit.acts_on(frame))
-        return Rows(acting, chunks, entries, frames)
+        unit, cut = self.unit, self.cut()
+        is_fitted = cut is not None and cut.fitted is not None
+        tiles = tiles_in(x.shape[0], chunks, transformer_options) if is_fitted else 1
+        latents = x.shape[0] // (chunks * tiles)
+        frames = cut.frames(latents) if cut is not None else None
+        if frames is None:
+            frames = frames_of(latents, transformer_options, self.sub_idxs)
+        acting = tuple(range(chunks))
+        if unit.on_positive_only:
+            acting = self.prompts.positive_chunks(transformer_options, chunks)
+        acts_on = unit.acts_on if cut is None else partial(_acts_in_tile, unit, cut)
+        entries = tuple(i for i, frame in enumerate(frames) if acts_on(frame, i))
+        return Rows(acting, chunks, entries, frames, tiles)
+
+    def cut(self) -> Cut | None:
+        """Return what a tiler gave in place of the hint; None where none is at work."""
+        assert self.tiled is not None
+        return self.tiled.cut(self.cond_hint)
 
     def evaluate(
         self,
@@ -242,19 +290,32 @@ class StackedControl(comfy.controlnet.ControlBase):
         if self.unit.is_instant:  # left out of get_models, because it hardly ever acts
             loaded = comfy.model_management.loaded_models(only_currently_used=True)
             comfy.model_management.load_models_gpu(loaded + self.inner.get_models())
-        call_net = self.run.hints.call_net
+        call_net, options = self.run.hints.call_net, self._options_of_net(rows, transformer_options)
         if rows.are_all:
-            own = call_net(self, x, t, cond, rows, transformer_options)
+            own = call_net(self, x, t, cond, rows, options)
             return None if own is None else self.shaped(own, x, rows)
         picked = {key: rows.select(value) for key, value in cond.items()}
-        options = transformer_options
-        if (kinds := options.get("cond_or_uncond")) is not None:
-            # Nets of other packs weigh rows by the prompt that they belong to.
-            options = {**options, "cond_or_uncond": [kinds[chunk] for chunk in rows.chunks]}
         own = call_net(self, x[rows.selection], t[rows.selection], picked, rows, options)
         if own is None:
             return None
         return residuals.spread_rows(self.shaped(own, x, rows), rows.selection, rows.total)
+
+    def _options_of_net(self, rows: Rows, options: dict[str, Any]) -> dict[str, Any]:
+        """Tell nets of other packs which prompts and frames they get; ComfyUI's read neither."""
+        if not rows.are_all and (kinds := options.get("cond_or_uncond")) is not None:
+            options = {**options, "cond_or_uncond": [kinds[chunk] for chunk in rows.chunks]}
+        if self.net_picks_frames(options):
+            self.inner.sub_idxs = list(rows.acting_frames)
+            self.inner.full_latent_length = self.full_latent_length
+            self.inner.context_length = self.context_length
+            if params := options.get("ad_params"):
+                options = {**options, "ad_params": {**params, "sub_idxs": self.inner.sub_idxs}}
+        return options
+
+    def net_picks_frames(self, options: dict[str, Any]) -> bool:
+        """Return whether the net itself picks its hints in a window of AnimateDiff-Evolved's."""
+        window = options.get("ad_params", {}).get("sub_idxs", self.sub_idxs)
+        return window is not None and hasattr(self.inner, "sub_idxs")
 
     def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:
         """Weigh residuals over depth, mask them, and scale them frame by frame.
@@ -272,18 +333,35 @@ class StackedControl(comfy.controlnet.ControlBase):
 
     def factors(self, residual: torch.Tensor, x: torch.Tensor, rows: Rows) -> torch.Tensor:
         """Return the factor of each acting row, (rows, 1, …): its frame's strength times mask."""
-        frames, chunks = rows.acting_frames, len(rows.chunks)
-        key = (frames, chunks, residual.shape[1:], x.shape[2:], residual.dtype, residual.device)
-        if key not in self.run.factors:
-            factors = torch.tensor([self.unit.frame_strength.at(frame) for frame in frames])
-            factors = factors.repeat(chunks).reshape(-1, *(1,) * (residual.ndim - 1))
-            if (mask := self.unit.effect_mask) is not None:
-                layout = self.unit.net_info.layout
-                assert layout is not None  # see checks.refuse_unfit
-                over = layout.mask(mask, frames, chunks, residual, x, self.unit.fit)
+        cut = self.cut()
+        cache = self.run.factors if cut is None else cut.factors
+        places = (rows.acting_frames, tuple(rows.indices), residual.shape[1:], x.shape[2:])
+        key = (*places, residual.dtype, residual.device)
+        if key not in cache:
+            strengths = [self.unit.frame_strength.at(frame) for frame in rows.acting_frames]
+            factors = torch.tensor(strengths).repeat(rows.repeats)
+            factors = factors.reshape(-1, *(1,) * (residual.ndim - 1))
+            if (over := self._mask(residual, x, rows, cut)) is not None:
                 factors = over.to(factors.device) * factors
-            self.run.factors[key] = factors.to(residual)
-        return self.run.factors[key]
+            cache[key] = factors.to(residual)
+        return cache[key]
+
+    def _mask(
+        self, residual: torch.Tensor, x: torch.Tensor, rows: Rows, cut: Cut | None
+    ) -> torch.Tensor | None:
+        """Return the acting rows' effect masks where the residual lies, or None."""
+        mask, layout = self.unit.effect_mask, self.unit.net_info.layout
+        if mask is None:
+            return None
+        assert layout is not None  # see checks.refuse_unfit
+        if cut is None:
+            return layout.mask(mask, rows.acting_frames, rows.repeats, residual, x, self.unit.fit)
+        assert cut.effect_mask is not None
+        return layout.mask(cut.effect_mask, *cut.mask_entries(rows), residual, x, "stretch")
+
+
+def _acts_in_tile(unit: Unit, cut: Cut, frame: int, entry: int) -> bool:
+    return unit.frame_strength.at(frame) != 0.0 and cut.acts_on(entry, frame)
 
 
 def _sigma_of(t: torch.Tensor, transformer_options: dict[str, Any]) -> float:

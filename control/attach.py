@@ -17,6 +17,7 @@ from . import checks, hints, unions
 from .adapter import StackedControl
 from .fits import FITS
 from .hint_cache import resize
+from .prompts import Side, marked
 from .stack import Stack, Unit
 from .unions import REPAINT
 
@@ -51,7 +52,7 @@ def attach(
         )
     chains: dict[Any, Any] = {}
     attached: list[list[Any]] = []
-    for conditioning in conditionings:
+    for conditioning, side in zip(conditionings, (Side(True), Side(False)), strict=True):
         entries: list[Any] = []
         for text, options in conditioning:
             previous = options.get("control")
@@ -62,9 +63,20 @@ def attach(
                     last.on_end = on_end
             control = chains[previous, area]
             changed = {**options, "control": control, "control_apply_to_uncond": not with_negative}
+            if _is_for_positive(control):
+                changed = marked(changed, side if with_negative else None)
             entries.append([text, options if control is previous else changed])
         attached.append(entries)
     return attached
+
+
+def _is_for_positive(control: Any) -> bool:
+    """Return whether some unit of a chain acts on the positive prompt only."""
+    while control is not None:
+        if isinstance(control, StackedControl) and control.unit.on_positive_only:
+            return True
+        control = getattr(control, "previous_controlnet", None)
+    return False
 
 
 def _chain(

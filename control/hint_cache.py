@@ -31,6 +31,7 @@ from .frames import Rows
 from .report.journal import Journal
 from .residuals import Residuals
 from .stack import Unit
+from .tiles import Cut, TiledHint
 
 MAX_HINTS = 32  # sizes and tiles of one hint that stay prepared during a run
 
@@ -40,8 +41,8 @@ class PreparedHint:
     """A hint for one size and choice of rows, and the feature that the net's encoder made of it.
 
     `originals`: what ComfyUI is to fit, one for each union type; `hint`: what it made of the first;
-    `concat`: masks to be concatenated. Keeps `sources` alive: their `id()`s are cache keys and must
-    not be reused.
+    `concat`: masks to be concatenated; `ready`: what a tiler fitted. Keeps `sources` alive: their
+    `id()`s are cache keys and must not be reused.
     """
 
     sources: tuple[Any, Any] = (None, None)
@@ -49,6 +50,7 @@ class PreparedHint:
     concat: list[Any] = field(default_factory=list)
     hint: Any = None
     feature: Any = None
+    ready: Any = None
 
 
 class ChainMember(Protocol):
@@ -57,10 +59,17 @@ class ChainMember(Protocol):
     unit: Unit
     inner: Any
     journal: Journal
-    cond_hint_original: Any
+    tiled: TiledHint | None
     cond_hint: Any
-    extra_concat_orig: list[Any]
     upscale_algorithm: str
+
+    def cut(self) -> Cut | None:
+        """Return what a tiler gave in place of the hint."""
+        ...
+
+    def net_picks_frames(self, options: dict[str, Any]) -> bool:
+        """Return whether the net itself picks its hints in a window."""
+        ...
 
 
 class HintCache:
@@ -80,7 +89,8 @@ class HintCache:
         options: dict[str, Any],
     ) -> Residuals | None:
         """Run the net's own get_control for the acting rows, with its hint and feature restored."""
-        inner, prepared = member.inner, self.hint_for(member, x, rows)
+        picks = None if member.net_picks_frames(options) else rows.acting_frames
+        inner, prepared = member.inner, self.hint_for(member, x, rows, picks)
         twin = self.module_with_cached_hint(member)
         call = partial(inner.get_control, x, t, cond, len(rows.chunks), options)
         if isinstance(twin, FusedUnion) and prepared.feature is None:
@@ -100,26 +110,50 @@ class HintCache:
             elif member.unit.net_info.is_adapter:
                 prepared.feature = inner.control_input
 
-    def hint_for(self, member: ChainMember, x: torch.Tensor, rows: Rows) -> PreparedHint:
+    def hint_for(
+        self, member: ChainMember, x: torch.Tensor, rows: Rows, picks: tuple[int, ...] | None
+    ) -> PreparedHint:
         """Return the member's hint for this size and these frames, prepared at first use.
 
+        `picks`: the entries of its hint; None where the net itself picks them from the whole hint.
         Tilers exchange the hint, so its identity is part of the key; one that a tiler prepared
         itself is used as it is.
         """
-        sources = (member.cond_hint_original, member.cond_hint)
-        key = (*map(id, sources), x.shape[2:], rows.acting_frames, len(rows.chunks))
+        cut, tiled = member.cut(), member.tiled
+        assert tiled is not None
+        sources = (tiled.given, member.cond_hint)
+        if cut is not None and picks is not None:
+            picks = cut.picks(rows)
+        places = (picks, rows.tiles, len(rows.chunks))
+        key = (*map(id, sources), x.shape[2:], *places)
         if key not in self.prepared:
             while len(self.prepared) >= MAX_HINTS:
                 del self.prepared[next(iter(self.prepared))]
-            fit = partial(fit_hint, member, x=x, rows=rows)
-            types = member.unit.types
-            ready = None if member.cond_hint is None else rows.select(member.cond_hint)
-            original = member.cond_hint_original if ready is None or not types else ready
-            parts = unions.hints_by_type(original, max(1, len(types)))
-            concat = [fit(mask) for mask in member.extra_concat_orig]
-            self.prepared[key] = PreparedHint(sources, tuple(map(fit, parts)), concat, hint=ready)
+            self.prepared[key] = self._prepare(member, x, rows, picks, cut, sources)
             member.journal.encoded += 1
         return self.prepared[key]
+
+    def _prepare(
+        self,
+        member: ChainMember,
+        x: torch.Tensor,
+        rows: Rows,
+        picks: tuple[int, ...] | None,
+        cut: Cut | None,
+        sources: Any,
+    ) -> PreparedHint:
+        assert member.tiled is not None
+        fit = partial(fit_hint, member, x=x, picks=picks, chunks=len(rows.chunks))
+        whole, types = member.tiled.whole, max(1, len(member.unit.types))
+        if cut is None:
+            parts, concat = unions.hints_by_type(whole, types), member.tiled.masks.inpaint
+        elif cut.fitted is not None:
+            ready = rows.select(cut.fitted)
+            parts = cut.fitted_by_type(ready, whole, types)
+            return PreparedHint(sources, parts, [], hint=ready, ready=ready)
+        else:
+            parts, concat = cut.hints_by_type(types), cut.inpaint
+        return PreparedHint(sources, tuple(map(fit, parts)), [fit(mask) for mask in concat])
 
     def module_with_cached_hint(self, member: ChainMember) -> Any:
         """Return a twin of the net that reuses its hint's feature; None where there is none.
@@ -151,22 +185,27 @@ def restore_hint(member: ChainMember, prepared: PreparedHint) -> None:
         inner.extra_concat_orig = prepared.concat
         if member.unit.net_info.is_adapter:
             inner.control_input = prepared.feature
-    elif inner.cond_hint_original is not original or member.cond_hint is not None:
-        inner.cond_hint_original, inner.cond_hint = original, member.cond_hint
+    elif inner.cond_hint_original is not original or prepared.ready is not None:
+        inner.cond_hint_original, inner.cond_hint = original, prepared.ready
 
 
-def fit_hint(member: ChainMember, hint: torch.Tensor, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+def fit_hint(
+    member: ChainMember,
+    hint: torch.Tensor,
+    x: torch.Tensor,
+    picks: tuple[int, ...] | None,
+    chunks: int,
+) -> torch.Tensor:
     """Pick a hint's entries for the acting frames and fit it where ComfyUI must not crop it.
 
     `hint`: (B,C,H,W). ComfyUI itself assigns hints to latents from the start, except where there
     are as many hints as rows in the whole batch: there it would give the negative prompt the first
     hints and the positive the next.
     """
-    entries, frames = len(rows.acting_frames), rows.acting_frames
-    if frames != tuple(range(entries)):
-        hint = hints.for_frames(hint, frames)
-    elif len(rows.chunks) > 1 and hint.shape[0] == entries * len(rows.chunks):
-        hint = hint[:entries]
+    if picks is not None and picks != tuple(range(len(picks))):
+        hint = hints.for_frames(hint, picks)
+    elif picks is not None and chunks > 1 and hint.shape[0] == len(picks) * chunks:
+        hint = hint[: len(picks)]
     if (fit := FITS[member.unit.fit].hint) is not None:
         height, width = hint_size(member, x)
         hint = fit(hint, height, width, partial(resize, method=member.upscale_algorithm))

@@ -36,7 +36,7 @@ class EffectMask:
 
     def cut(self, region: Region) -> EffectMask:
         """Return the part of the mask in a region."""
-        return _with_acts(region.cut(self.values))
+        return with_acts(region.cut(self.values))
 
     def sized(
         self,
@@ -78,7 +78,7 @@ def effect_mask(mask: torch.Tensor) -> EffectMask | None:
     Raises ValueError for another shape, an empty mask or values that are not finite.
     """
     values = mask_values("effect_mask", mask)
-    return None if bool((values == 1.0).all()) else _with_acts(values)
+    return None if bool((values == 1.0).all()) else with_acts(values)
 
 
 def inpaint_mask(mask: torch.Tensor) -> torch.Tensor:
@@ -106,5 +106,6 @@ def mask_values(name: str, mask: torch.Tensor) -> torch.Tensor:
     return values.clamp(0.0, 1.0)
 
 
-def _with_acts(values: torch.Tensor) -> EffectMask:
+def with_acts(values: torch.Tensor) -> EffectMask:
+    """Make a mask of values, (B,H,W) in [0,1], and read which entries are not all zero."""
     return EffectMask(values, tuple(bool(frame.any()) for frame in values))

@@ -93,7 +93,7 @@ class Unit:
         """Whether it acts on the positive prompt only."""
         return MODES[self.mode].positive_only
 
-    def acts_on(self, frame: int) -> bool:
+    def acts_on(self, frame: int, _entry: int = 0) -> bool:
         """Return whether it can change this batch entry or frame."""
         masked_out = self.effect_mask is not None and not self.effect_mask.acts_on(frame)
         return not masked_out and self.frame_strength.at(frame) != 0.0

@@ -16,6 +16,7 @@ def advanced(world):
 
     class Advanced(comfy.controlnet.ControlNet):
         uncond_multiplier = 0.25
+        sub_idxs = None  # as nets that pick their own hints in AnimateDiff-Evolved's windows have
 
         def __init__(self, base):
             super().__init__(
