@@ -19,7 +19,8 @@ ABOUT = """\
 Trains everything that the drawn world needs: an autoencoder, a reader of classes and depth, a base
 model at 64, 128 and 256 pixels, and ControlNets for edges, scribbles, segmentation and depth by the
 pack's own training loop. All of it is a function of the seed. It may be killed at any moment: the
-same command goes on where it was. At the end the models are stored small in the folder of
+same command goes on where it was. With --only, two processes may train two nets at a time once the
+base is there. At the end the models are stored small in the folder of
 --weights, with their hashes beside them."""
 
 
@@ -79,6 +80,13 @@ def _options() -> argparse.Namespace:
         type=float,
         default=1.0,
         help="share of the steps and pictures: 0.02 tries the whole way out in minutes",
+    )
+    parser.add_argument(
+        "--save-every",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how much a kill may cost (default: 60)",
     )
     parser.add_argument("--plan", action="store_true", help="print the plan and its minutes, only")
     return parser.parse_args()

@@ -42,7 +42,7 @@ class CodecFit(Fit):
             noise = torch.randn(latents.shape, generator=random)
             noise = noise * torch.rand((len(latents), 1, 1, 1), generator=random) * NOISE
             output = self.module.decode(latents + noise).float()
-        return _distance(output, picture) + 0.02 * _spread(latents) + 0.002 * latents.pow(2).mean()
+        return _distance(output, picture) + 0.1 * _spread(latents) + 0.001 * latents.pow(2).mean()
 
     def _pictures(self, random: torch.Generator) -> Tensor:
         crops = []

@@ -23,7 +23,6 @@ from torch import Tensor
 from workbench.tiny_family import world
 from workbench.world import codec, model_files
 
-SAVE_S = 60.0
 LINE_STEPS = 25
 STORED = {
     "codec": "codec",
@@ -75,35 +74,52 @@ def _fit(stage: Stage, place: Place, options: argparse.Namespace) -> None:
         spent = stored["spent"]
         print(f"{stage.name}: goes on at step {learner.step}", flush=True)
     with (place.root / "log.jsonl").open("a", encoding="utf-8") as log:
-        _advance(learner, stage, steps, state, spent, log)
+        diary = Diary(stage, steps, state, options.save_every, log, spent)
+        diary.follow(learner)
     model_files.save(learner.result(), place.result(stage.name))
     state.unlink(missing_ok=True)
 
 
-def _advance(learner: Any, stage: Stage, steps: int, state: Path, spent: float, log: Any) -> None:
-    """Take the steps that are left, with a line and a log entry now and then."""
-    began, saved, losses = time.process_time(), time.monotonic(), list[float]()
-    first = learner.step
-    while learner.step < steps:
-        losses.append(learner.advance())
-        cpu = time.process_time() - began
-        if learner.step % LINE_STEPS == 0 or learner.step == steps:
-            mean = sum(losses) / len(losses)
-            entry = {"stage": stage.name, "step": learner.step, "loss": round(mean, 5)}
-            log.write(json.dumps({**entry, "cpu_s": round(spent + cpu, 1)}) + "\n")
-            log.flush()
-            rate = cpu / (learner.step - first)
-            print(
-                f"{time.strftime('%H:%M:%S')} {stage.name} {learner.step}/{steps} loss {mean:.4f}"
-                f" {rate:.3f} s a step, {rate * (steps - learner.step) / 60:.1f} CPU min left",
-                flush=True,
-            )
-            losses = []
-        if time.monotonic() - saved > SAVE_S:
-            part = state.with_suffix(".part")
-            torch.save({"learner": learner.state(), "spent": spent + cpu}, part)
-            os.replace(part, state)
-            saved = time.monotonic()
+@dataclass
+class Diary:
+    """What a stage prints, logs and saves while its learner takes its steps."""
+
+    stage: Stage
+    steps: int
+    state: Path
+    save_every: float
+    """Seconds between states."""
+    log: Any
+    spent: float
+    """CPU seconds of the steps before this process."""
+
+    def follow(self, learner: Any) -> None:
+        """Take the steps that are left."""
+        began, saved, first = time.process_time(), time.monotonic(), learner.step
+        losses: list[float] = []
+        while learner.step < self.steps:
+            losses.append(learner.advance())
+            cpu = time.process_time() - began
+            if learner.step % LINE_STEPS == 0 or learner.step == self.steps:
+                self._tell(
+                    learner.step, sum(losses) / len(losses), cpu, cpu / (learner.step - first)
+                )
+                losses = []
+            if time.monotonic() - saved >= self.save_every:
+                part = self.state.with_suffix(".part")
+                torch.save({"learner": learner.state(), "spent": self.spent + cpu}, part)
+                os.replace(part, self.state)
+                saved = time.monotonic()
+
+    def _tell(self, step: int, loss: float, cpu: float, rate: float) -> None:
+        entry = {"stage": self.stage.name, "step": step, "loss": round(loss, 5)}
+        self.log.write(json.dumps({**entry, "cpu_s": round(self.spent + cpu, 1)}) + "\n")
+        self.log.flush()
+        print(
+            f"{time.strftime('%H:%M:%S')} {self.stage.name} {step}/{self.steps} loss {loss:.4f}"
+            f" {rate:.3f} s a step, {rate * (self.steps - step) / 60:.1f} CPU min left",
+            flush=True,
+        )
 
 
 def _learner(stage: Stage, steps: int, place: Place, seed: int) -> Any:

@@ -25,7 +25,7 @@ TOKENS = "text.text_model.embeddings.token_embedding.weight"
 def save(tensors: Mapping[str, Tensor], file: Path) -> None:
     """Write a safetensors file; at every moment `file` is the old one or the new one, whole."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
+    part = file.with_suffix(f".{os.getpid()}.part")  # two processes may train two nets
     save_file({key: value.detach().contiguous() for key, value in tensors.items()}, part)
     os.replace(part, file)
 
