@@ -147,7 +147,7 @@ class Prompts:
         if kind > 1:  # of a positive with an area, ComfyUI makes twins for all other prompts
             raise ValueError(
                 "modes 'control' and 'cond_only': the positive prompt has an area and the guider"
-                " has more than two prompts, so Apply Control Stack must see the negative to tell"
-                " them apart. Connect it to Apply Control Stack, or use mode 'balanced'."
+                " has more than two prompts, so Apply ControlNet Stack must see the negative to"
+                " tell them apart. Connect it to Apply ControlNet Stack, or use mode 'balanced'."
             )
         return kind == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import webbrowser
@@ -65,8 +64,6 @@ def _demo(host: hosts.Host, options: argparse.Namespace) -> int:
 
     to = options.to.resolve()
     picture.draw(to / "base" / "input" / "example.png")
-    for file in (HERE.parent / "example_workflows" / "inputs").iterdir():
-        shutil.copy(file, to / "base" / "input" / file.name)
     cpu = not _has_cuda()
     print(
         f"starting ComfyUI {host.version} from {host.path} on the {'CPU' if cpu else 'GPU'} ...",

@@ -16,13 +16,21 @@ from .folders import FileNameError, inside
 OUTPUT_MARK = " [output]"
 """What ComfyUI puts after the name of a file in its output folder."""
 SUFFIX = ".json"
+OWN_MARK = " [controlstack]"
+"""What follows the name of a file that comes with this pack."""
+OWN = Path(__file__).resolve().parents[1] / "example_workflows" / "inputs"
 
 
 def list_keypoint_files() -> list[str]:
-    """List the .json files of the input folder, then those of the output folder with its mark."""
+    """List .json files of the input folder, then, with marks, of the output and of this pack."""
     inputs = _listed(Path(folder_paths.get_input_directory()))
     outputs = _listed(Path(folder_paths.get_output_directory()))
-    return inputs + [name + OUTPUT_MARK for name in outputs]
+    own = _listed(OWN)
+    return [
+        *inputs,
+        *(name + OUTPUT_MARK for name in outputs),
+        *(name + OWN_MARK for name in own),
+    ]
 
 
 def _listed(root: Path) -> list[str]:
@@ -35,11 +43,13 @@ def keypoint_file(name: str) -> Path:
 
     Raises KeypointError where there is none, or where the name leads out of its folder.
     """
-    plain, is_output = name.removesuffix(OUTPUT_MARK), name.endswith(OUTPUT_MARK)
-    where = "output" if is_output else "input"
-    folder = (
-        folder_paths.get_output_directory() if is_output else folder_paths.get_input_directory()
-    )
+    places = {
+        OUTPUT_MARK: ("output", folder_paths.get_output_directory()),
+        OWN_MARK: ("example", str(OWN)),
+        "": ("input", folder_paths.get_input_directory()),
+    }
+    mark = next(mark for mark in places if name.endswith(mark))
+    (where, folder), plain = places[mark], name.removesuffix(mark)
     path = _inside(Path(folder), plain)
     if path.suffix != SUFFIX or not path.is_file():
         raise KeypointError(

@@ -1,4 +1,4 @@
-// After a run, what each net did: a small bar on its Add Control with its share of the step and the
+// After a run, what each net did: a bar on its Add ControlNet with its share of the step and the
 // size of what it added, or why it did nothing. The server sends it when sampling has ended.
 
 import { chain } from "./host.js";

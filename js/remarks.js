@@ -100,7 +100,7 @@ export class Remarks {
     chain(node, "onConnectionsChange", () => node.graph && queueMicrotask(change));
   }
 
-  // Says which settings of an Add Control contradict each other.
+  // Says which settings of an Add ControlNet contradict each other.
   check(node) {
     if (this.host.comfyClass(node) !== ADD || !node.graph) return;
     const key = this.contradiction(node);

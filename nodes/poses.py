@@ -229,8 +229,8 @@ class ControlStackLoadPose(io.ComfyNode):
                     "file",
                     options=list_keypoint_files(),
                     tooltip=(
-                        "A .json file in the input folder, or in the output folder (its name then"
-                        " ends in [output])."
+                        "A .json file in the input folder, in the output folder (its name then ends"
+                        " in [output]), or of this pack ([controlstack])."
                     ),
                 ),
                 *(_picture_side(name) for name in ("width", "height")),

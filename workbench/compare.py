@@ -212,7 +212,7 @@ def furnish(base: Path, tree: Path) -> None:
     draw = runpy.run_path(str(HERE.parent / "demo" / "picture.py"))["draw"]
     draw(base / "input" / PICTURE)
     for file in (tree / "example_workflows" / "inputs").iterdir():
-        shutil.copy(file, base / "input" / file.name)
+        shutil.copy(file, base / "input" / file.name)  # where older versions read them
     pictures = base / "input" / TRAINED_ON
     pictures.mkdir()
     for seed in range(3):

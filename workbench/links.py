@@ -1,4 +1,4 @@
-"""Give a template a name that can stand in a link to ComfyUI's page.
+"""Give templates names that can stand in links to ComfyUI's page, and their models files.
 
 The page opens `?template=NAME&source=PACK` only for letters, digits and `_.-`, and the names of our
 templates are titles with spaces. So a pack of its own offers a copy under such a name.
@@ -6,11 +6,20 @@ templates are titles with spaces. So a pack of its own offers a copy under such 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 PACK = "controlstack_links"
+TINY = {
+    "controlnet": "control_v11p_sd15_canny_fp16.safetensors",
+    "checkpoints": "v1-5-pruned-emaonly-fp16.safetensors",
+}
+"""The tiny model that stands for all of its folder."""
 
 
 def pack_of(template: Path, folder: Path) -> Path:
@@ -29,3 +38,24 @@ def name_of(template: Path) -> str:
 def query(template: Path) -> str:
     """Return what follows the address of ComfyUI's page to open the template there."""
     return f"/?template={name_of(template)}&source={PACK}"
+
+
+@contextlib.contextmanager
+def named_models(models: Path, templates: Iterable[Mapping[str, Any]]) -> Iterator[None]:
+    """Link every model that a template names to a tiny one below `models`, while this lasts."""
+    named = {
+        (model["directory"], model["name"])
+        for template in templates
+        for node in template["nodes"]
+        for model in node["properties"].get("models", [])
+    }
+    given = []
+    for directory, name in sorted(named):
+        if not (file := models / directory / name).exists():
+            os.link(models / directory / TINY[directory], file)
+            given.append(file)
+    try:
+        yield
+    finally:
+        for file in given:
+            file.unlink()

@@ -1,7 +1,7 @@
 """Turn a workflow as the frontend saves it into the prompt that it would queue.
 
-Only what our example workflows use: plain widgets, links and notes. No subgraph, reroute or
-primitive; a browser test compares it with the frontend's own `graphToPrompt`.
+Only what our example workflows use: plain widgets, links, notes, and subgraphs without inputs. No
+reroute or primitive; a browser test compares it with the frontend's own `graphToPrompt`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> di
 
     Raises KeyError for a node type that ComfyUI lacks.
     """
-    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt = {}
-    for node in workflow["nodes"]:
+    for node, sources in _nodes(workflow):
         if node["type"] in ("Note", "MarkdownNote") or node.get("mode") in (MUTED, BYPASSED):
             continue
         declared = object_info[node["type"]]
@@ -34,13 +33,40 @@ def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> di
         inputs = {
             name: value for name, value in widgets.items() if not name.startswith("*")
         } | links
-        title = node.get("title") or declared["display_name"]
+        title = node.get("title") or declared["display_name"] or node["type"]
         prompt[str(node["id"])] = {
             "class_type": node["type"],
             "inputs": inputs,
             "_meta": {"title": title},
         }
     return prompt
+
+
+Sources = Mapping[int, list[Any]]
+"""By the id of a link: the node and the output that it comes from."""
+
+
+def _nodes(workflow: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Sources]]:
+    """Go through all nodes, those of subgraphs under the ids that ComfyUI runs them by."""
+    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    inside = {each["id"]: each for each in workflow.get("definitions", {}).get("subgraphs", [])}
+    outer = {str(node["id"]): node["type"] for node in workflow["nodes"]}
+    for link, (origin, slot) in sources.items():
+        if inner := inside.get(outer[origin]):
+            (leaving,) = inner["outputs"][slot]["linkIds"]
+            row = next(row for row in inner["links"] if row["id"] == leaving)
+            sources[link] = [f"{origin}:{row['origin_id']}", row["origin_slot"]]
+    for node in workflow["nodes"]:
+        if inner := inside.get(node["type"]):
+            within = {
+                row["id"]: [f"{node['id']}:{row['origin_id']}", row["origin_slot"]]
+                for row in inner["links"]
+            }
+            yield from (
+                ({**each, "id": f"{node['id']}:{each['id']}"}, within) for each in inner["nodes"]
+            )
+        else:
+            yield node, sources
 
 
 def widgets_of(inputs: Mapping[str, Any], values: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -35,11 +35,6 @@ CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
 SOME_CELLS = ("pinned-classic", "newest-nodes2")  # for what opens a page of its own
 
 
-def pytest_addoption(parser):
-    answer = "take the templates' pictures anew, or those of one template"
-    parser.addoption("--write-pictures", nargs="?", const="*", metavar="NAME", help=answer)
-
-
 @pytest.fixture(scope="session")
 def chromium() -> str:
     actual = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
@@ -144,8 +139,6 @@ def _running(host: hosts.Host, base: Path, page: Path | None):
     draw = runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"]
     for name in ("example.png", "my_pictures/1.png"):
         draw(base / "input" / name)
-    for file in (ROOT / "example_workflows" / "inputs").iterdir():
-        shutil.copy(file, base / "input" / file.name)
     _write_net(base / "models" / "controlnet" / "other_family.safetensors")
     packs = {**server.PACKS, links.PACK: links.pack_of(LINKED, base / "links")}
     return server.running(host, base, packs=packs, page=page)

@@ -12,7 +12,7 @@ const EMPTY = {
 };
 const FIELDS = ["schedule", "layers"];
 
-// For every Add Control of the graph on the screen: the texts that can be seen and those that run.
+// For every Add ControlNet of the graph on the screen: the texts that are seen and those that run.
 const look = (page) =>
   page.evaluate(async (names) => {
     const { app } = window;

@@ -5,13 +5,9 @@ that the tests find.
 from __future__ import annotations
 
 import json
-import os
-from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from workbench import links, workflow
 
@@ -19,13 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {
     file.stem: json.loads(file.read_text(encoding="utf-8"))
     for file in sorted((ROOT / "example_workflows").glob("*.json"))
-}
-NETS = {
-    model["name"]
-    for example in EXAMPLES.values()
-    for node in example["nodes"]
-    for model in node["properties"].get("models", [])
-    if model["directory"] == "controlnet"
 }
 NODES2_AS_TALL_AS_CLASSIC = (0, 33)  # seen there; on 0.20 and before it is not so
 STRANGER = {
@@ -45,22 +34,8 @@ def seen(request, drive, running) -> dict:
         "template": links.query(ROOT / "example_workflows" / "02 Two ControlNets.json"),
         "pictured": ["07 Depth and normals", "08 People"],
     }
-    with named_nets(running.base / "models" / "controlnet"):
+    with links.named_models(running.base / "models", EXAMPLES.values()):
         return {"asked": ask, **drive("page.mjs", ask)}
-
-
-@contextmanager
-def named_nets(folder: Path):
-    """Every net that an example names, as a link to a tiny one, while this lasts."""
-    tiny = folder / "control_v11p_sd15_canny_fp16.safetensors"
-    given = [file for file in map(folder.joinpath, sorted(NETS)) if not file.exists()]
-    for file in given:
-        os.link(tiny, file)
-    try:
-        yield
-    finally:
-        for file in given:
-            file.unlink()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -105,37 +80,3 @@ def test_saving_keeps_every_value(seen, name):
 
 def test_link_of_the_demo_opens_the_example(seen):
     assert seen["template"]["prompt"] == seen["02 Two ControlNets"]["prompt"]
-
-
-def posed(example: dict) -> dict:
-    """Return the example for its picture: a training is short and has something to train on."""
-    example = json.loads(json.dumps(example))
-    for node in example["nodes"]:
-        if node["type"] == "ControlStackDataset":
-            node["widgets_values"][4:6] = 64, 64
-        if node["type"] == "ControlStackTrain":
-            node["widgets_values"] = [60, 4, 1, 1e-3, 0.01, 0.5, 0, "fp32", False, False, 30, "", 0]
-    return example
-
-
-def test_pictures_of_the_templates(drive, running, tmp_path, pytestconfig):
-    """With --write-pictures, takes the pictures that the template browser shows; else looks whether
-    they are there.
-    """
-    if wanted := pytestconfig.getoption("--write-pictures", default=None):
-        ask = {
-            "address": running.address,
-            "vue": False,
-            "workflows": {
-                name: posed(example) for name, example in EXAMPLES.items() if fnmatch(name, wanted)
-            },
-            "portrait": True,
-        }
-        with named_nets(running.base / "models" / "controlnet"):
-            drive("page.mjs", {**ask, "pictures": str(tmp_path)})
-        for name in ask["workflows"]:
-            shot = Image.open(tmp_path / f"{name}-classic.png").convert("RGB")
-            shot.thumbnail((1200, 1200), Image.Resampling.LANCZOS)
-            shot.save(ROOT / "example_workflows" / f"{name}.jpg", quality=85, optimize=True)
-    for name in EXAMPLES:
-        assert Image.open(ROOT / "example_workflows" / f"{name}.jpg").width >= 800

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import shutil
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,6 @@ def base(tmp_path_factory):
     """Make the host's base directory, with what the templates read in it."""
     folder = tmp_path_factory.mktemp("base")
     runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](folder / "input" / "example.png")
-    for file in (ROOT / "example_workflows" / "inputs").iterdir():
-        shutil.copy(file, folder / "input" / file.name)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench import server, workflow
+from workbench import links, server, workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +28,25 @@ def test_example_gives_an_image(running, example, name):
     image = pixels(running, running.run(prompt), prompt)
     assert image.shape == (256, 256, 3)
     assert image.std() > 1
+
+
+TEMPLATES = sorted(file.stem for file in (ROOT / "example_workflows").glob("*.json"))
+TRAINING = "18 Train a ControlNet"  # has a test of its own
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if name != TRAINING])
+def test_every_template_runs_as_installed(running, example, name):
+    """With nothing in the input folder but ComfyUI's own picture; small, with tiny models."""
+    prompt = example(name, steps=2)
+    file = ROOT / "example_workflows" / f"{name}.json"
+    template = json.loads(file.read_text(encoding="utf-8"))
+    assert {path.name for path in (running.base / "input").glob("*.json")} == set()
+    with links.named_models(running.base / "models", [template]):
+        result = running.run(prompt)
+    last = ("SaveImage", "SaveAnimatedWEBP", "PreviewImage")
+    saved = [node for node, words in prompt.items() if words["class_type"] in last]
+    assert saved
+    assert all(result.images(node) for node in saved)
 
 
 def hints_of(running, object_info, name: str) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pack.control.report import journal, numbers, plot, text
+from pack.control.report.sheet import sheet
 
 NET = {"name": "canny.safetensors", "family": "ControlNet for SD1.5", "strength": 0.8}
 
@@ -170,3 +171,36 @@ def test_ticks_are_round(highest, last):
     assert ticks[0] == 0.0
     assert ticks[-1] == pytest.approx(last)
     assert 2 <= len(ticks) <= 6
+
+
+# The labelled grid
+
+
+def grid_of(count: int, labels: str = "", columns: int = 0):
+    levels = torch.arange(count).reshape(count, 1, 1, 1) / 10
+    return sheet(levels.expand(count, 32, 48, 3), labels, columns)[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "shape"), [(1, 0, (1, 1)), (5, 0, (2, 3)), (5, 2, (3, 2))]
+)
+def test_a_grid_has_every_picture_in_its_place(count, columns, shape):
+    page = grid_of(count, columns=columns)
+    down, across = shape
+    assert page.shape == (down * (32 + 6 + 20), across * (48 + 6) + 6, 3)
+    for at in range(count):
+        top, left = 6 + at // across * 58, 6 + at % across * 54
+        cell = page[top : top + 32, left : left + 48]
+        assert torch.allclose(cell, torch.full_like(cell, at / 10), atol=1 / 255)
+
+
+def test_a_label_stands_below_its_picture_alone():
+    changed = (grid_of(2, "A\nX") != grid_of(2, "B\nX")).any(-1).nonzero()
+    assert len(changed)
+    assert changed[:, 0].min() >= 38
+    assert changed[:, 1].max() < 54
+
+
+def test_more_labels_than_pictures_are_refused():
+    with pytest.raises(ValueError, match="found 3 lines for 2 pictures: remove lines"):
+        grid_of(2, "a\nb\nc")

@@ -212,7 +212,7 @@ def test_the_example_workflows_are_ascii_and_name_their_models():
         loaders = [
             n for n in graph["nodes"] if n["type"] in ("CheckpointLoaderSimple", "ControlStackLoad")
         ]
-        assert loaders
+        assert loaders or file.stem == "11 Preprocessor (any)"
         for loader in loaders:
             (model,) = loader["properties"]["models"]
             assert model["name"] == loader["widgets_values"][0]
