@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..preprocessors.build import filled, joined
+from ..preprocessors.images import available_bytes
 from ..preprocessors.spec import Forward, Outputs, Progress, Weights
 from .downloads import fetch
 from .memory import is_out_of_memory
@@ -91,6 +92,8 @@ class HostNetworks:
         patcher = self._patcher(weights)
         px = px_per_frame or frames[0].numel()
         dtype = next(patcher.model.parameters()).dtype
+        if patcher.load_device.type == "cpu":
+            _refuse_oversize(weights, px)
         bytes_per_frame = weights.bytes_per_px * px * dtype.itemsize // 4
         host.load_models_gpu([patcher], memory_required=bytes_per_frame, force_full_load=True)
         size = _chunk_size(px, bytes_per_frame, patcher.load_device)
@@ -105,6 +108,17 @@ class HostNetworks:
         path = find(weights) or fetch(weights, writable(folders()), progress(), say)
         self.warm[weights] = loaded = _Warm(_loaded(weights, path), path, _stamp(path) or (0, 0))
         return loaded.patcher
+
+
+def _refuse_oversize(weights: Weights, px_per_frame: int) -> None:
+    """Raise WeightsError for a frame beyond the RAM: Linux grants it, and ends ComfyUI for it."""
+    needed, free = weights.least_bytes_per_px * px_per_frame, available_bytes()
+    if free is not None and needed > free:
+        raise WeightsError(
+            f"one frame of {px_per_frame / 1e6:.0f} million pixels takes the network of"
+            f" {weights.file} at least {needed / 1e9:.0f} GB of memory, and {free / 1e9:.1f} GB are"
+            " free: lower the resolution"
+        )
 
 
 def _refuse_without_package(weights: Weights) -> None:

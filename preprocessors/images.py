@@ -311,6 +311,10 @@ def to_rgb(frames: Tensor) -> Tensor:
     return clean.movedim(3, 1).expand(-1, 3, -1, -1)
 
 
+RESIZED_ON_CPU = {"mps"}
+"""Devices that refuse to shrink by area unless sizes divide, or, in older torch, cubic resizing."""
+
+
 def sized(frames: Tensor, height_px: int, width_px: int) -> Tensor:
     """Resize (B,C,H,W) in [0,1] to (B,C,height_px,width_px), still in [0,1].
 
@@ -318,6 +322,8 @@ def sized(frames: Tensor, height_px: int, width_px: int) -> Tensor:
     """
     if frames.shape[-2:] == (height_px, width_px):
         return frames
+    if frames.device.type in RESIZED_ON_CPU:
+        return sized(frames.cpu(), height_px, width_px).to(frames.device)
     grows = height_px * width_px > frames.shape[-2] * frames.shape[-1]
     size = (height_px, width_px)
     return (

@@ -91,6 +91,8 @@ class Weights:
     """Other names under which users have the same network, in this layout of keys."""
     bytes_per_px: int = 4096
     """Working memory per pixel of one frame in float32, an upper bound: sets the chunk size."""
+    least_bytes_per_px: int = 256
+    """The same, a lower bound: a frame that takes more than there is is refused."""
     half: bool = True
     """Whether fp16 stays within one 8-bit level of float32."""
     renamed: Callable[[StateDict], StateDict] | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,14 @@ from .nets import is_zero_convolution
 PRECISIONS = ("bf16", "fp32")
 NET, DECODER = "net.", "decoder."
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's state of a weight
+
+
+def precision(device_type: str, compute: torch.dtype) -> AbstractContextManager[Any]:
+    """Return the context of a precision: none for float32, because not every device has autocast.
+
+    DirectML's, for one, refuses even what is disabled.
+    """
+    return nullcontext() if compute == torch.float32 else torch.autocast(device_type, dtype=compute)
 
 
 @dataclass(frozen=True)
@@ -182,7 +191,7 @@ class Trainer:
         )
         checkpointing = self.settings.gradient_checkpointing and torch.is_grad_enabled()
         compute = self.settings.compute
-        with torch.autocast(self.device.type, dtype=compute, enabled=compute != torch.float32):
+        with precision(self.device.type, compute):
             control = forward.residuals(
                 self.net, scaled, hints, *conditions, checkpointing=checkpointing
             )

@@ -106,8 +106,14 @@ def _tensors(residuals: Residuals) -> Iterator[Tensor]:
 
 
 def now(device: torch.device) -> Mark:
-    """Mark the present moment on `device` without waiting for the device."""
+    """Mark the present moment on `device`, without waiting for the device if it is CUDA.
+
+    Others (MPS, XPU, NPU) are waited for, because their calls return before they are computed.
+    """
     if device.type != "cuda":
+        synchronize = getattr(getattr(torch, device.type, None), "synchronize", None)
+        if synchronize is not None:
+            synchronize()
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
     event.record()

@@ -58,7 +58,9 @@ def onnx(path: str) -> nn.Module:
     """
     runtime: Any = importlib.import_module(ONNX_RUNTIME)
     try:
-        session = runtime.InferenceSession(path, providers=runtime.get_available_providers())
+        # TensorRT compiles for minutes before its first frame, and needs libraries of its own.
+        offered = [name for name in runtime.get_available_providers() if "Tensorrt" not in name]
+        session = runtime.InferenceSession(path, providers=offered)
     except Exception as error:  # onnxruntime's own errors share no narrower base class
         raise ValueError(
             f"{Path(path).name} is not an ONNX file that onnxruntime can run ({error})"

@@ -340,6 +340,7 @@ def test_chunks_fit_into_free_memory(
             "[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory: 9 bytes"
         ),
         MemoryError(),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -371,6 +372,21 @@ def test_a_frame_that_never_fits_raises_a_sentence(networks, folder, weights, pu
         match=r"Tiny runs out of memory on one frame of \(20, 30, 3\) .* lower the resol",
     ):
         networks.run(weights, frames, forward)
+
+
+def test_a_frame_beyond_the_ram_is_refused_before_it_ends_comfyui(
+    networks, runtime, folder, weights, published, frames, monkeypatch
+):
+    """Linux grants what is not there: nothing may run."""
+    (folder / "tiny.pth").write_bytes(published)
+    monkeypatch.setattr(runtime, "available_bytes", lambda: 8 * 10**9)
+    with pytest.raises(
+        RuntimeError, match=r"one frame of 67 million pixels .* at least 17 GB .* 8\.0 GB are free"
+    ):
+        networks.run(
+            weights, frames, lambda *_: pytest.fail("it was run"), px_per_frame=8192 * 8192
+        )
+    assert len(networks.run(weights, frames, brightness, px_per_frame=2048 * 2048)) == len(frames)
 
 
 def test_other_errors_are_not_taken_for_out_of_memory(networks, folder, weights, published, frames):

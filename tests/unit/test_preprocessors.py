@@ -524,3 +524,39 @@ def test_bands_of_a_picture_make_the_whole(key, resolution, monkeypatch):
     monkeypatch.setattr(images, "BAND_PX", 1000)
     monkeypatch.setattr(images, "_cores", lambda: 3)
     assert catalogue(key)(picture, resolution=resolution, **BANDED[key]).equal(whole)
+
+
+class OnMps(torch.Tensor):
+    """A tensor that says that it is on Apple's GPU."""
+
+    device = property(lambda _: torch.device("mps"))
+
+    def cpu(self):
+        return self.as_subclass(OnCpu)
+
+
+class OnCpu(torch.Tensor):
+    """Its copy on the CPU, which is moved back."""
+
+    device = property(lambda _: torch.device("cpu"))
+
+    def to(self, device):
+        assert device == torch.device("mps")
+        return self.as_subclass(OnMps)
+
+
+@pytest.mark.parametrize("size", [(256, 341), (600, 800), (300, 400), (1, 1)])
+def test_mps_is_not_asked_to_resize(size, monkeypatch):
+    """Its own words for sizes that do not divide; older torch has no cubic there either."""
+    resize = torch.nn.functional.interpolate
+
+    def refusing(frames, *args, **options):
+        if isinstance(frames, OnMps):
+            raise RuntimeError("Adaptive pool MPS: input sizes must be divisible by output sizes")
+        return resize(frames, *args, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", refusing)
+    frames = torch.rand(2, 3, 300, 400)
+    resized = images.sized(frames.as_subclass(OnMps), *size)
+    assert isinstance(resized, OnMps)
+    assert resized.as_subclass(torch.Tensor).equal(images.sized(frames, *size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 
 import pytest
 import torch
@@ -171,6 +172,18 @@ def test_ticks_are_round(highest, last):
     assert ticks[0] == 0.0
     assert ticks[-1] == pytest.approx(last)
     assert 2 <= len(ticks) <= 6
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_times_off_cuda_are_those_of_the_device(kind, monkeypatch):
+    """Its calls return at once; what they take is seen by waiting for it."""
+    waits = []
+    monkeypatch.setattr(getattr(torch, kind), "synchronize", lambda: waits.append(time.sleep(0.02)))
+    began = journal.now(torch.device(kind))
+    assert journal.milliseconds(began, journal.now(torch.device(kind))) >= 20
+    assert len(waits) == 2
+    journal.now(torch.device("cpu"))
+    assert len(waits) == 2
 
 
 # The labelled grid

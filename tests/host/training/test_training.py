@@ -524,3 +524,15 @@ def test_a_killed_training_is_resumed(host, tmp_path):
     first, second = (read(tmp_path / f"{name}.safetensors")[0] for name in ("whole", "run"))
     assert first.keys() == second.keys()
     assert same(first, second)
+
+
+def test_float32_needs_no_autocast(host):
+    """DirectML's device, which torch calls privateuseone, refuses autocast even where it is off."""
+    from pack.training import loop
+
+    with pytest.raises((AssertionError, RuntimeError)), torch.autocast("privateuseone"):
+        pass
+    with loop.precision("privateuseone", torch.float32):
+        assert not torch.is_autocast_enabled("cpu")
+    with loop.precision("cpu", torch.bfloat16):
+        assert torch.is_autocast_enabled("cpu")
