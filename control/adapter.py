@@ -27,10 +27,11 @@ import comfy.controlnet
 import comfy.model_management
 import torch
 
-from . import checks, residuals
+from . import checks, finite, residuals
 from .frames import Rows, frames_of
 from .hint_cache import HintCache
 from .prompts import Prompts, take_mark
+from .report.faults import faults_of, latent_sentence, net_sentence
 from .report.journal import Journal
 from .report.numbers import Member, NetReport, report
 from .schedule import Clock
@@ -169,10 +170,26 @@ class StackedControl(comfy.controlnet.ControlBase):
         super().cleanup()
         if self.run.started:
             self.inner.cleanup()
+            with self.journal.noting():
+                self._tell_faults()
         has_run = self.run.clock is not None
         self.run, self.sub_idxs = Run(), None
         if has_run and self.on_end is not None:
             self.on_end(self)
+
+    def _tell_faults(self) -> None:
+        """Tell the user, once for each run, at which steps values were not finite."""
+        if self.journal.faults:
+            return
+        info, faults = self.unit.net_info, faults_of(self.journal)
+        broken = checks.first_broken_weight(self.unit.net) if faults.left_out else ""
+        sentences = (net_sentence(str(info), faults, broken), latent_sentence(faults))
+        for sentence in filter(None, sentences):
+            self.journal.faults.append(sentence)
+            if self.run.clock is None or sentence not in self.run.clock.remarks:
+                self.say(sentence)
+            if self.run.clock is not None:
+                self.run.clock.remarks.append(sentence)
 
     # -- each step ---------------------------------------------------------------------------------
 
@@ -204,8 +221,15 @@ class StackedControl(comfy.controlnet.ControlBase):
         sigma = _sigma_of(t, transformer_options)
         call = self.journal.begin(sigma, strength, x_noisy, rows.indices)
         own = self.evaluate(x_noisy, t, cond, rows, transformer_options)
-        merged = previous if own is None else residuals.merge(previous, own)
-        self.journal.end(call, own, merged, transformer_options)
+        if own is None:
+            return previous
+        norms, latent, is_finite = self.journal.measured(own), None, None
+        if norms:
+            latent = finite.latent_is_finite(x_noisy, transformer_options)
+            is_finite = finite.are_finite(norms.values())
+            own = finite.only_finite(own, is_finite, in_place=self.unit.net_info.is_comfy_class)
+        merged = residuals.merge(previous, own)
+        self.journal.end(call, own, merged, transformer_options, norms, latent, is_finite)
         return merged
 
     def strength_at(self, t: torch.Tensor, transformer_options: dict[str, Any]) -> float:

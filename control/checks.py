@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from ..files import base_models
-from .net_info import NetInfo
+from .net_info import NetInfo, weights_of
 from .stack import MODES, Unit
 from .unions import REPAINT
 
@@ -46,6 +47,15 @@ def refuse_unfit(unit: Unit, vae: Any) -> None:
         _refuse_missing_mask(unit)
     elif not info.takes_mask:
         _refuse_unused_mask(unit)
+
+
+def first_broken_weight(net: Any) -> str:
+    """Name a weight of a net that is NaN or infinite; "" where all are finite."""
+    for name, weight in weights_of(net).items():
+        with suppress(RuntimeError, NotImplementedError, TypeError):  # quantized, or not a tensor
+            if weight.is_floating_point() and not bool(weight.float().isfinite().all()):
+                return name
+    return ""
 
 
 def _refuse_missing_mask(unit: Unit) -> None:

@@ -87,13 +87,20 @@ def source_of(net: Any) -> Source | None:
     """
     if tagged := getattr(net, TAG, None):
         return tagged
-    module = next(iter(_modules(net)), None)
-    # A Control-LoRA has weights, but a module only while it runs.
-    weights = getattr(net, "control_weights", {}) if module is None else module.state_dict()
-    identity = families.identify({key: tuple(value.shape) for key, value in weights.items()})
+    shapes = {key: tuple(value.shape) for key, value in weights_of(net).items()}
+    identity = families.identify(shapes)
     if identity is None or not identity.is_control:
         return None
     return Source(type(net).__name__, identity)
+
+
+def weights_of(net: Any) -> Mapping[str, Any]:
+    """Return the weights of a control object's module by their keys; none where it has no module.
+
+    A Control-LoRA has weights, but a module only while it runs.
+    """
+    module = next(iter(_modules(net)), None)
+    return getattr(net, "control_weights", {}) if module is None else module.state_dict()
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import torch
 from comfy_api.latest import io, ui
 
 from ..control.adapter import members_of
 from ..control.report.numbers import report
-from ..control.report.plot import plot
-from ..control.report.text import text
+from ..control.report.plot import WIDTH, plot
+from ..control.report.text import failed, text
 from .schema import schema
 
 
@@ -48,11 +50,14 @@ class Report(io.ComfyNode):
 
     @classmethod
     def execute(cls, positive: list[Any], latent: dict[str, Any]) -> io.NodeOutput:
-        members, foreign = members_of(positive)
-        last_run = report(members, foreign)
-        tables, picture = text(last_run), plot(last_run)
-        shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), "text": (tables,)}
-        return io.NodeOutput(latent, tables, picture, ui=shown)
+        try:
+            last_run = report(*members_of(positive))
+            tables, picture = text(last_run), plot(last_run)
+            shown = ui.PreviewImage(picture, cls=cls).as_dict()
+        except Exception as error:  # whatever it is, the latent goes on
+            logging.exception("[ControlStack] Control Report failed")
+            tables, picture, shown = failed(error), torch.ones(1, 120, WIDTH, 3), {}
+        return io.NodeOutput(latent, tables, picture, ui={**shown, "text": (tables,)})
 
 
 NODES = [Report]

@@ -2,7 +2,9 @@
 
 The size of a residual is |residual| / |block|: its Euclidean norm over that of the block that it is
 added to, over the rows that it was computed for. Where a model does not show its blocks, it is
-|residual| itself, per row.
+|residual| itself, per row. Residuals that never reached the model have no size: the host drops
+those of another shape than the block's, and the engine leaves a net out where its values are not
+finite.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from .journal import Block, Call, Journal, milliseconds
+from .faults import Faults, faults_of, steps_of
+from .journal import Block, Call, Journal, milliseconds, reaches
 
-Cell = float | None  # a size; None where the net was off
+Cell = float | None  # a size, NaN where it is not finite; None where nothing was added
 Norms = dict[int, list[float]]  # of a tensor's rows, by the tensor's identity
 PLACE_ORDER = ("feature", "input", "middle", "double", "single")
 
@@ -42,7 +45,8 @@ class NetReport:
 
     `sizes[block][step]`: the size of its residuals, None where it was off. `ms`: of one call.
     `rows`: computed in all steps. `ran`, `off`: calls of the net, and calls that were left out.
-    `encoded`: how many hints were prepared.
+    `encoded`: how many hints were prepared. `dropped`: (block, step) where the model has another
+    shape, so that the residual was not added. `faults`: steps with values that are not finite.
     """
 
     member: Member
@@ -54,6 +58,8 @@ class NetReport:
     ran: int
     off: int
     encoded: int
+    dropped: frozenset[tuple[Block, int]] = frozenset()
+    faults: Faults = field(default_factory=Faults)
 
     @property
     def by_step(self) -> tuple[Cell, ...]:
@@ -73,7 +79,17 @@ class NetReport:
     @property
     def peak(self) -> tuple[float, Block, int] | None:
         """The largest size, its block and its step."""
-        return max(self._cells(), key=lambda cell: cell[0], default=None)
+        finite = (cell for cell in self._cells() if math.isfinite(cell[0]))
+        return max(finite, key=lambda cell: cell[0], default=None)
+
+    def was_kept_out(self, block: Block, step: int) -> bool:
+        """Return whether a residual was computed, but not added."""
+        return (block, step) in self.dropped or step in self.faults.left_out
+
+    @property
+    def added(self) -> int:
+        """How many residuals were added, over all steps."""
+        return sum(math.isfinite(size) for size, _, _ in self._cells())
 
     def _cells(self) -> Iterator[tuple[float, Block, int]]:
         """Yield every size with its block and its step, where the net was on."""
@@ -116,7 +132,7 @@ def report(members: Sequence[Member], foreign: Sequence[str] = ()) -> Report:
     `foreign`: the members without a journal.
     """
     journals = [member.journal for member in members]
-    sigmas = _sigmas(journals)
+    sigmas = steps_of(journals)
     norms = _read(tensor for journal in journals for tensor in _tensors(journal))
     nets = tuple(_net_report(member, sigmas, norms) for member in members)
     runs = max((journal.runs for journal in journals), default=0)
@@ -124,14 +140,6 @@ def report(members: Sequence[Member], foreign: Sequence[str] = ()) -> Report:
 
 
 # -- reading the journals --------------------------------------------------------------------------
-
-
-def _sigmas(journals: Sequence[Journal]) -> tuple[float, ...]:
-    """Collect the sigmas of all steps. Sampling goes from noise to picture, so they fall."""
-    sigmas: set[float] = set()
-    for journal in journals:
-        sigmas.update(journal.off, (call.sigma for call in journal.calls))
-    return tuple(sorted(sigmas, reverse=True))
 
 
 def _tensors(journal: Journal) -> Iterator[Tensor]:
@@ -160,8 +168,15 @@ def _net_report(member: Member, sigmas: tuple[float, ...], norms: Norms) -> NetR
     calls = journal.calls
     blocks, is_relative = _measured_blocks(calls)
     by_step = [[call for call in calls if call.sigma == sigma] for sigma in sigmas]
-    sizes = [tuple(_size(step, block, is_relative, norms) for step in by_step) for block in blocks]
-    times = [milliseconds(call.began, call.ended) for call in calls]
+    faults = faults_of(journal, sigmas)
+    sizes = [
+        tuple(
+            _size(step, block, is_relative, norms, was_added=i not in faults.left_out)
+            for i, step in enumerate(by_step)
+        )
+        for block in blocks
+    ]
+    times = [milliseconds(call.began, call.ended) for call in calls if call.ended is not None]
     return NetReport(
         member,
         blocks,
@@ -172,7 +187,21 @@ def _net_report(member: Member, sigmas: tuple[float, ...], norms: Norms) -> NetR
         ran=len(calls),
         off=len(journal.off),
         encoded=journal.encoded,
+        dropped=_dropped(blocks, by_step),
+        faults=faults,
     )
+
+
+def _dropped(
+    blocks: Sequence[Block], by_step: Sequence[Sequence[Call]]
+) -> frozenset[tuple[Block, int]]:
+    every = (
+        (block, step, call)
+        for step, calls in enumerate(by_step)
+        for call in calls
+        for block in blocks
+    )
+    return frozenset((block, step) for block, step, call in every if not _reaches(call, block))
 
 
 def _measured_blocks(calls: Sequence[Call]) -> tuple[tuple[Block, ...], bool]:
@@ -192,38 +221,54 @@ def _order(block: Block) -> tuple[int, int]:
 
 
 def _base_norm(call: Call, block: Block) -> Tensor | None:
-    """Return the norm of the block that a residual is added to, where the model shows it.
+    """Return the norm of the block that a residual is added to, where the model shows it."""
+    place, i = _target(call, block)
+    return call.blocks.norms.get(("input", i) if place == "feature" else (place, i))
 
-    A net with fewer residuals than the UNet has blocks adds them to the last of these.
+
+def _reaches(call: Call, block: Block) -> bool:
+    """Return whether the model adds a residual; yes where the model does not show the block."""
+    residual, target = call.sizes.get(block), call.blocks.sizes.get(_target(call, block))
+    return residual is None or target is None or reaches(residual, target)
+
+
+def _target(call: Call, block: Block) -> Block:
+    """Return the model's block that a residual is added to.
+
+    A UNet takes them from the end of the list, so fewer than it has blocks belong to the last.
     """
     place, i = block
-    shown = call.blocks.norms
-    if place == "input":
-        blocks = sum(1 for b in shown if b[0] == "input")
-        residuals = 1 + max(b[1] for b in call.norms if b[0] == "input")
-        return shown.get((place, i + max(0, blocks - residuals)))
-    return shown.get(("input", i) if place == "feature" else block)
+    if place != "input":
+        return block
+    blocks = sum(1 for b in call.blocks.norms if b[0] == "input")
+    residuals = 1 + max(b[1] for b in call.norms if b[0] == "input")
+    return place, i + max(0, blocks - residuals)
 
 
-def _size(calls: Sequence[Call], block: Block, is_relative: bool, norms: Norms) -> Cell:
+def _size(
+    calls: Sequence[Call], block: Block, is_relative: bool, norms: Norms, *, was_added: bool
+) -> Cell:
     """Compute |residual| / |block| over the computed rows of all calls of a step.
 
-    Where the model does not show its blocks, |residual| per row.
+    Where the model does not show its blocks, |residual| per row. NaN where either is not finite;
+    None where a net was off, or left out because of another residual.
     """
     own = base = 0.0
     rows = 0
     for call in calls:
         residual, beside = call.norms.get(block), _base_norm(call, block)
-        if residual is None or (is_relative and beside is None):
+        if residual is None or (is_relative and beside is None) or not _reaches(call, block):
             continue
         own += _squares(norms[id(residual)], call.computed)
         base += _squares(norms[id(beside)], call.computed) if beside is not None else 0.0
         rows += len(call.computed)
     if not rows:
         return None
-    if not is_relative:
-        return math.sqrt(own / rows)
-    return math.sqrt(own / base) if base > 0.0 else None
+    if not math.isfinite(own) or not math.isfinite(base):
+        return math.nan
+    if not was_added or (is_relative and base == 0.0):
+        return None
+    return math.sqrt(own / base) if is_relative else math.sqrt(own / rows)
 
 
 def _squares(norms: Sequence[float], rows: Sequence[int]) -> float:
@@ -238,11 +283,14 @@ def _step_ms(journals: Sequence[Journal], steps: int) -> float:
     """
     calls = max((journal.calls for journal in journals), key=len, default=list[Call]())
     ran = len({call.sigma for call in calls})
-    if steps < 2 or ran < 2:
+    if steps < 2 or ran < 2 or calls[-1].began is None:
         return 0.0
     return milliseconds(calls[0].began, calls[-1].began) / (len(calls) - 1) * len(calls) / ran
 
 
 def _rms(cells: Iterable[Cell]) -> Cell:
     sizes = [cell for cell in cells if cell is not None]
-    return math.sqrt(sum(size**2 for size in sizes) / len(sizes)) if sizes else None
+    finite = [size for size in sizes if math.isfinite(size)]
+    if not finite:
+        return math.nan if sizes else None
+    return math.sqrt(sum(size**2 for size in finite) / len(finite))

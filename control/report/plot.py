@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from .numbers import Cell, NetReport, Report
-from .text import NO_CONTROL, NO_RUN, block_name, show, summary
+from .text import NO_CONTROL, NO_RUN, block_name, remarks, show, summary
 
 WIDTH = 1024
 OVERSAMPLING = 2  # drawn at twice the size and reduced, so that lines are smooth
 INK, FAINT, GRID, OFF = (32, 33, 36), (110, 113, 118), (226, 228, 231), (238, 239, 241)
+ALARM = (176, 0, 32)
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 COLORS = (
     (0, 114, 178),
@@ -28,7 +30,7 @@ COLORS = (
     (86, 180, 233),
     (90, 90, 90),
 )
-SHOWN_NETS = 8
+SHOWN_NETS, SENTENCE = 8, 150  # nets, and characters of a remark, that fit the page
 
 Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -83,6 +85,12 @@ class Page:
         left, top, right, bottom = (round(edge * OVERSAMPLING) for edge in box)
         self.pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), fill=fill)
 
+    def cross(self, box: Box, color: Color) -> None:
+        """Cross a rectangle out."""
+        left, top, right, bottom = box
+        self.line([(left + 1, top + 1), (right - 1, bottom - 1)], color)
+        self.line([(left + 1, bottom - 1), (right - 1, top + 1)], color)
+
     def dot(self, x: float, y: float, color: Color, radius: float = 3.0) -> None:
         """Fill a circle."""
         x, y, radius = x * OVERSAMPLING, y * OVERSAMPLING, radius * OVERSAMPLING
@@ -107,6 +115,8 @@ def _title(page: Page, report: Report) -> None:
         page.text(28, 74, _first_sentence(NO_RUN), 15, FAINT)
     else:
         page.text(28, 64, summary(report), 15, FAINT)
+        first = "".join(remarks(report)[:1])
+        page.text(28, 86, shortened(first, SENTENCE), 13, ALARM)
 
 
 def _first_sentence(words: str) -> str:
@@ -118,7 +128,8 @@ def _first_sentence(words: str) -> str:
 def _lines(page: Page, box: Box, nets: Sequence[NetReport], steps: int) -> None:
     """Draw each net's size at each step, over all blocks."""
     left, top, right, bottom = box
-    highest = max((cell for net in nets for cell in net.by_step if cell is not None), default=1.0)
+    cells = (cell for net in nets for cell in net.by_step)
+    highest = max((cell for cell in cells if _is_size(cell)), default=1.0)
     ticks = nice_ticks(highest)
     title = "size of each net's residuals, all blocks: "
     page.text(left, top - 16, title + unit(all(net.is_relative for net in nets)), 14, FAINT)
@@ -174,18 +185,35 @@ def _heat_map(
         for step, cell in enumerate(cells):
             cell_box = (left + step * wide, y0, left + (step + 1) * wide, y1)
             page.box(cell_box, _cell_color(cell, color, highest))
+            if cell is None and net.was_kept_out(net.blocks[row], step):
+                page.cross(cell_box, FAINT)
     page.line([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], GRID)
     for row in picked(blocks, 13):
         page.text(left - 6, top + (row + 0.5) * high, block_name(net.blocks[row]), 12, FAINT, "rm")
     for step in picked(steps, 10):
         page.text(left + (step + 0.5) * wide, bottom + 12, str(step + 1), 12, FAINT, "mm")
-    page.text((left + right) / 2, bottom + 28, "step (grey: off)", 12, FAINT, "mm")
+    page.text((left + right) / 2, bottom + 28, _step_label(net), 12, FAINT, "mm")
     _scale(page, (right + 12, top, right + 24, bottom), color, highest)
+
+
+def _step_label(net: NetReport) -> str:
+    marks = ["grey: off"]
+    if net.dropped or net.faults.left_out:
+        marks.append("crossed: not added")
+    if net.faults.left_out or net.faults.broken:
+        marks.append("red: not finite")
+    return f"step ({', '.join(marks)})"
+
+
+def _is_size(cell: Cell) -> TypeGuard[float]:
+    return cell is not None and math.isfinite(cell)
 
 
 def _cell_color(cell: Cell, color: Color, highest: float) -> Color:
     if cell is None:
         return OFF
+    if not math.isfinite(cell):
+        return ALARM
     return shade(color, cell / highest if highest else 0.0)
 
 
@@ -250,12 +278,12 @@ def _runs(cells: Sequence[Cell]) -> list[list[tuple[int, float]]]:
     """Split into stretches of steps without a gap."""
     runs: list[list[tuple[int, float]]] = [[]]
     for step, cell in enumerate(cells):
-        if cell is None:
-            runs.append([])
-        else:
+        if _is_size(cell):
             runs[-1].append((step, cell))
+        else:
+            runs.append([])
     return [run for run in runs if run]
 
 
 def _highest(net: NetReport) -> float:
-    return max((cell for row in net.sizes for cell in row if cell is not None), default=0.0)
+    return max((cell for row in net.sizes for cell in row if _is_size(cell)), default=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from .faults import latent_sentence, net_sentence
 from .journal import Block
 from .numbers import Cell, NetReport, Report
 
@@ -22,6 +23,11 @@ LEGEND = (
     "ran, off: calls of the net, and calls left out by range, schedule or mode. rows: batch rows"
     " computed, of both prompts.",
     "hints: prepared = fitted and encoded, reused = taken from the cache. ms: of one call.",
+)
+KEPT_OUT = "x"
+KEPT_OUT_LEGEND = (
+    "x: computed, but not added, because the model has another size there (Deep Shrink changes"
+    " sizes) or the net was left out of that step. nan: not a finite value."
 )
 HEADINGS = (
     "",
@@ -48,6 +54,7 @@ def text(report: Report) -> str:
     if not report.has_run and not all(net.member.idle for net in report.nets):
         return NO_RUN
     parts = [f"Control report: {summary(report)} (run {report.runs} of this stack)"]
+    parts += remarks(report)
     parts.append(_overview(report))
     for number, net in enumerate(report.nets, 1):
         if net.sizes:
@@ -56,10 +63,37 @@ def text(report: Report) -> str:
     return "\n\n".join(parts)
 
 
+def failed(error: Exception) -> str:
+    """Say that a report could not be written."""
+    return (
+        f"Control report: it could not be written ({type(error).__name__}: {error}). The latent and"
+        " the picture are not affected. ComfyUI's log has the details."
+    )
+
+
 def summary(report: Report) -> str:
     """Count nets and steps, and give the time of a step where it is known."""
     counts = f"{_counted(len(report.nets), 'ControlNet')}, {_counted(len(report.sigmas), 'step')}"
     return f"{counts}, {report.step_ms:.0f} ms per step" if report.step_ms else counts
+
+
+def remarks(report: Report) -> list[str]:
+    """Say what did not reach the picture, and what could not be measured; each sentence once."""
+    faults, others = list[str](), list[str]()
+    for net in report.nets:
+        name, journal, count = net.member.name, net.member.journal, len(net.dropped)
+        sentences = (net_sentence(name, net.faults, None), latent_sentence(net.faults))
+        faults += journal.faults or sentences
+        if count:
+            others.append(
+                f"{name}: {count} of {net.added + count} residuals were not added, because the"
+                " model has other sizes there. Model patches such as Deep Shrink change sizes."
+            )
+        if journal.failure:
+            others.append(
+                f"{name} could not be measured ({journal.failure}). The picture is not affected."
+            )
+    return list(dict.fromkeys(filter(None, faults + others)))
 
 
 def _counted(count: int, thing: str) -> str:
@@ -139,11 +173,17 @@ def _matrix(report: Report, net: NetReport) -> str:
     by_step, by_block = net.by_step, net.by_block
     lines = [("step", "sigma", *(block_name(net.blocks[c]) for c in columns), "all")]
     for step in spread(len(report.sigmas), MOST_LINES):
-        sizes = (show(net.sizes[c][step]) for c in columns)
+        sizes = (_cell(net, c, step) for c in columns)
         sigma = f"{report.sigmas[step]:.3g}"
         lines.append((str(step + 1), sigma, *sizes, show(by_step[step])))
     lines.append(("all", "", *(show(by_block[c]) for c in columns), show(net.overall)))
     return _aligned(lines, str.rjust)
+
+
+def _cell(net: NetReport, column: int, step: int) -> str:
+    size = net.sizes[column][step]
+    is_out = size is None and net.was_kept_out(net.blocks[column], step)
+    return KEPT_OUT if is_out else show(size)
 
 
 def _aligned(rows: Sequence[Sequence[str]], justify: Callable[[str, int], str]) -> str:
@@ -154,6 +194,9 @@ def _aligned(rows: Sequence[Sequence[str]], justify: Callable[[str, int], str]) 
 
 
 def _legend(report: Report) -> Sequence[str]:
-    if not report.foreign:
-        return LEGEND
-    return (*LEGEND, "Not measured (added by other nodes): " + ", ".join(report.foreign))
+    legend: list[str] = [*LEGEND]
+    if any(net.dropped or net.faults.left_out or net.faults.broken for net in report.nets):
+        legend.append(KEPT_OUT_LEGEND)
+    if report.foreign:
+        legend.append("Not measured (added by other nodes): " + ", ".join(report.foreign))
+    return legend
