@@ -339,7 +339,8 @@ def _with_hint(pair: Pair, method: Method, width: int, height: int) -> tuple[Pai
     target = pictures.fitted(pair.target.read(), width, height)
     hint = method(target)
     hinted = Pair(pair.target, KeptPicture.of(hint), pair.prompt, (width, height))
-    return hinted, _looks(target, hint)
+    # A grey picture with a coloured map is what a method gives, not a swap.
+    return hinted, [odd for odd in _looks(target, hint) if odd != SWAPPED]
 
 
 BLANK, SAME, SWAPPED = "blank", "same", "swapped"
@@ -350,7 +351,9 @@ def _looks(target: Tensor, hint: Tensor) -> list[str]:
     has_one_size = target.shape == hint.shape
     is_same = has_one_size and bool(((hint - target).abs() < 1.5 / 255).all())
     is_swapped = pictures.is_grey(target) and not pictures.is_grey(hint)
-    odd = {BLANK: pictures.is_plain(hint), SAME: is_same, SWAPPED: is_swapped}
+    is_plain = pictures.is_plain(hint)
+    colour = f"{BLANK} {(hint[0, 0] * 255).round().tolist()}"
+    odd = {BLANK: is_plain, colour: is_plain, SAME: is_same, SWAPPED: is_swapped}
     return [name for name, is_so in odd.items() if is_so]
 
 
@@ -361,7 +364,9 @@ def _refuse_looks(looks: Counter[str], count: int, hint_method: str) -> None:
             f"method: {hint_method} with these settings gives the picture itself as its hint, so a"
             " net would learn to copy. Choose another method or other settings, or connect hints."
         )
-    if hint_method and looks[BLANK] == count:
+    if hint_method and any(
+        look.startswith(f"{BLANK} ") and n == count for look, n in looks.items()
+    ):
         raise ValueError(
             f"method: {hint_method} with these settings gives hints of one colour only, which say"
             " nothing. Choose another method or other settings, or connect hints."
