@@ -67,9 +67,9 @@ class Cut:
     hint: torch.Tensor | None
     fitted: torch.Tensor | None
     effect_mask: EffectMask | None
-    inpaint: list[torch.Tensor] = field(default_factory=list)
+    inpaint: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
     regions: int = 1
-    factors: dict[Any, torch.Tensor] = field(default_factory=dict)
+    factors: dict[Any, torch.Tensor] = field(default_factory=dict[Any, torch.Tensor])
 
     def frames(self, entries: int) -> tuple[int, ...] | None:
         """Return the frame numbers of a conditioning's latents; None for the sampler's own."""

@@ -6,10 +6,16 @@ import configparser
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+RECENT = (0, 30)  # batteries of tests run whole from this version on
+Case = TypeVar("Case")
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,13 @@ def find() -> list[Host]:
         workspace = default_workspace()
         candidates = [read(p) for p in (workspace, *sorted(workspace.parent.glob("ComfyUI-*")))]
     return sorted((host for host in candidates if host), key=lambda host: host.order, reverse=True)
+
+
+def cross_section(cases: Sequence[Case], every: int = 4) -> list[Case]:
+    """Return all cases for a recent ComfyUI, each n-th for an older one that is under test."""
+    hosts = find()
+    is_older = bool(hosts) and hosts[0].order < RECENT
+    return list(cases)[:: every if is_older else 1]
 
 
 def read(path: Path) -> Host | None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from workbench import hosts
+
 pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 CLOSE = 1e-4  # of the scale: other batches round otherwise
@@ -97,7 +99,7 @@ NODES = {
     "VideoTriangleCFGGuidance": Case(batch=3),
     # samplers
     "KSamplerSelect": Case({"sampler_name": "heun"}),
-    "SamplerDPMAdaptative": Case({"rtol": 1.0, "atol": 1.0}),
+    "SamplerDPMAdaptative": Case({"rtol": 10.0, "atol": 10.0, "h_init": 1.0}),
     "SamplerDPMPP_2M_SDE": Case(),
     "SamplerDPMPP_2S_Ancestral": Case(),
     "SamplerDPMPP_3M_SDE": Case(),
@@ -137,6 +139,7 @@ NODES = {
     "SamplerARVideo": OTHER,
     "ScaleROPE": OTHER,
     "TorchCompileModel": "compiles the model",
+    "TrainLoraNode": "trains",
     "TripoSplatSamplingPreview": OTHER,
     "UNETLoader": FILE,
     "USOStyleReference": MODEL_PATCH,
@@ -152,6 +155,8 @@ NODES = {
     "SamplerCustomAdvanced": Case(),
 }
 TRIED = [name for name, case in NODES.items() if isinstance(case, Case)]
+GUIDERS = [name for name in TRIED if "Guider" in name]
+CASES = [*GUIDERS, *hosts.cross_section([name for name in TRIED if name not in GUIDERS], 3)]
 PROMPTS = {
     "positive": 0,
     "conditioning": 0,
@@ -263,6 +268,7 @@ class Bench:
     def start(self, case):
         import torch
 
+        torch.manual_seed(1)  # some samplers take their noise from torch
         return torch.zeros(case.batch, 4, case.size, case.size)
 
     def sigmas(self, model, steps):
@@ -380,7 +386,7 @@ def is_close(a, b):
     return (a - b).abs().max() <= CLOSE * b.abs().max()
 
 
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", CASES)
 def test_the_image_is_comfyuis(bench, world, middle, for_positive, counted, name, monkeypatch):
     if bench.node_of(name) not in bench.extras:
         pytest.skip("this ComfyUI does not have the node")

@@ -22,8 +22,8 @@ def half(width=128):
     return mask
 
 
-def crop(picture, box):
-    top, left, height, width = (8 * value for value in box)
+def crop(picture, box, ratio=8):
+    top, left, height, width = (ratio * value for value in box)
     return picture[..., top : top + height, left : left + width]
 
 
@@ -157,21 +157,21 @@ def stacked(member, boxes, rows, size):
     import comfy.utils
     import torch
 
-    height, width = (8 * value for value in size)
     while member is not None:
-        fitted = comfy.utils.common_upscale(
-            member.cond_hint_original, width, height, member.upscale_algorithm, "center"
-        )
+        scale, ratio = (8, 8) if member.vae is None else (member.vae.downscale_ratio, 1)
+        how = (size[1] * scale, size[0] * scale, member.upscale_algorithm, "center")
+        fitted = comfy.utils.common_upscale(member.cond_hint_original, *how)
         fitted = member.preprocess_image(fitted)
-        masks = [
-            comfy.utils.common_upscale(m, width, height, member.upscale_algorithm, "center")
-            for m in member.extra_concat_orig
-        ]
+        if member.vae is not None:
+            fitted = member.vae.encode(fitted.movedim(1, -1))
+            fitted = member.latent_format.process_in(fitted)
+        how = (fitted.shape[3], fitted.shape[2], member.upscale_algorithm, "center")
+        masks = [comfy.utils.common_upscale(m, *how) for m in member.extra_concat_orig]
         entries = fitted.shape[0]
         masks = [m.repeat(-(-entries // m.shape[0]), 1, 1, 1)[:entries] for m in masks]
         fitted = torch.cat([fitted, *masks], dim=1)
         fitted = fitted.repeat(-(-rows // entries), 1, 1, 1)[:rows]
-        member.cond_hint = torch.cat([crop(fitted, box) for box in boxes])
+        member.cond_hint = torch.cat([crop(fitted, box, ratio) for box in boxes])
         member = member.previous_controlnet
 
 
@@ -205,6 +205,55 @@ def test_tiles_in_a_batch(world, mode, entries, boxes):
                 for a, b in zip(out, theirs, strict=True):
                     assert a[at].allclose(b, rtol=1e-3, atol=1e-5)
                 row += 1
+
+
+@pytest.mark.parametrize("family", ["InstantX", "Flux inpainting", "SD3 inpainting"])
+def test_tiles_of_nets_that_encode_their_hint(host, family):
+    """The tiny VAE sees 8 x 8 pixels at once, so a tile of the whole is the tile encoded alone."""
+    import torch
+
+    from pack.nodes.apply import Add, Apply
+    from workbench import tiny_bases
+
+    base_name, make = tiny_bases.NETS[family]
+    base, net = tiny_bases.BASES[base_name](), make()
+    generator = torch.Generator().manual_seed(2)
+    image = torch.rand(1, 64, 128, 3, generator=generator)
+    area = (torch.rand(1, 8, 16, generator=generator) > 0.5).float()
+    area = area.repeat_interleave(8, 1).repeat_interleave(8, 2) if "inpainting" in family else None
+
+    def control(picture, inpaint, effect):
+        more = {} if inpaint is None else {"inpaint_mask": inpaint}
+        stack = Add.execute(net, picture, mode="cond_only", effect_mask=effect, **more)[0]
+        out = Apply.execute(base.positive, stack, base.negative, vae=base.vae)
+        member = out[0][0][1]["control"]
+        member.pre_run(base.patcher.model, base.patcher.model.model_sampling.percent_to_sigma)
+        return member
+
+    def residuals(member, rows, tiles):
+        count = 2 * tiles
+        x = torch.randn(6, *base.latent[1:], generator=torch.Generator().manual_seed(5))[rows]
+        options = base.positive[0][1]
+        context = torch.cat([base.negative[0][0], base.positive[0][0]]).repeat(tiles, 1, 1)
+        cond = {"c_crossattn": context, "y": options["pooled_output"].repeat(count, 1)}
+        cond["guidance"] = torch.full((count,), 3.5)
+        kinds = {"cond_or_uncond": [1, 0], "sigmas": torch.tensor([0.7])}
+        out = member.get_control(x, torch.full((count,), 0.7), cond, 2, kinds)
+        return [r for place in ("input", "output") for r in (out or {}).get(place, [])]
+
+    whole = control(image, area, half())
+    stacked(whole, BOXES, 2, (8, 16))
+    ours = residuals(whole, slice(0, 6), 3)
+    for i, box in enumerate(BOXES):
+        rows = slice(2 * i, 2 * i + 2)
+        tile = crop(image.movedim(-1, 1), box).movedim(1, -1)
+        cut = None if area is None else crop(area, box)
+        theirs = residuals(control(tile, cut, crop(half(), box)), rows, 1)
+        for a, b in zip(ours, theirs or [None] * len(ours), strict=True):
+            if b is None:
+                assert not a[rows].any()
+            else:
+                assert a[rows].allclose(b, rtol=1e-3, atol=1e-5)
 
 
 def test_plain_tiles_are_comfyuis(world):

@@ -11,6 +11,8 @@ from itertools import product
 
 import pytest
 
+from workbench import hosts
+
 pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 STRENGTHS = "0:1, 3:0.5, 6:0, 7:0.8, 30:0.3 | step"
@@ -132,7 +134,9 @@ def clip_unit(world, frames, mode):
     return {**unit, "frame_strength": STRENGTHS}, hints, masks
 
 
-@pytest.mark.parametrize(("schedule", "anchor", "freenoise", "frames", "mode"), CASES)
+@pytest.mark.parametrize(
+    ("schedule", "anchor", "freenoise", "frames", "mode"), hosts.cross_section(CASES)
+)
 def test_each_frame_has_its_own(world, calls, schedule, anchor, freenoise, frames, mode):
     unit, hints, masks = clip_unit(world, frames, mode)
     model = windowed(
