@@ -29,10 +29,10 @@ class Create(io.ComfyNode):
         return schema(
             "ControlStackCreate",
             category="Train",
-            display_name="Create New ControlNet",
+            display_name="Create a New ControlNet",
             description=(
                 "Makes a new ControlNet from a base model: a copy of its encoder, with zero"
-                " convolutions. It has no effect yet; Train New ControlNet trains it."
+                " convolutions. It has no effect yet; Train a New ControlNet trains it."
             ),
             search_aliases=["create controlnet", "zero convolution", "train controlnet"],
             inputs=[
@@ -235,7 +235,7 @@ class Train(io.ComfyNode):
         return schema(
             "ControlStackTrain",
             category="Train",
-            display_name="Train New ControlNet",
+            display_name="Train a New ControlNet",
             description=(
                 "Trains a ControlNet on a locked base. Cancelling ends it early and keeps what has"
                 " been learned."
@@ -253,7 +253,7 @@ class Train(io.ComfyNode):
                 io.ControlNet.Input(
                     "control_net",
                     tooltip=(
-                        "From Create New ControlNet, or any ControlNet of the same base. It is"
+                        "From Create a New ControlNet, or any ControlNet of the same base. It is"
                         " copied, not changed."
                     ),
                 ),
@@ -443,7 +443,7 @@ class Save(io.ComfyNode):
         return schema(
             "ControlStackSave",
             category="Train",
-            display_name="Save New ControlNet",
+            display_name="Save Trained ControlNet",
             description=(
                 "Saves a ControlNet to the controlnet folder, as a file that every loader reads."
             ),

@@ -92,7 +92,7 @@ class Draft:
         kind = output[0].declared["output"][output[1]]
         declared = {"input": {}, "output": [kind], "output_name": [name]}
         self.info = {**self.info, identity(title): declared}
-        self.subgraphs.append(_subgraph(title, draft, output))
+        self.subgraphs.append(subgraph(title, draft, {name: output}, {}))
         return self.add(identity(title), size=(290, tall), title=title)
 
     def stack(self, left: float, top: float, *nodes: Node) -> float:
@@ -206,7 +206,7 @@ def _written(nodes: Sequence[Node]) -> tuple[list[dict[str, Any]], list[list[Any
 
 def _node(node: Node, order: int, inputs: Mapping[int, Any], leaving: Mapping[Any, Any]) -> dict:
     outputs = [
-        {"name": name, "type": kind, "links": leaving.get((node.id, slot), [])}
+        {"name": name, "type": kind, "links": [*leaving.get((node.id, slot), [])]}
         for slot, (name, kind) in enumerate(
             zip(node.declared["output_name"], node.declared["output"], strict=True)
         )
@@ -227,42 +227,82 @@ def _node(node: Node, order: int, inputs: Mapping[int, Any], leaving: Mapping[An
     return written | ({"title": node.title} if node.title else {})
 
 
-def _subgraph(title: str, draft: Draft, output: tuple[Node, int]) -> dict[str, Any]:
-    """Write a draft as the definition of a subgraph with one output."""
+ROW = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+INSIDE, OUTSIDE = -10, -20
+"""What ComfyUI's frontend calls the two ends of a subgraph."""
+Inputs = Mapping[str, Sequence[tuple[Node, str]]]
+Outputs = Mapping[str, tuple[Node, int]]
+
+
+def subgraph(title: str, draft: Draft, outputs: Outputs, inputs: Inputs) -> dict[str, Any]:
+    """Write a draft as the definition of a subgraph: its ends by the names that they have outside.
+
+    An input that is a widget of the nodes inside is one of the subgraph too.
+    """
     nodes, rows = _written(draft.nodes)
-    origin, slot = output
-    name, kind = origin.declared["output_name"][slot], origin.declared["output"][slot]
-    names = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
-    links = [dict(zip(names, row, strict=True)) for row in rows]
-    leaving = len(links) + 1
-    links.append(dict(zip(names, (leaving, origin.id, slot, -20, 0, kind), strict=True)))
-    written = next(node for node in nodes if node["id"] == origin.id)
-    written["outputs"][slot]["links"] = [*written["outputs"][slot]["links"], leaving]
+    by_id = {node["id"]: node for node in nodes}
+    links = [dict(zip(ROW, row, strict=True)) for row in rows]
+    entering = []
+    for at, (name, targets) in enumerate(inputs.items()):
+        ids = []
+        for node, socket in targets:
+            kind = _kind(node.declared, socket)
+            slot = _socket(by_id[node.id], socket, kind, link := len(links) + 1)
+            links.append(dict(zip(ROW, (link, INSIDE, at, node.id, slot, kind), strict=True)))
+            ids.append(link)
+        kind = _kind(targets[0][0].declared, targets[0][1])
+        entering.append(
+            {"id": identity(title, "in", name), "name": name, "type": kind, "linkIds": ids}
+        )
+    leaving = []
+    for at, (name, (origin, slot)) in enumerate(outputs.items()):
+        kind, link = origin.declared["output"][slot], len(links) + 1
+        links.append(dict(zip(ROW, (link, origin.id, slot, OUTSIDE, at, kind), strict=True)))
+        by_id[origin.id]["outputs"][slot]["links"].append(link)
+        leaving.append({"id": identity(title, name), "name": name, "type": kind, "linkIds": [link]})
     right = max(node.pos[0] + node.size[0] for node in draft.nodes)
     return {
         "id": identity(title),
         "version": 1,
         "state": {
             "lastGroupId": 0,
-            "lastNodeId": max(node.id for node in draft.nodes),
-            "lastLinkId": leaving,
+            "lastNodeId": max(by_id),
+            "lastLinkId": len(links),
             "lastRerouteId": 0,
         },
         "revision": 0,
         "config": {},
         "name": title,
-        "inputNode": {"id": -10, "bounding": [-180, 0, 120, 60]},
-        "outputNode": {"id": -20, "bounding": [right + 60, 0, 120, 60]},
-        "inputs": [],
-        "outputs": [
-            {"id": identity(title, name), "name": name, "type": kind, "linkIds": [leaving]}
-        ],
+        "inputNode": {"id": INSIDE, "bounding": [-200, 0, 140, 60]},
+        "outputNode": {"id": OUTSIDE, "bounding": [right + 60, 0, 140, 60]},
+        "inputs": entering,
+        "outputs": leaving,
         "widgets": [],
         "nodes": nodes,
         "groups": draft.groups,
         "links": links,
         "extra": {},
     }
+
+
+def _kind(declared: Mapping[str, Any], name: str) -> str:
+    """Give the type of an input; a list of choices is a COMBO."""
+    for group in ("required", "optional"):
+        if name in declared["input"].get(group, {}):
+            kind = declared["input"][group][name][0]
+            return "COMBO" if isinstance(kind, list) else kind
+    raise KeyError(name)
+
+
+def _socket(node: dict[str, Any], name: str, kind: str, link: int) -> int:
+    """Connect a link to an input, a widget's too; return its number."""
+    for at, entry in enumerate(node["inputs"]):
+        if entry["name"] == name:
+            entry["link"] = link
+            return at
+    widget = {"name": name, "type": kind, "widget": {"name": name}, "link": link}
+    node["inputs"].append(widget)
+    return len(node["inputs"]) - 1
 
 
 def identity(*names: str) -> str:

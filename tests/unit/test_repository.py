@@ -201,7 +201,7 @@ def reached() -> set[Path]:
 def test_what_comfyui_imports_and_serves_is_published():
     python = {file.relative_to(ROOT) for file in reached()}
     assert {file.parts[0] for file in python} >= {"nodes", "control", "host", "preprocessors"}
-    served = ("js", "locales", "example_workflows")
+    served = ("js", "locales", "example_workflows", "subgraphs")
     files = [file for folder in served for file in (ROOT / folder).rglob("*") if file.is_file()]
     named = ("README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md", "docs/training.md")
     needed = [
