@@ -157,7 +157,7 @@ BLUEPRINTS = {
 
 def written(name: str, info: Mapping[str, Any]) -> dict[str, Any]:
     """Return a blueprint as the frontend saves it; `info` is ComfyUI's /object_info."""
-    blueprint, lay = BLUEPRINTS[name], Layout(info)
+    blueprint, lay = BLUEPRINTS[name], Layout(info, first_id=101)
     inputs, outputs = blueprint.build(lay)
     inside = subgraph(name, lay, outputs, inputs)
     inside |= {"description": blueprint.description, "category": "ControlStack"}

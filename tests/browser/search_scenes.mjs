@@ -1,4 +1,4 @@
-// Types words into the search of the page, and opens the pack's ready-made subgraphs, and prints what
+// Types words into the page's search and opens the pack's ready-made subgraphs, and prints what
 // appears as JSON. node search_scenes.mjs ASK.json, with browser.mjs's keys and {"words": [...],
 // "blueprints": {NAME: UI-form JSON}}
 //   → {"ranks": {WORD: [TITLE, ...]}, "blueprints": {NAME: {"prompt", "widgets", "missing"}},

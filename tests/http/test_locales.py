@@ -63,6 +63,40 @@ def test_settings_are_translated_alike():
     ]
 
 
+def test_the_parts_of_our_category_are_translated(running, object_info):
+    """The page translates each part of a category by itself; the pack's own name stays."""
+    categories = [node["category"] for node in ours(object_info).values()]
+    parts = {part for category in categories for part in category.split("/")} - {"ControlStack"}
+    given = running.ask("/i18n")["zh"]["nodeCategories"]
+    assert parts <= given.keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_every_node_has_its_help_in_every_language(running, object_info, language):
+    """Where the page looks for it: its title, and a table of all its inputs before any picture."""
+    for node, texts in read(language, "nodeDefs").items():
+        page = running.ask(f"/extensions/controlstack/docs/{node}/{language}.md").decode()
+        assert page.startswith(f"# {texts['display_name']}\n")
+        table, _, _ = page.partition("![")
+        assert "|---|" in table
+        if missing := [name for name in _inputs(object_info[node]) if f"| `{name}` |" not in page]:
+            warnings.warn(f"js/docs/{node}/{language}.md lacks {missing}", stacklevel=1)
+
+
+def ours(object_info: dict) -> dict:
+    return {name: object_info[name] for name in locales.translatable(object_info)}
+
+
+def _inputs(declared: dict) -> list[str]:
+    return [name for group in ("required", "optional") for name in declared["input"].get(group, {})]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "js" / "docs").glob("*.md")), ids=lambda p: p.stem)
+def test_the_help_begins_with_its_table(page):
+    before_table, _, _ = page.read_text(encoding="utf-8").partition("\n|---")
+    assert "![" not in before_table
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_comfyui_hands_them_to_its_frontend(running, language):
     given = running.ask("/i18n")[language]
