@@ -23,7 +23,7 @@ EXAMPLES = {
 }
 """A text that parses, for each field."""
 
-_NUMBER = re.compile(r"(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)([ \t\r\n]*%)?")
+_NUMBER = re.compile(r"(([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?)([ \t\r\n]*%)?")
 _FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _PLAIN = {**_FULL_WIDTH, 0x3000: " ", 0x3001: ",", 0x3002: "."}
 
@@ -35,11 +35,21 @@ class TextError(ValueError):
 
     def __init__(self, field: str, text: str, position: int, expected: str) -> None:
         actual = text[position : position + 12].strip() or "the end of the text"
+        where = f"character {position + 1} of {_around(text, position)}"
         super().__init__(
-            f"{field}: expected {expected} at character {position + 1} of {text!r}, "
-            f"found {actual!r}. Write for example {EXAMPLES[field]!r}."
+            f"{field}: expected {expected} at {where}, found {actual!r}. Write for example"
+            f" {EXAMPLES[field]!r}."
         )
         self.position = position
+
+
+def _around(text: str, position: int) -> str:
+    """Quote a text, or of a long one what stands around the position."""
+    if len(text) <= 120:
+        return repr(text)
+    first, last = max(0, position - 40), position + 40
+    before, after = "…" if first else "", "…" if last < len(text) else ""
+    return f"{len(text)}, {before + text[first:last] + after!r}"
 
 
 def plain(text: str) -> str:

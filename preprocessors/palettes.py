@@ -51,18 +51,25 @@ class Palette:
         COCO's joined classes are accepted without their suffix: "sky" is "sky-other-merged".
         """
         wanted = " ".join(name.lower().split())
-        if wanted.isdecimal() and int(wanted) < len(self.names):
+        is_number = wanted.isascii() and wanted.isdecimal() and len(wanted) < 10
+        if is_number and int(wanted) < len(self.names):
             return int(wanted)
         if wanted in self.names:
             return self.names.index(wanted)
         short = [_short(name) for name in self.names]
         if wanted in short:
             return short.index(wanted)
+        wanted = shortened(wanted)
         near = difflib.get_close_matches(wanted, self.names, n=3, cutoff=0.5) or self.names[:3]
         raise ValueError(
             f"{self.title} has no class {wanted!r}: did you mean {' or '.join(near)}? "
             f"A number from 0 to {len(self.names) - 1} works too"
         )
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text that is too long for a sentence."""
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _short(name: str) -> str:

@@ -27,7 +27,7 @@ from .images import (
     tensor_of,
 )
 from .nets import segmenters
-from .palettes import NOTHING, PALETTES, Palette
+from .palettes import NOTHING, PALETTES, Palette, shortened
 from .spec import Forward, Networks, Param, Port, Preprocessor, Progress, Weights
 
 ENGINES = ("upernet", "oneformer", "snap", "blank")
@@ -278,8 +278,8 @@ def _stroke(entry: str, table: Palette) -> Stroke:
     left, top, right, bottom = (float(end or 0) for end in ends)
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise ValueError(
-            f"paint {entry!r}: a box is left, top, right and bottom as fractions of the picture,"
-            " such as 0 0 1 0.4"
+            f"paint {shortened(entry)!r}: a box is left, top, right and bottom as fractions of the"
+            " picture, such as 0 0 1 0.4"
         )
     return Stroke(table.index_of(" ".join(words[:-4])), (left, top, right, bottom))
 

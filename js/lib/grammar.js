@@ -2,7 +2,7 @@
 // control/grammar.py. tests/fixtures/grammar.json holds both to it.
 
 export const ITEMS = /[,;]/g, WORDS = /[ \t\r\n]*[,;][ \t\r\n]*|[ \t\r\n]+/g;
-const NUMBER = /^(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)([ \t\r\n]*%)?$/;
+const NUMBER = /^(([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?)([ \t\r\n]*%)?$/;
 const LEFT = /^[ \t\r\n]+/, RIGHT = /[ \t\r\n]+$/;
 const PLAIN = { "\u3000": " ", "\u3001": ",", "\u3002": "." };
 // A text that parses, for each field.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import fuzz_files
+from . import fuzz_files, fuzz_texts
 from .frame import Fuzzer
 
-ROWS: tuple[Fuzzer, ...] = (*fuzz_files.ROWS,)
+ROWS: tuple[Fuzzer, ...] = (*fuzz_files.ROWS, *fuzz_texts.ROWS)
