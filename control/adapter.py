@@ -30,6 +30,7 @@ import torch
 from . import checks, finite, residuals
 from .frames import Rows, frames_of
 from .hint_cache import HintCache
+from .patches import FITTED_BY_TILER, Acting, PatchNet
 from .prompts import Prompts, take_mark
 from .report.faults import faults_of, latent_sentence, net_sentence
 from .report.journal import Journal
@@ -314,6 +315,8 @@ class StackedControl(comfy.controlnet.ControlBase):
         if self.unit.is_instant:  # left out of get_models, because it hardly ever acts
             loaded = comfy.model_management.loaded_models(only_currently_used=True)
             comfy.model_management.load_models_gpu(loaded + self.inner.get_models())
+        if isinstance(self.inner, PatchNet):
+            return self.act_inside(self.inner, x, rows, transformer_options)
         call_net, options = self.run.hints.call_net, self._options_of_net(rows, transformer_options)
         if rows.are_all:
             own = call_net(self, x, t, cond, rows, options)
@@ -340,6 +343,24 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Return whether the net itself picks its hints in a window of AnimateDiff-Evolved's."""
         window = options.get("ad_params", {}).get("sub_idxs", self.sub_idxs)
         return window is not None and hasattr(self.inner, "sub_idxs")
+
+    def act_inside(
+        self, net: PatchNet, x: torch.Tensor, rows: Rows, options: dict[str, Any]
+    ) -> None:
+        """Let a net that gives no residuals act inside the model, at the unit's place and depth."""
+        strength, weights, depth = net.strength, None, self.unit.depth
+        if depth.kind:
+            weights = net.layout.weights(depth)(net.blocks, [])
+        if self.unit.effect_mask is not None or not self.unit.frame_strength.is_constant_one:
+            strength = strength * self.factors(net.tokens_like(x, rows), x, rows)
+        assert self.tiled is not None
+        hint, picks, cut = self.tiled.whole, rows.acting_frames, self.cut()
+        if cut is not None:
+            if cut.hint is None:
+                raise ValueError(f"{self.unit.net_info}: {FITTED_BY_TILER}")
+            hint, picks = cut.hint, cut.picks(rows)
+        acting = Acting(hint, picks, rows, strength, weights, self.unit.fit)
+        self.journal.encoded += net.act(x, acting, options)
 
     def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:
         """Weigh residuals over depth, mask them, and scale them frame by frame.
@@ -443,4 +464,6 @@ def _member(control: StackedControl) -> Member:
     unit, source = control.unit, control.unit.net_info.source
     family = str(source.identity) if source else "an unknown family"
     idle = f"never acts, because {IDLE[unit.idle_reason][1]}" if unit.is_idle else ""
+    if isinstance(control.inner, PatchNet) and not idle:
+        idle = "acts inside the model: not measured"
     return Member(unit.net_info.name, family, unit.strength, control.journal, idle)

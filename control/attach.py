@@ -17,6 +17,7 @@ from . import checks, hints, unions
 from .adapter import StackedControl
 from .fits import FITS
 from .hint_cache import resize
+from .patches import PatchNet
 from .prompts import Side, marked
 from .stack import Stack, Unit
 from .unions import REPAINT
@@ -110,7 +111,9 @@ def _in_region(unit: Unit, region: hints.Region) -> Unit:
 def _net_with_hint(unit: Unit, vae: Any) -> Any:
     """Copy the unit's net and set its hint, the area to inpaint marked as the net was trained."""
     net, hint, concat = unit.net.copy(), unit.hint, []
-    if unit.inpaint_mask is not None:
+    if isinstance(net, PatchNet):
+        net.inpaint_mask = unit.inpaint_mask
+    elif unit.inpaint_mask is not None:
         bilinear = partial(resize, method="bilinear", crop="center")
         if unit.net_info.takes_mask:
             hint = hints.fill_inpaint_area(hint, unit.inpaint_mask, 0.0, bilinear)

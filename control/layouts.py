@@ -70,8 +70,7 @@ class Layout:
     """How residuals lie.
 
     `weights`: the function of a layers profile that weighs them. `mask`: how an effect mask meets
-    them. `takes_inpaint_value`: whether an inpainting net of this kind reads the area to inpaint as
-    a value of its hint.
+    them. `takes_inpaint_value`: whether a net of this kind can be given an area to inpaint.
     """
 
     weights: Callable[[Layers], Weights]
@@ -87,6 +86,8 @@ MAPS = Layout(_spread_weights)
 """Feature maps of any number of blocks, all of one size."""
 TOKENS = Layout(_spread_weights, _mask_over_tokens)
 """Tokens of a transformer's blocks, 2 x 2 of the latent each."""
+TOKENS_WITH_MASK = Layout(_spread_weights, _mask_over_tokens, takes_inpaint_value=True)
+"""The same, of a net inside the model that reads the area to inpaint beside its hint."""
 
 LAYOUTS: Mapping[str, Layout] = {
     "comfy.cldm.cldm.ControlNet": BLOCKS,

@@ -69,7 +69,7 @@ def look_at(net: Any) -> NetInfo:
     return NetInfo(
         class_name=type(net).__name__,
         source=source_of(net),
-        layout=layout_of(net, *_modules(net)),
+        layout=getattr(net, "layout", None) or layout_of(net, *_modules(net)),
         union_types=types_offered(net),
         fuses_types=bool(union and union.fuses),
         needs_vae=getattr(net, "latent_format", None) is not None,

@@ -11,6 +11,7 @@ import comfy.utils
 import folder_paths
 
 from ..control.net_info import TAG
+from ..control.patches import FAMILIES, net_of
 from ..files.families import CONTROL, Identity, Source, identify, with_article
 from ..files.header import FileError, Header, is_safetensors, read_header, tensors_alone
 
@@ -38,7 +39,7 @@ def load_net(name: str) -> Any:
     Raises FileError with a sentence that says what the file is instead and what to do.
     """
     if name.startswith(f"{PATCHES}/"):
-        _refuse_patch(name)
+        return _patch_net(name)
     path = Path(folder_paths.get_full_path_or_raise("controlnet", name))
     header = read_header(path) if is_safetensors(path) else None
     if header is not None:
@@ -82,9 +83,13 @@ def _not_a_controlnet(name: str, identity: Identity) -> str:
     return f"{it_is}, not a ControlNet. It belongs in {identity.folder}{use}."
 
 
-def _refuse_patch(name: str) -> None:
-    """Raise FileError for a file of model_patches: what it is and which node of ComfyUI uses it."""
-    path = Path(folder_paths.get_full_path_or_raise(PATCHES, name.removeprefix(f"{PATCHES}/")))
+def _patch_net(name: str) -> Any:
+    """Return the control object for a file of model_patches, tagged with its Source.
+
+    Raises FileError where it is something else, or a model patch that no stack can hold.
+    """
+    file = name.removeprefix(f"{PATCHES}/")
+    path = Path(folder_paths.get_full_path_or_raise(PATCHES, file))
     header = read_header(path) if is_safetensors(path) else _header_of(_unpickled(path))
     identity = identify(header.shapes, header.metadata)
     if identity is None:
@@ -98,10 +103,27 @@ def _refuse_patch(name: str) -> None:
         )
     if identity.folder != PATCHES:
         raise FileError(_not_a_controlnet(name, identity))
-    raise FileError(
-        f"{it_is}. It changes the model itself, so it cannot be added to a stack yet: use"
-        f" {identity.served_by}, on the same model that the stack is applied to."
-    )
+    net = _built_patch(name, file, identity) if identity.family in FAMILIES else None
+    if net is None:
+        raise FileError(
+            f"{it_is}. It changes the model itself, so it cannot be added to a stack yet: use"
+            f" {identity.served_by}, on the same model that the stack is applied to."
+        )
+    setattr(net, TAG, Source(name, identity))
+    return net
+
+
+def _built_patch(name: str, file: str, identity: Identity) -> Any:
+    """Have ComfyUI's own loader build a model patch. Raises FileError where it cannot."""
+    from comfy_extras.nodes_model_patch import ModelPatchLoader
+
+    try:
+        return net_of(ModelPatchLoader().load_model_patch(file)[0])
+    except (RuntimeError, KeyError, AttributeError, TypeError, UnboundLocalError) as error:
+        raise FileError(
+            f"{name} has the keys of {with_article(str(identity))} but not"
+            f" {_what_differs(error)}. Download it again, or update ComfyUI."
+        ) from error
 
 
 def _unpickled(path: Path) -> dict[str, Any]:

@@ -133,13 +133,13 @@ CASCADE_PLACES = [0, 2, 3, 5]  # of its six residual blocks, those that its net 
 
 
 def sd3() -> Base:
-    return _base(
+    return base_of(
         "SD3", SD3_SHAPE, (1, 16, LATENT, LATENT), text=(6, 48), pooled_output=_noise(1, 32)
     )
 
 
 def flux() -> Base:
-    return _base(
+    return base_of(
         "Flux",
         FLUX_SHAPE,
         (1, 16, LATENT, LATENT),
@@ -150,13 +150,13 @@ def flux() -> Base:
 
 
 def chroma() -> Base:
-    return _base(
+    return base_of(
         "Chroma", CHROMA_SHAPE, (1, 16, LATENT, LATENT), text=(6, 48), pooled_output=_noise(1, 24)
     )
 
 
 def qwen() -> Base:
-    return _base(
+    return base_of(
         "QwenImage", QWEN_SHAPE, (1, 16, 1, LATENT, LATENT), text=(6, 48), pooled_output=None
     )
 
@@ -164,7 +164,7 @@ def qwen() -> Base:
 def hunyuan_dit() -> Base:
     import torch
 
-    return _base(
+    return base_of(
         "HunyuanDiT",
         HUNYUAN_SHAPE,
         (1, 4, LATENT, LATENT),
@@ -179,7 +179,7 @@ def hunyuan_dit() -> Base:
 def cascade() -> Base:
     """Build Stable Cascade's stage C, which alone has nets; its latents are 32 pixels wide."""
     latent = (1, 16, LATENT, LATENT)
-    return _base(
+    return base_of(
         "Stable_Cascade_C", CASCADE_SHAPE, latent, text=(6, 48), pooled_output=_noise(1, 24)
     )
 
@@ -187,13 +187,13 @@ def cascade() -> Base:
 def sdxl() -> Base:
     """Build SDXL's topology: three levels, a pooled prompt and sizes in `y`."""
     pooled = _noise(1, 1280)
-    return _base(
+    return base_of(
         "SDXL", _sdxl_shape(), (1, 4, LATENT, LATENT), text=(7, 2048), pooled_output=pooled
     )
 
 
 def sd2() -> Base:
-    return _base("SD20", _sd2_shape(), (1, 4, LATENT, LATENT), text=(7, 1024), pooled_output=None)
+    return base_of("SD20", _sd2_shape(), (1, 4, LATENT, LATENT), text=(7, 1024), pooled_output=None)
 
 
 def _unet_shape(**changes: Any) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def _sdxl_shape() -> dict[str, Any]:
     )
 
 
-def _base(
+def base_of(
     name: str, shape: dict[str, Any], latent: tuple[int, ...], text: tuple[int, int], **options: Any
 ) -> Base:
     import comfy.model_management as management
@@ -237,7 +237,7 @@ def _base(
     config = config_class(dict(shape))
     config.unet_config["dtype"] = torch.float32
     model = config.get_model({}, "", device=torch.device("cpu"))
-    _fill(model.diffusion_model, 1)
+    filled(model.diffusion_model, 1)
     patcher = comfy.model_patcher.ModelPatcher(
         model,
         load_device=management.get_torch_device(),
@@ -253,7 +253,7 @@ def _noise(*shape: int, seed: int = 0) -> Any:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _fill(module: Any, seed: int) -> Any:
+def filled(module: Any, seed: int) -> Any:
     from .tiny_family import family
 
     family.fill(module, seed)
@@ -279,7 +279,7 @@ def _wrapped(module: Any, seed: int, kind: str = "ControlNet", **options: Any) -
     import comfy.model_management
 
     device = comfy.model_management.get_torch_device()
-    return getattr(comfy.controlnet, kind)(_fill(module, seed), load_device=device, **options)
+    return getattr(comfy.controlnet, kind)(filled(module, seed), load_device=device, **options)
 
 
 def _latents(name: str) -> Any:
@@ -429,7 +429,7 @@ def t2i_net(seed: int = 30, *, xl: bool = False, light: bool = False) -> Any:
             cin=cin, channels=widths, nums_rb=2, ksize=1, sk=True, use_conv=False, xl=xl
         )
     return comfy.controlnet.T2IAdapter(
-        _fill(module, seed), module.input_channels, 8, "nearest-exact"
+        filled(module, seed), module.input_channels, 8, "nearest-exact"
     )
 
 
@@ -443,7 +443,7 @@ def cascade_net(seed: int = 31) -> Any:
 
     width = CASCADE_SHAPE["c_hidden"][0]
     module = comfy.ldm.cascade.controlnet.ControlNet(c_proj=width, proj_blocks=CASCADE_PLACES)
-    return comfy.controlnet.T2IAdapter(_fill(module, seed), module.input_channels, 32, "bilinear")
+    return comfy.controlnet.T2IAdapter(filled(module, seed), module.input_channels, 32, "bilinear")
 
 
 BASES: dict[str, Callable[[], Base]] = {

@@ -22,7 +22,7 @@ HOST = {
     "server",
     "execution",
 }
-MEET_THE_SAMPLER = ("net_info", "adapter", "hint_cache", "attach", "checks")
+MEET_THE_SAMPLER = ("net_info", "adapter", "hint_cache", "attach", "checks", "patches")
 MAY_IMPORT_HOST = (
     "nodes/",
     "host/",

@@ -205,13 +205,12 @@ def test_a_truncated_file(world, put):
 
 
 PATCHES = {
-    "Z-Image Fun patch for Z-Image": (
-        {"control_all_x_embedder.2-1.weight": (1, 1)},
-        "Apply Z-Image Fun ControlNet",
-    ),
-    "Qwen-Image DiffSynth patch": (
-        {"controlnet_blocks.0.y_rms.weight": (1,)},
-        "Apply Qwen Image DiffSynth ControlNet",
+    "MiniMax-H3 Fun patch for MiniMax-H3": (
+        {
+            "control_proj_in.weight": (1, 1),
+            "control_blocks.0.adaln_proj.linear.weight": (1, 1),
+        },
+        "MiniMax H3 Fun ControlNet",
     ),
     "an Anima LLLite for Anima": (
         {"lllite_conditioning1.conv1.weight": (1, 1)},
@@ -256,6 +255,44 @@ def test_a_model_patch_is_listed_and_its_node_is_named(host, what):
             load("model_patches/net.safetensors")
     finally:
         (folder / "net.safetensors").unlink()
+
+
+def test_a_damaged_model_patch_gets_a_sentence(host):
+    import folder_paths
+
+    folder = Path(folder_paths.get_folder_paths("model_patches")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"controlnet_blocks.0.y_rms.weight": torch.ones(1)}, folder / "torn.safetensors")
+    folder_paths.filename_list_cache.clear()
+    try:
+        with pytest.raises(ValueError, match=r"torn\.safetensors has the keys of a Qwen"):
+            load("model_patches/torn.safetensors")
+    finally:
+        (folder / "torn.safetensors").unlink()
+
+
+def test_a_model_patch_is_a_control_net(host, monkeypatch):
+    """ComfyUI's loader builds it at its published size, of gigabytes; here a tiny one instead."""
+    import folder_paths
+    from comfy_extras.nodes_model_patch import ModelPatchLoader
+
+    from pack.control.net_info import look_at
+    from workbench.tiny_patches import z_image_fun
+
+    folder = Path(folder_paths.get_folder_paths("model_patches")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"control_all_x_embedder.2-1.weight": torch.ones(1, 1)}, folder / "fun.safetensors")
+    folder_paths.filename_list_cache.clear()
+    patcher = z_image_fun()
+    monkeypatch.setattr(ModelPatchLoader, "load_model_patch", lambda _self, _name: (patcher,))
+    try:
+        net = load("model_patches/fun.safetensors")
+    finally:
+        (folder / "fun.safetensors").unlink()
+    assert net.get_models() == [patcher]
+    info = look_at(net)
+    assert str(info).endswith("'model_patches/fun.safetensors' (Z-Image Fun patch for Z-Image)")
+    assert info.needs_vae
 
 
 @pytest.mark.parametrize("name", ["../secret.safetensors", "absent.safetensors", "/etc/passwd"])

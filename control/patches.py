@@ -1,0 +1,317 @@
+"""Nets that act inside the model instead of giving residuals: a family is a row of `PATCHES`.
+
+ComfyUI calls them model patches and puts them on a model before sampling. Here such a net is a
+control like any other: at each step it adds ComfyUI's own patch object to the patches of that one
+call of the model, which is ComfyUI's way for controls that are not residuals. So range, schedule,
+masks, layers and modes work, and any number of them follow one another. Hints are encoded before
+the model runs, never inside it, where loading a VAE would drop what other patches keep.
+"""
+
+# ComfyUI has no types, so strict checking would only list its names.
+# pyright: basic, reportMissingImports=false, reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import comfy.controlnet
+import comfy.latent_formats
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import torch
+
+from . import hints
+from .fits import FITS
+from .frames import Rows, frames_of
+from .layouts import TOKENS, TOKENS_WITH_MASK, Layout, class_names
+from .patch_hooks import AfterBlocks, Args, Change, InAttention, InMlp
+
+FITTED_BY_TILER = (
+    "this tiler fits hints itself, which only works for nets that add to the model's blocks. Use"
+    " Ultimate SD Upscale, or sample without a tiler."
+)
+MAX_HINTS = 32  # sizes and tiles of one hint that stay encoded during a run
+Hooks = dict[str, list[Any]]  # place in the model → what is called there
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How a net acts in one step.
+
+    `hint`: (B,3,H,W), and `picks`: its entry for each acting latent of a conditioning. `strength`: a number, or (rows, tokens, 1) for the acting rows. `weights`: of
+    the net's own blocks.
+    """
+
+    hint: torch.Tensor
+    picks: Sequence[int]
+    rows: Rows
+    strength: float | torch.Tensor
+    weights: Sequence[float] | None = None
+    fit: str = "crop"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A family of nets that act inside the model.
+
+    `family`: its name in `files/families.py`. `make`: the net, its hint (B,3,H,W) and the latent →
+    ComfyUI's own patch object with the hint encoded. `places`: where that object acts. `blocks`:
+    how many blocks of its own the net's module has. `block_of`: which of them acts, by what a hook
+    is called with. `resize`: ComfyUI's way of fitting this family's hints. `pads`: whether the
+    model shows the patch a latent of an even size. `reads_img`: see `Change`. `masks`: whether a
+    module reads an area to inpaint. `is_video`: the hint's entries are the frames of one clip.
+    """
+
+    family: str
+    make: Callable[[PatchNet, torch.Tensor, torch.Tensor], Any]
+    places: Callable[[Any], Hooks]
+    blocks: Callable[[Any], int]
+    block_of: Callable[[Any, Args], int] = lambda _module, args: args["block_index"]
+    resize: str = "area"
+    pads: bool = True
+    reads_img: bool = False
+    needs_vae: bool = True
+    masks: Callable[[Any], bool] = lambda module: getattr(module, "additional_in_dim", 0) > 0
+    is_video: bool = False
+
+
+class PatchNet(comfy.controlnet.ControlBase):
+    """A net of a model patch as ComfyUI's control object. `patcher`: what Load Model Patch gives.
+
+    ComfyUI's own Apply ControlNet takes it too.
+    """
+
+    def __init__(self, patcher: Any, patch: Patch) -> None:
+        super().__init__()
+        self.patcher, self.patch = patcher, patch
+        # ComfyUI's nodes keep the VAE for nets that say what latents they read.
+        self.latent_format = comfy.latent_formats.LatentFormat() if patch.needs_vae else None
+        self.inpaint_mask: torch.Tensor | None = None
+        self.model: Any = None
+        self.encoded: dict[Any, tuple[Any, Any]] = {}
+
+    @property
+    def layout(self) -> Layout:
+        """How masks and layers meet the net."""
+        return TOKENS_WITH_MASK if self.patch.masks(self.patcher.model) else TOKENS
+
+    @property
+    def blocks(self) -> int:
+        """Number of the net's own blocks."""
+        return self.patch.blocks(self.patcher.model)
+
+    def tokens_like(self, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """Return a tensor as the net's tokens lie, (rows, tokens, 1), in the model's type."""
+        frames = x.shape[2] if x.ndim == 5 else 1
+        tokens = frames * -(-x.shape[-2] // 2) * -(-x.shape[-1] // 2)
+        dtype = self.model.manual_cast_dtype or self.model.get_dtype()
+        return x.new_empty((len(rows.indices), tokens, 1), dtype=dtype)
+
+    def copy(self) -> PatchNet:
+        """Copy the net with its hint; the weights are shared."""
+        return self._twin(self.patcher)
+
+    def deepclone_multigpu(self, load_device: Any, autoregister: bool = False) -> PatchNet:
+        """Clone the net with its weights for another device."""
+        module = copy.deepcopy(self.patcher.model)
+        offload = comfy.model_management.unet_offload_device()
+        twin = self._twin(comfy.model_patcher.ModelPatcher(module, load_device, offload))
+        if autoregister:
+            self.multigpu_clones[load_device] = twin
+        return twin
+
+    def _twin(self, patcher: Any) -> PatchNet:
+        twin = PatchNet(patcher, self.patch)
+        self.copy_to(twin)
+        twin.inpaint_mask = self.inpaint_mask
+        return twin
+
+    def get_models(self) -> list[Any]:
+        """List the models of the chain that ComfyUI is to load."""
+        return [*super().get_models(), self.patcher]
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
+        """Start a run from nothing, because an interrupted one was never cleaned up."""
+        super().pre_run(model, percent_to_timestep_function)
+        self.model, self.encoded = model, {}
+
+    def cleanup(self) -> None:
+        """Release what the run kept."""
+        super().cleanup()
+        self.model, self.encoded = None, {}
+
+    def get_control(
+        self,
+        x_noisy: torch.Tensor,
+        t: torch.Tensor,
+        cond: dict[str, Any],
+        batched_number: int,
+        transformer_options: dict[str, Any],
+    ) -> Any:
+        """Act on all rows within the range; returns the residuals of the nets before this one."""
+        previous = None
+        if self.previous_controlnet is not None:
+            previous = self.previous_controlnet.get_control(
+                x_noisy, t, cond, batched_number, transformer_options
+            )
+        sigma = float(t[0])
+        first, last = self.timestep_range or (float("inf"), float("-inf"))
+        if last <= sigma <= first and self.strength != 0.0:
+            frames = frames_of(x_noisy.shape[0] // batched_number, transformer_options)
+            entries = tuple(range(len(frames)))
+            rows = Rows(tuple(range(batched_number)), batched_number, entries, frames)
+            acting = Acting(self.cond_hint_original, frames, rows, self.strength)
+            self.act(x_noisy, acting, transformer_options)
+        return previous
+
+    def act(self, x: torch.Tensor, acting: Acting, options: dict[str, Any]) -> bool:
+        """Add the net to the patches of this call of the model, `options`.
+
+        Returns whether a hint was encoded for it.
+        """
+        is_new, encoded = self._encoded(x, acting)
+        # A copy for each call: patches keep what they computed from block to block.
+        patch = copy.copy(encoded)
+        patch.strength = acting.strength
+        _spread_over_conditionings(patch, acting.rows)
+        kinds = options.get("cond_or_uncond") or [0] * acting.rows.all_chunks
+        change = Change(
+            acting.rows,
+            [kinds[chunk] for chunk in acting.rows.chunks],
+            acting.weights,
+            partial(self.patch.block_of, self.patcher.model),
+            self.patch.reads_img,
+        )
+        before: Mapping[str, list[Any]] = options.get("patches", {})
+        ours = _changed(self.patch.places(patch), patch, change)
+        added = {place: [*before.get(place, []), *hooks] for place, hooks in ours.items()}
+        options["patches"] = {**before, **added}
+        return is_new
+
+    def _encoded(self, x: torch.Tensor, acting: Acting) -> tuple[bool, Any]:
+        """Return ComfyUI's patch object with the hint of the acting frames, made at first use."""
+        hint, frames = acting.hint, tuple(acting.picks)
+        follows_frames = hint.shape[0] > 1 and not self.patch.is_video
+        key = (id(hint), x.shape[2:], acting.fit, frames if follows_frames else ())
+        if is_new := key not in self.encoded:
+            while len(self.encoded) >= MAX_HINTS:
+                del self.encoded[next(iter(self.encoded))]
+            picked = hints.for_frames(hint, frames) if follows_frames else hint
+            loaded = comfy.model_management.loaded_models(only_currently_used=True)
+            patch = self.patch.make(self, self._fitted(picked, x, acting.fit), x)
+            comfy.model_management.load_models_gpu(loaded)
+            if hasattr(patch, "to"):
+                patch.to(x.device)
+            self.encoded[key] = (hint, patch)  # the hint too: its id must not be used again
+        return is_new, self.encoded[key][1]
+
+    def _fitted(self, hint: torch.Tensor, x: torch.Tensor, fit: str) -> torch.Tensor:
+        """Fit a hint to the latent as the model shows it to the patch; (B,3,h,w)."""
+        if self.patch.is_video:
+            return hint
+        per_latent = 8 if self.vae is None else self.vae.spacial_compression_encode()
+        height, width = (
+            (side + side % 2 if self.patch.pads else side) * per_latent for side in x.shape[-2:]
+        )
+        if (to_size := FITS[fit].hint) is not None:
+            return to_size(hint, height, width, partial(_resize, method=self.patch.resize))
+        return comfy.utils.common_upscale(hint, width, height, self.patch.resize, "center")
+
+
+def _resize(picture: torch.Tensor, height: int, width: int, method: str) -> torch.Tensor:
+    return comfy.utils.common_upscale(picture, width, height, method, "disabled")
+
+
+def _spread_over_conditionings(patch: Any, rows: Rows) -> None:
+    """Repeat the encoded hints of several entries for each conditioning that acts."""
+    encoded = getattr(patch, "encoded_image", None)
+    if encoded is not None and encoded.shape[0] > 1:
+        patch.encoded_image = encoded.repeat(rows.repeats, *(1,) * (encoded.ndim - 1))
+
+
+def _changed(places: Hooks, patch: Any, change: Change) -> Hooks:
+    """Wrap what acts for some rows only, or with weights over depth."""
+    if change.is_plain:
+        return places
+    wrappers = {
+        "double_block": lambda hook: AfterBlocks(hook, change),
+        "noise_refiner": lambda hook: AfterBlocks(hook, change),
+        "attn1_patch": lambda hook: InAttention(hook, patch, change),
+        "attn2_patch": lambda hook: InAttention(hook, patch, change),
+        "mlp_patch": lambda hook: InMlp(hook, patch, change),
+        "post_input": lambda hook: hook,
+    }
+    shared: dict[int, Any] = {}  # a patch in two places keeps its state in one wrapper
+
+    def wrapped(place: str, hook: Any) -> Any:
+        return shared.setdefault(id(hook), wrappers[place](hook))
+
+    return {place: [wrapped(place, hook) for hook in hooks] for place, hooks in places.items()}
+
+
+# -- the families ----------------------------------------------------------------------------------
+
+
+def _image(hint: torch.Tensor) -> torch.Tensor:
+    return hint.movedim(1, -1)
+
+
+def _kept(net: PatchNet) -> torch.Tensor | None:
+    """Return what is not to be painted, (B,1,1,H,W), as ComfyUI's node hands it on."""
+    return None if net.inpaint_mask is None else 1.0 - net.inpaint_mask[:, None, None]
+
+
+def _z_image(net: PatchNet, hint: torch.Tensor, _x: torch.Tensor) -> Any:
+    from comfy_extras.nodes_model_patch import ZImageControlPatch
+
+    if (mask := _kept(net)) is None:
+        return ZImageControlPatch(net.patcher, net.vae, _image(hint), 1.0)
+    # The hint is the picture to inpaint; a second unit can control what is painted.
+    return ZImageControlPatch(
+        net.patcher, net.vae, None, 1.0, inpaint_image=_image(hint), mask=mask
+    )
+
+
+def _z_image_block(module: Any, args: Args) -> int:
+    if args.get("block_type") == "noise_refiner":
+        return 0
+    return args["block_index"] // round(30 / module.n_control_layers)
+
+
+def _qwen_image(net: PatchNet, hint: torch.Tensor, _x: torch.Tensor) -> Any:
+    from comfy_extras.nodes_model_patch import DiffSynthCnetPatch
+
+    return DiffSynthCnetPatch(net.patcher, net.vae, _image(hint), 1.0, _kept(net))
+
+
+PATCHES: Mapping[str, Patch] = {
+    "comfy.ldm.lumina.controlnet.ZImage_Control": Patch(
+        "Z-Image Fun patch",
+        _z_image,
+        lambda patch: {"noise_refiner": [patch], "double_block": [patch]},
+        lambda module: module.n_control_layers,
+        _z_image_block,
+    ),
+    "comfy_extras.nodes_model_patch.QwenImageBlockWiseControlNet": Patch(
+        "Qwen-Image DiffSynth patch",
+        _qwen_image,
+        lambda patch: {"double_block": [patch]},
+        lambda module: len(module.controlnet_blocks),
+        pads=False,
+        reads_img=True,
+    ),
+}
+FAMILIES = frozenset(patch.family for patch in PATCHES.values())
+
+
+def net_of(patcher: Any) -> PatchNet | None:
+    """Return the control object of a loaded model patch; None where its class has no row."""
+    for name in class_names(patcher.model):
+        if name in PATCHES:
+            return PatchNet(patcher, PATCHES[name])
+    return None

@@ -1,0 +1,332 @@
+"""Check nets that act inside the model against ComfyUI's own nodes for model patches."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from workbench import tiny_patches
+from workbench.family_runs import hint, host, ours, plain
+from workbench.family_runs import sample as sample_for
+from workbench.tiny_bases import qwen_net
+
+pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
+
+sample = partial(sample_for, steps=2)
+
+
+@pytest.fixture(scope="module")
+def bases(host):
+    """Return base models by name, each built at first use."""
+    built = {}
+
+    def get(name):
+        if name not in built:
+            built[name] = tiny_patches.BASES[name]()
+        return built[name]
+
+    return get
+
+
+@pytest.fixture
+def family(bases, request):
+    """Return a base, a MODEL_PATCH of the family, and our control object of it."""
+    from pack.control.patches import net_of
+
+    base, make = tiny_patches.PATCHES[request.param]
+    patcher = make()
+    return bases(base), patcher, net_of(patcher)
+
+
+def every(*families):
+    return pytest.mark.parametrize("family", families or tiny_patches.PATCHES, indirect=True)
+
+
+ONE_OF_EACH = ("Z-Image Fun 2.1", "Qwen DiffSynth")
+
+
+def by_node(base, patcher, image=None, strength=0.7, model=None, mask=None):
+    """Return the model with the net, patched by ComfyUI's own node."""
+    from comfy_extras.nodes_model_patch import QwenImageDiffsynthControlnet
+
+    image = hint() if image is None else image
+    is_z_image = type(patcher.model).__name__ == "ZImage_Control"
+    hints = {"inpaint_image" if is_z_image and mask is not None else "image": image}
+    node = QwenImageDiffsynthControlnet().diffsynth_controlnet
+    model = model or base.patcher
+    return node(model, patcher, base.vae, strength=strength, mask=mask, **hints)[0]
+
+
+def sampled_by_node(base, patcher, image=None, batch=1, size=None, **more):
+    return sample(
+        base, plain(base), batch, size=size, patcher=by_node(base, patcher, image, **more)
+    )
+
+
+def small(theirs, mine, share=1e-5):
+    return (theirs - mine).abs().max() <= share * theirs.abs().max()
+
+
+@pytest.mark.quick
+@every()
+def test_plain_settings_give_the_hosts_image(family):
+    base, patcher, net = family
+    theirs = sampled_by_node(base, patcher)
+    assert not small(theirs, sample(base, plain(base)), 1e-3)
+    assert theirs.equal(sample(base, ours(base, net)))
+    assert theirs.equal(sample(base, host(base, net)))  # ComfyUI's own Apply ControlNet
+
+
+@every(*ONE_OF_EACH)
+def test_other_sizes_and_batches(family):
+    base, patcher, net = family
+    image = hint(0, 1, 96, 80)
+    how = {"batch": 2, "size": (9, 7)}
+    theirs = sampled_by_node(base, patcher, image, **how)
+    assert theirs.equal(sample(base, ours(base, net, image), **how))
+
+
+@every(*ONE_OF_EACH)
+def test_strength_range_and_schedule(family):
+    base, patcher, net = family
+    half = sample(base, ours(base, net, strength=0.8, schedule="0:0.5"))
+    assert half.equal(sampled_by_node(base, patcher, strength=0.4))
+    without = sample(base, plain(base))
+    for how in ({"strength": 0.0}, {"start": 0.6, "end": 0.2}, {"schedule": "0:0"}):
+        assert without.equal(sample(base, ours(base, net, **how)))
+    early = sample(base, ours(base, net, schedule="0s:1, 1s:0 | step"))
+    assert not small(early, without, 1e-3)
+    assert early.equal(sample(base, plain(base), patcher=early_only(base, patcher)))
+
+
+def early_only(base, patcher):
+    """Return the model patched by ComfyUI's node, without its patches after the first step."""
+    patched = by_node(base, patcher)
+    calls = []
+
+    def call(apply, args):
+        cond, calls_before = args["c"], len(calls)
+        calls.append(1)
+        if calls_before:
+            options = {**cond["transformer_options"], "patches": {}}
+            cond = {**cond, "transformer_options": options}
+        return apply(args["input"], args["timestep"], **cond)
+
+    patched.set_model_unet_function_wrapper(call)
+    return patched
+
+
+@every(*ONE_OF_EACH)
+def test_two_nets_in_any_mixture(family):
+    """Ours twice, and ComfyUI's node with ours after it, are ComfyUI's node twice."""
+    base, patcher, net = family
+    once = by_node(base, patcher)
+    theirs = sample(base, plain(base), patcher=by_node(base, patcher, hint(1), 0.4, model=once))
+    twice = ours(base, net, hint(1), 0.4, chain=ours(base, net))
+    assert theirs.equal(sample(base, twice))
+    assert theirs.equal(sample(base, ours(base, net, hint(1), 0.4), patcher=once))
+
+
+@every("Qwen DiffSynth")
+def test_with_a_net_that_gives_residuals(family):
+    base, patcher, net = family
+    classic = qwen_net()
+    theirs = sample(base, host(base, classic, hint(1)), patcher=by_node(base, patcher))
+    for first, second in ((net, classic), (classic, net)):
+        images = {id(net): hint(), id(classic): hint(1)}
+        chain = ours(base, second, images[id(second)], chain=ours(base, first, images[id(first)]))
+        assert theirs.equal(sample(base, chain))
+
+
+@every(*ONE_OF_EACH)
+def test_a_hint_is_encoded_once_a_run_and_not_inside_the_model(family):
+    base, _, net = family
+    module = base.patcher.model.diffusion_model
+    inside = []
+    enter = module.register_forward_pre_hook(lambda *_: inside.append(base.vae.encodes))
+    leave = module.register_forward_hook(lambda *_: inside.append(base.vae.encodes))
+    base.vae.encodes = 0
+    first = sample(base, ours(base, net, hint(0, 1, 96, 80)), size=(9, 7))
+    enter.remove()
+    leave.remove()
+    assert len(set(inside)) == 1
+    assert base.vae.encodes == inside[0] <= 2  # Z-Image 2.x encodes its grey picture to inpaint too
+    assert first.equal(sample(base, ours(base, net, hint(0, 1, 96, 80)), size=(9, 7)))
+
+
+# -- where -----------------------------------------------------------------------------------------
+
+
+class Shaped:
+    """ComfyUI's patch, of whose change of the tokens `shape(change, args)` remains."""
+
+    def __init__(self, patch, shape):
+        self.patch, self.shape = patch, shape
+
+    def __call__(self, args):
+        tokens, before = args["img"], args["img"].clone()
+        self.patch({**args})
+        tokens.copy_(before + self.shape(tokens - before, args))
+        return dict(args)
+
+    def to(self, device):
+        self.patch.to(device)
+        return self
+
+    def models(self):
+        return self.patch.models()
+
+
+def shaped(base, patcher, shape):
+    model = by_node(base, patcher)
+    patches = model.model_options["transformer_options"]["patches"]
+    wrapped = {}
+    for place, hooks in patches.items():
+        patches[place] = [wrapped.setdefault(id(h), Shaped(h, shape)) for h in hooks]
+    return sample(base, plain(base), patcher=model)
+
+
+@every()
+def test_masks(family):
+    import torch
+
+    base, patcher, net = family
+    theirs, without = sampled_by_node(base, patcher), sample(base, plain(base))
+    assert theirs.equal(sample(base, ours(base, net, effect_mask=torch.ones(1, 64, 64))))
+    assert without.equal(sample(base, ours(base, net, effect_mask=torch.zeros(1, 64, 64))))
+    mask = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(9))
+    tokens = mask.reshape(4, 16, 4, 16).mean((1, 3)).reshape(1, 16, 1)
+
+    def masked(change, _args):
+        change[:, :16] *= tokens
+        return change
+
+    mine = sample(base, ours(base, net, effect_mask=mask))
+    assert small(shaped(base, patcher, masked), mine, 2e-5)
+    assert not small(theirs, mine, 1e-2)
+
+
+@every()
+def test_layers(family):
+    base, patcher, net = family
+    module = patcher.model
+    count = len(getattr(module, "control_layers", getattr(module, "controlnet_blocks", ())))
+    weights = [1.0 - 0.5 * i / (count - 1) for i in range(count)]
+
+    def weighed(change, args):
+        is_z_image = hasattr(module, "n_control_layers")
+        block = args["block_index"] // round(30 / count) if is_z_image else args["block_index"]
+        first = args.get("block_type") == "noise_refiner"
+        return change * weights[0 if first else min(block, count - 1)]
+
+    theirs = shaped(base, patcher, weighed)
+    mine = sample(base, ours(base, net, layers="linear 1..0.5"))
+    blocks = "blocks " + ", ".join(f"{w:.6f}" for w in weights)
+    assert small(theirs, mine, 2e-5)
+    assert small(mine, sample(base, ours(base, net, layers=blocks)), 2e-5)
+    assert not small(sampled_by_node(base, patcher), mine, 1e-2)
+
+
+# -- on which rows ---------------------------------------------------------------------------------
+
+
+def rows_of(patcher):
+    """Return a list, and the hook that fills it with the rows of each call of the net."""
+    module = patcher.model
+    blocks = getattr(module, "control_layers", None) or module.controlnet_blocks
+    rows = []
+
+    def note(_module, args, kwargs, _out):
+        tensors = [a for a in (*args, *kwargs.values()) if hasattr(a, "ndim") and a.ndim == 3]
+        rows.append(max(tensor.shape[0] for tensor in tensors))
+
+    return rows, blocks[0].register_forward_hook(note, with_kwargs=True)
+
+
+@every(*ONE_OF_EACH)
+@pytest.mark.parametrize("mode", ["cond_only", "control"])
+def test_modes_that_leave_the_negative_alone(family, mode):
+    """ComfyUI's node in a wrapper that takes the negative's rows from a run without patches."""
+    base, patcher, net = family
+    model = by_node(base, patcher)
+    import torch
+
+    def call(apply, args):
+        cond = args["c"]
+        bare = {**cond, "transformer_options": {**cond["transformer_options"], "patches": {}}}
+        with_net = apply(args["input"], args["timestep"], **cond)
+        without = apply(args["input"], args["timestep"], **bare)
+        parts = zip(with_net.chunk(2), without.chunk(2), args["cond_or_uncond"], strict=True)
+        return torch.cat([a if kind == 0 else b for a, b, kind in parts])
+
+    model.set_model_unet_function_wrapper(call)
+    rows, hook = rows_of(patcher)
+    mine = sample(base, ours(base, net, mode=mode, layers="linear 1..1"), 2)
+    hook.remove()
+    assert small(sample(base, plain(base), 2, patcher=model), mine, 2e-4)
+    assert set(rows) == {2}
+
+
+@every(*ONE_OF_EACH)
+def test_a_hint_for_each_picture(family):
+    """ComfyUI's node fails with several hints; each picture is as with its own hint alone."""
+    base, _, net = family
+    images = hint(3, 2)
+    both = sample(base, ours(base, net, images), 2)
+    alone = [sample(base, ours(base, net, images[i : i + 1]), 2)[i : i + 1] for i in range(2)]
+    assert small(both[:1], alone[0])
+    assert small(both[1:], alone[1])
+    first = sample(base, ours(base, net, images, frame_strength="0:1, 1:0 | step"), 2)
+    assert small(first[:1], both[:1], 2e-4)
+    assert small(first[1:], sample(base, plain(base), 2)[1:], 2e-4)
+
+
+@every("Z-Image Fun 2.1", "Qwen DiffSynth inpaint")
+def test_inpainting_is_the_hosts(family):
+    import torch
+
+    base, patcher, net = family
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 16:40, :32] = 1.0
+    theirs = sampled_by_node(base, patcher, mask=mask)
+    assert theirs.equal(sample(base, ours(base, net, inpaint_mask=mask)))
+    assert not small(theirs, sample(base, ours(base, net, inpaint_mask=1 - mask)), 1e-4)
+
+
+@every("Z-Image Fun 1.0", "Qwen DiffSynth")
+def test_an_inpaint_mask_that_the_net_cannot_read_is_refused(family):
+    import torch
+
+    base, _, net = family
+    with pytest.raises(ValueError, match="does not use an inpaint_mask"):
+        ours(base, net, inpaint_mask=torch.ones(1, 64, 64))
+
+
+# -- copies, interruption --------------------------------------------------------------------------
+
+
+@every(*ONE_OF_EACH)
+def test_copies_and_a_run_after_an_interruption(family):
+    import torch
+
+    base, patcher, net = family
+    theirs = sampled_by_node(base, patcher)
+    positive, negative = ours(base, net)
+    member = positive[0][1]["control"]
+    for twin in (member.copy(), member.deepclone_multigpu(torch.device("cpu"))):
+        assert twin.inner.patcher.model is not None
+        with_twin = [
+            [[text, {**options, "control": twin}] for text, options in side]
+            for side in (positive, negative)
+        ]
+        assert theirs.equal(sample(base, with_twin))
+
+    def stop(_apply, _args):
+        raise InterruptedError
+
+    broken = base.patcher.clone()
+    broken.set_model_unet_function_wrapper(stop)
+    with pytest.raises(InterruptedError):
+        sample(base, (positive, negative), patcher=broken)
+    assert theirs.equal(sample(base, (positive, negative)))
