@@ -43,8 +43,9 @@ Hooks = dict[str, list[Any]]  # place in the model → what is called there
 class Acting:
     """How a net acts in one step.
 
-    `hint`: (B,3,H,W), and `picks`: its entry for each acting latent of a conditioning. `strength`: a number, or (rows, tokens, 1) for the acting rows. `weights`: of
-    the net's own blocks.
+    `hint`: (B,3,H,W), and `picks`: its entry for each acting latent of a conditioning.
+    `strength`: a number, or (rows, tokens, 1) for the acting rows. `weights`: of the net's own
+    blocks.
     """
 
     hint: torch.Tensor

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import textwrap
 
 import pytest
 
@@ -127,3 +128,24 @@ def test_every_net_that_comfyui_loads_has_a_layout(host):
     built = modules_built_in(loader, vars(comfy.controlnet))
     assert len(built) >= 9
     assert built <= set(LAYOUTS), "add a row to LAYOUTS of control/layouts.py"
+
+
+NO_HINT = {
+    "comfy_extras.nodes_model_patch.SigLIPMultiFeatProjModel": "a style",
+    "comfy_extras.nodes_model_patch.MultiTalkModelPatch": "speech",
+    "comfy.ldm.lightricks.duration_head.DurationHead": "a length",
+    "comfy.ldm.supir.supir_modules.SUPIR": "a whole upscaler",
+}
+"""Model patches that no picture steers."""
+NOT_YET = {"comfy.ldm.anima.lllite.AnimaLLLite", "comfy.ldm.wan.uni3c.WanUni3CControlnet"}
+
+
+def test_every_model_patch_that_comfyui_loads_has_a_row(host):
+    from comfy_extras import nodes_model_patch
+
+    from pack.control.patches import PATCHES
+
+    loader = textwrap.dedent(inspect.getsource(nodes_model_patch.ModelPatchLoader.load_model_patch))
+    built = modules_built_in(loader, vars(nodes_model_patch))
+    assert set(PATCHES) <= built
+    assert built <= set(PATCHES) | set(NO_HINT) | NOT_YET, "add a row to PATCHES"
