@@ -158,6 +158,11 @@ export class Host {
     this.redraw();
   }
 
+  // In front of the nodes that it has grown over; Nodes 2.0 does it by style.css.
+  bringToFront(node) {
+    if (node.graph === this.app.canvas?.graph) this.app.canvas.bringToFront?.(node);
+  }
+
   // Makes a node at least so large.
   widen(node, widthPx, heightPx) {
     node.setSize([Math.max(node.size[0], widthPx), Math.max(node.size[1], heightPx)]);

@@ -122,6 +122,21 @@ export class LiveHints {
     return hintRequest(this.host.comfyClass(node), values, this.file(node));
   }
 
+  // A node was loaded: shows its comparison, with a hint that costs nothing where there was none.
+  loaded(node) {
+    this.restore(node);
+    const view = this.host.widget(node, WIDGET)?.controlstack;
+    if (view && !view.hint.src) setTimeout(() => this.peek(node), ROUTE_DELAY_MS);
+  }
+
+  // Opening a workflow queues nothing: only methods without a network answer.
+  async peek(node) {
+    const request = node.graph && this.request(node);
+    const response = request && await this.host.ask("hint", request).catch(() => null);
+    if (!response?.ok) return;
+    this.show(node, { hint: URL.createObjectURL(await response.blob()), message: "" });
+  }
+
   async throughRoute(node, request, signal) {
     const response = await this.host.ask("hint", request, signal);
     if (signal.aborted) return;

@@ -117,6 +117,6 @@ app.registerExtension({
     guarded("bars", () => bars.watch(node))();
     guarded("live hints", () => live.isOurs(node) && live.watch(node))();
   },
-  loadedGraphNode: guarded("comparing", (node) => live.isOurs(node) && live.restore(node)),
+  loadedGraphNode: guarded("comparing", (node) => live.isOurs(node) && live.loaded(node)),
   getNodeMenuItems: (node) => guarded("menu", () => live.menu(node))() ?? [],
 });

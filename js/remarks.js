@@ -4,7 +4,7 @@
 // two lines at most, and newer frontends remove it when the run ends.
 
 import { chain } from "./host.js";
-import { contradiction, refusals } from "./lib/results.js";
+import { contradiction, refusals, withoutRepeats } from "./lib/results.js";
 import { RemarkView } from "./widgets/remark.js";
 
 const SPEAKERS = {
@@ -68,6 +68,10 @@ export class Remarks {
   lookForRefusals() {
     const errors = Object.entries(this.host.app.lastNodeErrors ?? {})
       .filter(([, { class_type: kind }]) => kind?.startsWith(OURS));
+    for (const [, { errors: list = [] }] of errors) {
+      const own = withoutRepeats(list);
+      if (own.length < list.length) list.splice(0, list.length, ...own); // else all turn red
+    }
     const now = JSON.stringify(errors);
     if (now === this.refused) return;
     const before = this.refused ? JSON.parse(this.refused) : [];
@@ -144,6 +148,7 @@ export class Remarks {
     }
     const view = widget?.controlstack ?? this.add(node);
     view.show(lines, node.size[0]);
+    if (lines.some(({ level }) => level === "error")) this.host.bringToFront(node);
   }
 
   add(node) {

@@ -58,6 +58,19 @@ function parsed(text, parse) {
   }
 }
 
+// The errors of a refused node without those that ComfyUI repeats, with the same sentence, for
+// inputs that are right: a sentence of ours begins with its input's name.
+export function withoutRepeats(errors) {
+  const isOwn = ({ details = "", extra_info: more }) => {
+    const name = more?.input_name, prefix = `${name} - `;
+    if (!name || !details.startsWith(prefix)) return true;
+    const sentences = details.slice(prefix.length).split(/(?<=\.) (?=[a-z_]+: )/);
+    return sentences.some((sentence) => sentence.startsWith(`${name}: `));
+  };
+  const own = errors.filter(isOwn);
+  return own.length ? own : errors;
+}
+
 // The sentences of a refused node, each once. `errors` as the server gives them; where it names
 // every input that a check looks at, the sentence is the same.
 export function refusals(errors) {

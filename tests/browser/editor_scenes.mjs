@@ -345,10 +345,107 @@ const SCENES = {
       ),
     );
     const output = await page.evaluate(async () => (await window.app.graphToPrompt()).output);
+    await page.evaluate(() => {
+      const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
+      (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
+    });
+    await page.waitForTimeout(800); // for a field that stays open to the keys
+    const editable = field(page, "schedule").locator("input.controlstack-text:enabled:visible");
     return {
+      editable: await editable.count(),
       schedule: Object.values(output).find((node) => node.class_type === "ControlStackAdd").inputs
         .schedule,
     };
+  },
+
+  // A node drawn tall: its height goes to the open plots, wherever their row is; a closed field
+  // takes none.
+  async tall(page) {
+    await oneNode(page);
+    const measure = () =>
+      page.evaluate(() => {
+        const node = window.app.graph.nodes[0];
+        const height = (name) =>
+          document
+            .querySelector(`.controlstack-field[aria-label="${name}"] svg.controlstack-plot`)
+            .getBoundingClientRect().height;
+        const row = (name) =>
+          document
+            .querySelector(`.controlstack-field[aria-label="${name}"]`)
+            .getBoundingClientRect().height;
+        const names = ["schedule", "layers"];
+        return {
+          plots: names.map(height),
+          fields: names.map(row),
+          size: [...node.size],
+        };
+      });
+    const before = await measure();
+    await page.evaluate(() => {
+      const node = window.app.graph.nodes[0];
+      node.setSize([node.size[0], 1100]);
+      window.app.canvas.setDirty(true, true);
+    });
+    await still(page);
+    const tall = await measure();
+    await page.screenshot({
+      path: join(ask.pictures, `tall-${ask.cell}.png`),
+      clip: { x: 200, y: 0, width: 500, height: 900 },
+    });
+    await field(page, "layers").locator("button[aria-expanded]").click();
+    await still(page);
+    return { before, tall, closed: await measure() };
+  },
+
+  // The wire of a stack: its colour, also after another palette was chosen, and what is offered
+  // where it is dropped.
+  async stackWire(page) {
+    await oneNode(page, false);
+    const palette = (name) =>
+      page.evaluate(
+        (name) => window.app.extensionManager.setting.set("Comfy.ColorPalette", name),
+        name,
+      );
+    await palette("light");
+    await frames(page, 20);
+    await palette("dark");
+    await page.waitForTimeout(500);
+    const colours = await page.evaluate(() => [
+      window.app.canvas.default_connection_color_byType.CONTROL_STACK,
+      document.documentElement.style.getPropertyValue("--color-datatype-CONTROL_STACK"),
+    ]);
+    const [x, y] = await page.evaluate(() => {
+      const { app } = window;
+      const [px, py] = app.graph.nodes[0].getConnectionPos(false, 0);
+      const { scale, offset } = app.canvas.ds;
+      const canvas = app.canvas.canvas.getBoundingClientRect();
+      return [canvas.x + (px + offset[0]) * scale, canvas.y + (py + offset[1]) * scale];
+    });
+    await drag(page, [x, y], [260, 120]);
+    await page.locator(".litecontextmenu").first().waitFor().catch(() => {});
+    const offered = await page.locator(".litecontextmenu .litemenu-entry").allTextContents();
+    await page.keyboard.press("Escape");
+    await page.mouse.click(1200, 800);
+    return { colours, offered: offered.map((text) => text.trim()) };
+  },
+
+  // A muted or bypassed node is dim, with its fields.
+  async muted(page) {
+    await oneNode(page);
+    const opacity = async (mode) => {
+      await page.evaluate((mode) => {
+        window.app.graph.nodes[0].mode = mode;
+        window.app.canvas.setDirty(true, true);
+      }, mode);
+      await page.waitForTimeout(300);
+      return page.evaluate(() => {
+        let product = 1;
+        let one = document.querySelector(".controlstack-field");
+        for (; one; one = one.parentElement) product *= Number(getComputedStyle(one).opacity);
+        return product;
+      });
+    };
+    return { plain: await opacity(0), muted: await opacity(2), bypassed: await opacity(4) };
   },
 
   async markup(page) {

@@ -149,8 +149,9 @@ export const scenes = (empty) => ({
     await choose(page, "lineart", "gaussian_sigma");
     await turn(page, "ControlStackPreprocess", "method.gaussian_sigma", 3.5);
     await choice(page, "compare").click();
+    const first = await newHint(page, "");
     await turn(page, "ControlStackPreprocess", "method.intensity_threshold", 21);
-    await newHint(page, "");
+    await newHint(page, first.src);
     const place = () =>
       page.evaluate(() => {
         const node = window.app.graph.nodes.find((one) => one.type === "ControlStackPreprocess");

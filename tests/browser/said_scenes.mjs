@@ -50,7 +50,9 @@ async function run(page) {
         for (const end of ["execution_success", "execution_error"])
           window.app.api.addEventListener(end, () => done(end), { once: true });
         const refused = () => done("refused");
-        window.app.queuePrompt(0, 1).then((queued) => queued || refused(), refused);
+        // Older pages say that they queued nothing when they did.
+        const look = () => Object.keys(window.app.lastNodeErrors ?? {}).length && refused();
+        window.app.queuePrompt(0, 1).then((queued) => queued || look(), refused);
       }),
   );
 }

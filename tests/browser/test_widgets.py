@@ -191,6 +191,28 @@ def test_as_a_subgraph_the_prompt_is_equal(cell):
 
 def test_a_wire_takes_the_place_of_the_text(cell):
     assert cell["linked"]["schedule"] == ["2", 0]
+    assert cell["linked"]["editable"] == 0, "what is typed there would not run"
+
+
+def test_a_tall_node_gives_its_height_to_the_open_plots(cell):
+    before, tall, closed = (cell["tall"][state] for state in ("before", "tall", "closed"))
+    grown = [after - height for after, height in zip(tall["plots"], before["plots"], strict=True)]
+    assert sum(grown) > 200
+    assert grown[0] == pytest.approx(grown[1], abs=2)
+    assert closed["fields"][1] < 30, "a closed field has a hole below it"
+    assert closed["plots"][0] >= before["plots"][0] - 1
+
+
+def test_wire_of_a_stack_has_a_colour_and_suggests_what_takes_it(cell):
+    scene = cell["stackWire"]
+    assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in scene["colours"])
+    assert {"ControlStackApply", "ControlStackAdd"} <= set(scene["offered"])
+
+
+def test_a_muted_node_is_dim_with_its_fields(cell):
+    assert cell["muted"]["plain"] == 1
+    assert cell["muted"]["muted"] < 0.8
+    assert cell["muted"]["bypassed"] < 0.8
 
 
 def test_markup_is_text(cell):
@@ -200,9 +222,27 @@ def test_markup_is_text(cell):
     assert "<img" in scene["message"]
 
 
+def as_saved(prompt: dict, version: str) -> dict:
+    """Return what runs of a prompt: without titles, and without the inputs that its nodes did not
+    have when it was saved.
+    """
+    saved = SAVED[version]["prompt"]
+    return {
+        node: {
+            "class_type": words["class_type"],
+            "inputs": {
+                name: value
+                for name, value in words["inputs"].items()
+                if name in saved[node]["inputs"]
+            },
+        }
+        for node, words in prompt.items()
+    }
+
+
 @pytest.mark.parametrize("version", SAVED)
 def test_old_workflows_load_with_their_values(cell, version):
-    assert cell["saved"][version] == SAVED[version]["prompt"]
+    assert as_saved(cell["saved"][version], version) == as_saved(SAVED[version]["prompt"], version)
 
 
 @pytest.mark.parametrize("version", SAVED)
@@ -210,7 +250,8 @@ def test_without_scripts_the_values_are_plain_texts(one_cell, version):
     without = one_cell["withoutScripts"]
     assert without["created"]["types"]["schedule"] in ("text", "customtext", "string")
     assert without["created"]["values"] == NEW
-    assert without["saved"][version] == SAVED[version]["prompt"]
+    expected = as_saved(SAVED[version]["prompt"], version)
+    assert as_saved(without["saved"][version], version) == expected
 
 
 @pytest.mark.parametrize("version", SAVED)
@@ -219,7 +260,8 @@ def test_a_widget_that_breaks_becomes_plain_text(one_cell, version):
     assert broken["created"]["types"]["schedule"] == "text"
     assert broken["created"]["types"]["layers"] == "controlstack_layers"
     assert broken["created"]["values"] == NEW
-    assert broken["saved"][version] == SAVED[version]["prompt"]
+    expected = as_saved(SAVED[version]["prompt"], version)
+    assert as_saved(broken["saved"][version], version) == expected
     assert broken["thrown"] == []
     assert len([line for line in broken["logged"] if "'schedule'" in line]) == 1, "logged once"
 

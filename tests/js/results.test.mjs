@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { IDLE, bar, contradiction, refusals } from "../../js/lib/results.js";
+import { IDLE, bar, contradiction, refusals, withoutRepeats } from "../../js/lib/results.js";
 import { WORDS, english } from "../../js/lib/words.js";
 
 const FINE = { strength: 1, start_percent: 0, end_percent: 1 };
@@ -55,4 +55,16 @@ test("a refusal is one sentence, though ComfyUI repeats it for every input", () 
     refusals([{ message: "Required input is missing", details: "image", extra_info: {} }]),
     ["Required input is missing: image"],
   );
+});
+
+test("only the inputs that are wrong are marked", () => {
+  const sentence = "layers: expected 'soft'. Write for example 'x'. union_type: expected 'auto'.";
+  const errors = ["schedule", "layers", "union_type"].map((name) => ({
+    message: "Custom validation failed for node", details: `${name} - ${sentence}`,
+    extra_info: { input_name: name },
+  }));
+  const names = (list) => list.map(({ extra_info: more }) => more.input_name);
+  assert.deepEqual(names(withoutRepeats(errors)), ["layers", "union_type"]);
+  const other = [{ message: "Required input is missing", details: "image", extra_info: {} }];
+  assert.deepEqual(withoutRepeats(other), other);
 });
