@@ -152,6 +152,8 @@ def refuse_other_than_pickle(path: Path) -> None:
     """
     with path.open("rb") as file:
         start = file.read(2)
+    if not start:
+        raise FileError(f"{path.name} is damaged or cut short (the file is empty).")
     if not start.startswith(PICKLES):
         raise FileError(f"{path.name} does not contain weights (perhaps it is a web page).")
     if start != b"PK":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io as memory
 import json
+import logging
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Any
 
 import comfy.model_detection
 import folder_paths
+import numpy as np
 import torch
 from PIL import Image
 
@@ -20,7 +22,8 @@ from ..files.header import FileError, Header, is_safetensors, read_header
 from ..preprocessors import CATALOGUE, Preprocessor
 from ..preprocessors.images import fitted
 from .control_files import PATCHES, list_nets
-from .folders import FileNameError, inside
+from .folders import FileNameError, inside, shortened
+from .kept import Kept
 from .picture_files import PictureError, Rules, decode, ignore_transparency, rgb_like_comfyui
 
 MAX_SOURCE_PX = 40_000_000
@@ -50,8 +53,20 @@ FOLDERS: dict[str, Callable[[], str]] = {
     "temp": folder_paths.get_temp_directory,
 }
 MODEL_FOLDERS = ("checkpoints", "diffusion_models")
-DETECTION_ERRORS = (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError)
-"""What ComfyUI's detection raises where it looks at values: a header has shapes only."""
+DETECTION_ERRORS = (
+    RuntimeError,
+    LookupError,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
+"""What ComfyUI's detection raises where it looks at values (a header has shapes only), and for
+shapes that no model has."""
+MOST_TENSORS = 50_000
+kept_pictures = Kept(64 << 20)
+"""Of the last questions, so that a slider does not decode the same file again."""
 UNKNOWN = {"is": "", "base": "", "blocks": None, "fits": None}
 
 
@@ -59,7 +74,7 @@ class RequestError(Exception):
     """A request that is refused; `status` is HTTP's."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
+        super().__init__(shortened(message, 500))
         self.status = status
 
 
@@ -76,10 +91,10 @@ def hint(question: dict[str, Any]) -> bytes:
     row = _row(question.get("method"))
     params = _params(row, question.get("params", {}))
     resolution = question.get("resolution", 0)
-    if not isinstance(resolution, int) or isinstance(resolution, bool):
+    is_whole = isinstance(resolution, int) and not isinstance(resolution, bool)
+    if not is_whole or abs(resolution) > MAX_SOURCE_PX:
         raise RequestError(400, "resolution: expected a whole number of pixels")
-    file = picture_file(question.get("image"))
-    picture = _picture(file, file.stat().st_mtime_ns)
+    picture = _picture(picture_file(question.get("image")))
     try:
         _refuse_large(*fitted(picture.shape[1], picture.shape[2], resolution))
         frames = row(picture, resolution=resolution, **params)
@@ -137,14 +152,24 @@ def _refuse_large(height_px: int, width_px: int) -> None:
         )
 
 
-@lru_cache(maxsize=2)
-def _picture(file: Path, _changed_ns: int) -> torch.Tensor:
-    """Decode to (1,H,W,3) float32 in [0,1], equal to what ComfyUI's LoadImage gives."""
+def _picture(file: Path) -> torch.Tensor:
+    """Decode to (1,H,W,3) float32 in [0,1], equal to what ComfyUI's LoadImage gives.
+
+    The last pictures are kept as they are shown, in 8 bits: their levels are exact.
+    """
     try:
-        return torch.from_numpy(decode(file, RULES))[None]
+        stat = file.stat()
+        key = (file, stat.st_mtime_ns, stat.st_size)
+        levels = kept_pictures.get(key)
+        if levels is None:
+            levels = (decode(file, RULES) * 255).round().astype(np.uint8)
+            kept_pictures.put(key, levels)
+        return torch.from_numpy(levels.astype(np.float32) / 255)[None]
     except PictureError as error:
         status, sentence = PICTURE_FAULTS[error.kind]
         raise RequestError(status, f"image: {sentence.format(detail=error.detail)}") from error
+    except OSError as error:  # gone, or locked, since it was found
+        raise RequestError(404, "image: the picture cannot be read") from error
 
 
 def _png(frame: torch.Tensor, *, grey: bool) -> bytes:
@@ -164,9 +189,18 @@ def nets(question: dict[str, Any]) -> bytes:
     null where unknown. Only headers of files are read. Raises RequestError as `hint`.
     """
     model = _model(question.get("model"))
-    table = {name: _net(name, model) for name in list_nets()}
+    table = {name: _net_or_unknown(name, model) for name in list_nets()}
     base = model.base if model and model.is_known else ""
     return json.dumps({"nets": table, "base": base}).encode()
+
+
+def _net_or_unknown(name: str, model: base_models.Model | None) -> dict[str, Any]:
+    """Describe a net; a file that breaks this must not hide all others."""
+    try:
+        return _net(name, model)
+    except Exception:
+        logging.exception("[ControlStack] %s could not be described", name)
+        return UNKNOWN
 
 
 def _net(name: str, model: base_models.Model | None) -> dict[str, Any]:
@@ -192,7 +226,7 @@ def _model(choice: Any) -> base_models.Model | None:
     if name not in folder_paths.get_filename_list(folder):
         raise RequestError(404, f"model: there is no such file in {folder}")
     file = folder_paths.get_full_path(folder, name)
-    return _described(file, os.stat(file).st_mtime_ns) if file else None
+    return _described(file, _changed_ns(file)) if file else None
 
 
 def _header(file: str | None) -> Header | None:
@@ -200,9 +234,16 @@ def _header(file: str | None) -> Header | None:
     if file is None or not is_safetensors(Path(file)):
         return None
     try:
-        return _read(file, os.stat(file).st_mtime_ns)
-    except (FileError, OSError):
+        return _read(file, _changed_ns(file))
+    except FileError:
         return None
+
+
+def _changed_ns(file: str) -> int:
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:  # deleted since it was listed
+        return 0
 
 
 @lru_cache(maxsize=256)
@@ -214,20 +255,19 @@ def _read(file: str, _changed_ns: int) -> Header:
 def _described(file: str, _changed_ns: int) -> base_models.Model | None:
     """Detect a base model as ComfyUI does, from shapes only; None where those do not suffice."""
     header = _header(file)
-    if header is None:
+    if header is None or len(header.shapes) > MOST_TENSORS:
         return None
-    shapes = {
-        key: torch.empty(shape, device="meta", dtype=torch.float16)
-        for key, shape in header.shapes.items()
-    }
-    prefix = comfy.model_detection.unet_prefix_from_state_dict(shapes)
-    prefix = prefix if any(key.startswith(prefix) for key in shapes) else ""
     try:
+        shapes = {
+            key: torch.empty(shape, device="meta", dtype=torch.float16)
+            for key, shape in header.shapes.items()
+        }
+        prefix = comfy.model_detection.unet_prefix_from_state_dict(shapes)
+        prefix = prefix if any(key.startswith(prefix) for key in shapes) else ""
         config = comfy.model_detection.model_config_from_unet(shapes, prefix)
+        if config is None:
+            return None
+        names = tuple(base.__name__ for base in type(config).__mro__)
+        return base_models.model_of(names, config.unet_config)
     except DETECTION_ERRORS:
         return None
-    if config is None:
-        return None
-    return base_models.model_of(
-        tuple(base.__name__ for base in type(config).__mro__), config.unet_config
-    )

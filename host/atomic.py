@@ -20,7 +20,10 @@ Content = bytes | str | Callable[[Path], None]
 
 LEFTOVER_S = 24 * 3600
 """Age beyond which an unfinished file belongs to nobody: no write takes a day."""
-_PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.part")
+QUIET_S = 15 * 60
+"""Time without a write after which the file of a process that is not here belongs to nobody: on a
+shared disk it may run on another machine."""
+_PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d{1,9})\.part")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -102,14 +105,15 @@ def _flush(part: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what killed processes left of writing `path`, and day-old leftovers of its suffix."""
+    """Delete what killed processes left of writing `path`, and old leftovers of its suffix."""
     for part in path.parent.iterdir():
         match = _PART.fullmatch(part.name)
         if match is None or Path(match["name"]).suffix != path.suffix:
             continue
         with suppress(OSError):  # gone meanwhile, or somebody else's
-            is_old = time.time() - part.stat().st_mtime > LEFTOVER_S
-            if is_old or (match["name"] == path.name and not _is_running(int(match["pid"]))):
+            age_s = time.time() - part.stat().st_mtime
+            is_ours = match["name"] == path.name or age_s > QUIET_S
+            if age_s > LEFTOVER_S or (is_ours and not _is_running(int(match["pid"]))):
                 part.unlink()
 
 

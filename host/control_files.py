@@ -13,7 +13,9 @@ import folder_paths
 from ..control.net_info import TAG
 from ..control.patches import FAMILIES, net_of
 from ..files.families import CONTROL, Identity, Source, identify, with_article
-from ..files.header import FileError, Header, is_safetensors, read_header, tensors_alone
+from ..files.header import FileError, Header, is_safetensors, read_header
+from .memory import is_out_of_memory
+from .pickles import refuse_claims, unpickled
 
 PATCHES = "model_patches"
 IN_DIFFUSERS = "controlnet_cond_embedding.conv_in.weight"
@@ -44,7 +46,7 @@ def load_net(name: str) -> Any:
     header = read_header(path) if is_safetensors(path) else None
     if header is not None:
         identity = _identify_control(name, header)
-        state_dict = comfy.utils.load_torch_file(str(path), safe_load=True)
+        state_dict = _loaded(path)
     else:
         state_dict = _unpickled(path)
         identity = _identify_control(name, _header_of(state_dict))
@@ -126,31 +128,42 @@ def _built_patch(name: str, file: str, identity: Identity) -> Any:
         ) from error
 
 
+def _loaded(path: Path) -> dict[str, Any]:
+    """Read a safetensors file as ComfyUI does. Raises FileError where the library refuses it."""
+    from safetensors import SafetensorError
+
+    try:
+        return comfy.utils.load_torch_file(str(path), safe_load=True)
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise FileError(f"{path.name} is damaged ({reason}). Download it again.") from error
+
+
 def _unpickled(path: Path) -> dict[str, Any]:
-    """Read a .pth, .ckpt or .bin with weights_only.
+    """Read a .pth, .ckpt or .bin with weights_only, and take its table of tensors as ComfyUI does.
 
     Raises FileError for code, damage, or anything that is not a state dict.
     """
     try:
-        with tensors_alone(path):
-            state_dict = comfy.utils.load_torch_file(str(path), safe_load=True)
+        content = unpickled(path)
+        if isinstance(content, dict):
+            nested = content.get("state_dict") or next(iter(content.values()), None)
+            is_nested = "state_dict" in content or len(content) == 1
+            content = nested if is_nested and isinstance(nested, dict) else content
+            refuse_claims(path, content)
     except FileError as error:
         raise FileError(
             f"{error} Download it again, or use the safetensors version of this ControlNet."
         ) from error
-    except (AttributeError, TypeError) as error:  # ComfyUI looks for keys in whatever came
-        raise FileError(_no_weights(path)) from error
-    if not isinstance(state_dict, dict):
-        raise FileError(_no_weights(path))
-    return state_dict
-
-
-def _no_weights(path: Path) -> str:
-    return f"{path.name} does not contain weights (a dict of tensors), so it is not a ControlNet."
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise FileError(
+            f"{path.name} does not contain weights (a dict of tensors), so it is not a ControlNet."
+        )
+    return content
 
 
 def _header_of(state_dict: dict[str, Any]) -> Header:
-    return Header({str(key): tuple(getattr(v, "shape", ())) for key, v in state_dict.items()})
+    return Header({key: tuple(getattr(value, "shape", ())) for key, value in state_dict.items()})
 
 
 def _built(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
@@ -162,7 +175,9 @@ def _built(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
         net = comfy.controlnet.load_controlnet_state_dict(
             state_dict, model_options={"global_average_pooling": is_pooled}
         )
-    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # ComfyUI's loaders expect the right shapes everywhere
+        if is_out_of_memory(error):
+            raise
         raise FileError(
             f"{name} has the keys of {with_article(str(identity))} but not"
             f" {_what_differs(error)}. Download it again."
@@ -197,6 +212,8 @@ def _refuse_missing(name: str, identity: Identity, net: Any, keys: set[str]) -> 
     """
     prefix = next((p for p in PREFIXES if f"{p}zero_convs.0.0.weight" in keys), None)
     if prefix is None and IN_DIFFUSERS not in keys:
+        return
+    if getattr(net, "control_model", None) is None:  # of a Control-LoRA it is made from the model
         return
     expected = list(net.control_model.state_dict())
     missing = [] if prefix is None else [key for key in expected if prefix + key not in keys]

@@ -25,8 +25,13 @@ class FileNameError(ValueError):
     __module__ = "controlstack"  # ComfyUI shows it before the sentence
 
     def __init__(self, fault: str, name: str) -> None:
-        super().__init__(f"{name!r} {FAULTS[fault]}")
+        super().__init__(f"{shortened(name)!r} {FAULTS[fault]}")
         self.fault = fault
+
+
+def shortened(text: str, limit: int = 120) -> str:
+    """Return a text as sentences quote it: its beginning, where it is long."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 FAULTS = {

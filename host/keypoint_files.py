@@ -11,7 +11,7 @@ import folder_paths
 
 from ..preprocessors.keypoints import KeypointError
 from . import atomic
-from .folders import FileNameError, inside
+from .folders import FileNameError, inside, shortened
 
 OUTPUT_MARK = " [output]"
 """What ComfyUI puts after the name of a file in its output folder."""
@@ -53,8 +53,8 @@ def keypoint_file(name: str) -> Path:
     path = _inside(Path(folder), plain)
     if path.suffix != SUFFIX or not path.is_file():
         raise KeypointError(
-            f"there is no file {plain!r} in the {where} folder: put a .json file with keypoints"
-            " there"
+            f"there is no file {shortened(plain)!r} in the {where} folder: put a .json file with"
+            " keypoints there"
         )
     return path
 
@@ -64,9 +64,10 @@ def _inside(root: Path, name: str) -> Path:
         return inside(root, name, detours=True)
     except FileNameError as error:
         if error.fault in ("unusable", "unreachable"):
-            raise KeypointError(f"{name!r} cannot be the name of a file") from error
+            raise KeypointError(f"{shortened(name)!r} cannot be the name of a file") from error
         raise KeypointError(
-            f"{name!r} leads out of ComfyUI's folders: give a name inside of them, not a path"
+            f"{shortened(name)!r} leads out of ComfyUI's folders: give a name inside of them, not a"
+            " path"
         ) from error
 
 

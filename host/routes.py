@@ -22,27 +22,40 @@ from .progress import prompt_server
 
 PREFIX = "/controlstack"
 BODY_BYTES = 64 * 1024
+MOST_ASKERS = 100
+ASKER_CHARS = 200
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Newest:
-    """Run one request at a time; of those that wait only the newest, the others are refused."""
+    """Run one request at a time; of each asker's that wait only the newest, the others are refused.
+
+    An asker is a node in a page: two pages, and two nodes of one page, do not get in each other's
+    way.
+    """
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="controlstack")
         self._turn = asyncio.Lock()
-        self._newest = object()
+        self._newest: dict[str, object] = {}
 
-    async def run(self, work: Callable[[], Any]) -> Any:
+    async def run(self, asker: str, work: Callable[[], Any]) -> Any:
         """Return what `work` returns, from the worker's thread.
 
-        Raises RequestError (409) where a newer request came while this one waited.
+        Raises RequestError (409) where a newer request of the same asker came while this one
+        waited, and (429) where too many wait.
         """
-        ticket = self._newest = object()
-        async with self._turn:
-            if ticket is not self._newest:
-                raise RequestError(409, "a newer request replaced this one")
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        if asker not in self._newest and len(self._newest) >= MOST_ASKERS:
+            raise RequestError(429, "too many requests wait: ask again later")
+        ticket = self._newest[asker] = object()
+        try:
+            async with self._turn:
+                if ticket is not self._newest.get(asker):
+                    raise RequestError(409, "a newer request replaced this one")
+                return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        finally:
+            if self._newest.get(asker) is ticket:
+                del self._newest[asker]
 
 
 def register() -> None:
@@ -62,7 +75,7 @@ def _handler(answer: Callable[[dict[str, Any]], bytes], content_type: str):
     async def handle(request: web.Request) -> web.Response:
         try:
             question = await _question(request)
-            body = await newest.run(lambda: answer(question))
+            body = await newest.run(_asker(question), lambda: answer(question))
         except RequestError as error:
             return web.json_response({"error": str(error)}, status=error.status, headers=HEADERS)
         except Exception:
@@ -75,6 +88,14 @@ def _handler(answer: Callable[[dict[str, Any]], bytes], content_type: str):
     return handle
 
 
+def _asker(question: dict[str, Any]) -> str:
+    """Take the name of the node that asks out of a question; "" for one without a name."""
+    asker = question.pop("asker", "")
+    if not isinstance(asker, str) or len(asker) > ASKER_CHARS:
+        raise RequestError(400, f"asker: expected a text of at most {ASKER_CHARS} characters")
+    return asker
+
+
 async def _question(request: web.Request) -> dict[str, Any]:
     """Read the JSON object of a request, at most BODY_BYTES. Raises RequestError otherwise."""
     if request.content_type != "application/json":
@@ -82,11 +103,14 @@ async def _question(request: web.Request) -> dict[str, Any]:
     if _is_foreign(request):
         raise RequestError(403, "only ComfyUI's own frontend may ask")
     body = b""
-    if (request.content_length or 0) <= BODY_BYTES:
-        async for part in request.content.iter_chunked(BODY_BYTES):
-            body += part
-            if len(body) > BODY_BYTES:
-                break
+    try:
+        if (request.content_length or 0) <= BODY_BYTES:
+            async for part in request.content.iter_chunked(BODY_BYTES):
+                body += part
+                if len(body) > BODY_BYTES:
+                    break
+    except (OSError, web.RequestPayloadError) as error:  # the client went away in its body
+        raise RequestError(400, "the request broke off") from error
     if max(request.content_length or 0, len(body)) > BODY_BYTES:
         raise RequestError(413, f"expected at most {BODY_BYTES} bytes")
     try:
@@ -103,7 +127,8 @@ def _is_foreign(request: web.Request) -> bool:
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         return True
     origin = request.headers.get("Origin")
-    return (
-        origin is not None
-        and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower()
-    )
+    try:
+        place = None if origin is None else urlsplit(origin).netloc.lower()
+    except ValueError:  # no address: certainly not ours
+        return True
+    return place is not None and place != request.headers.get("Host", "").lower()

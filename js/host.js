@@ -5,6 +5,9 @@ import { wordsOf } from "./lib/words.js";
 
 const MARGIN_PX = 5;
 const MUTED_MODES = [2, 4]; // of a node: muted, bypassed
+const PAGE = Math.random().toString(36).slice(2); // where ComfyUI gives the page no id
+// Of our routes: statuses of questions that were passed over, and when they are asked again.
+const PASSED_OVER = [409, 429], AGAIN_MS = 150, MOST_TRIES = 100;
 const MIDDLE_BUTTON = 1, MIDDLE_PRESSED = 4; // of a pointer event's `button` and `buttons`
 
 export class Host {
@@ -215,10 +218,18 @@ export class Host {
   }
 
   // Posts to one of our routes and returns the Response, whatever its status; `signal` aborts it.
-  async ask(path, body, signal) {
+  // Of the questions of one asker that wait, the server answers the newest; an asker is `who` in
+  // this page. A question that was passed over all the same is asked again until it is aborted.
+  async ask(path, body, { who = "", signal } = {}) {
     const headers = { "Content-Type": "application/json" };
-    const options = { method: "POST", headers, body: JSON.stringify(body), signal };
-    return this.api.fetchApi(`/controlstack/${path}`, options);
+    const asker = `${this.api.clientId ?? PAGE} ${who}`.slice(0, 200);
+    const options = { method: "POST", headers, body: JSON.stringify({ ...body, asker }), signal };
+    for (let tries = 0; ; tries += 1) {
+      const response = await this.api.fetchApi(`/controlstack/${path}`, options);
+      if (!PASSED_OVER.includes(response.status) || tries === MOST_TRIES) return response;
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      signal?.throwIfAborted();
+    }
   }
 
   // The address of a picture in ComfyUI's folders, a new one each time: the file may have changed.

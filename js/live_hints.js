@@ -14,8 +14,8 @@ const WIDGET = "controlstack_compare", SWITCH = "controlstack_switch", OURS = "c
 const MODE = "controlstack_hint"; // the node's property that stores how it was switched
 const MODES = ["off", "live", "compare"];
 const ROUTE_DELAY_MS = 60, QUEUE_DELAY_MS = 400;
-// Statuses of our route: replaced by a newer request; too many pixels, or a method with a network.
-const REPLACED = 409, NEEDS_QUEUE = [413, 422];
+// Statuses of our route: too many pixels, or a method with a network.
+const NEEDS_QUEUE = [413, 422];
 
 export class LiveHints {
   constructor(host, resized) {
@@ -138,13 +138,14 @@ export class LiveHints {
   }
 
   async throughRoute(node, request, signal) {
-    const response = await this.host.ask("hint", request, signal);
+    const who = `${node.graph?.id} ${node.id}`;
+    const response = await this.host.ask("hint", request, { who, signal });
     if (signal.aborted) return;
     if (response.ok) {
       this.show(node, { hint: URL.createObjectURL(await response.blob()), message: "" });
     } else if (NEEDS_QUEUE.includes(response.status)) {
       await this.throughQueue(node);
-    } else if (response.status !== REPLACED) {
+    } else {
       const { error } = await response.json().catch(() => ({}));
       this.show(node, { message: error ?? "" });
     }

@@ -49,7 +49,7 @@ export class NetLists {
   // The server's table for a model, or null: then the lists stay as ComfyUI filled them, and the
   // next update asks again.
   async ask(model, key) {
-    const response = await this.host.ask("nets", { model }).catch(() => null);
+    const response = await this.host.ask("nets", { model }, { who: key }).catch(() => null);
     const table = response?.ok ? await response.json().catch(() => null) : null;
     if (!isTable(table)) {
       this.tables.delete(key);

@@ -11,7 +11,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,24 +40,60 @@ _BITS_OF_ONE = 0x3F800000
 """float32 1.0 read as an unsigned integer."""
 
 
+OPENCV_WHEELS = (
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+    "opencv-python-headless",
+    "opencv-python",
+)
+"""Any of them will do. They share one folder: to uninstall one empties it for all."""
+
+
 def opencv() -> ModuleType:
     """Import OpenCV on first use; raise RuntimeError naming the package to install."""
+    needed = "this preprocessor needs OpenCV, "
     try:
-        import cv2
+        cv2 = _imported()
     except ModuleNotFoundError as error:
         if error.name != "cv2":
             raise
         raise RuntimeError(
-            "this preprocessor needs OpenCV, and the Python that runs ComfyUI has none:"
-            " run `pip install opencv-python` with that Python and restart ComfyUI"
+            f"{needed}and the Python that runs ComfyUI has none: run `pip install opencv-python`"
+            " with that Python and restart ComfyUI"
         ) from error
     except ImportError as error:
+        headless = f"{_installed_opencv().removesuffix('-headless')}-headless"
         raise RuntimeError(
-            f"this preprocessor needs OpenCV, which is installed but does not start ({error}): on a"
-            " machine without a screen run `pip uninstall opencv-python`, then `pip install"
-            " opencv-python-headless`, and restart ComfyUI"
+            f"{needed}which is installed but does not start ({error}): {_reinstall(headless)}"
         ) from error
+    if not hasattr(cv2, "Canny"):
+        raise RuntimeError(
+            f"{needed}which is empty, as the uninstall of one of its builds leaves it:"
+            f" {_reinstall(_installed_opencv())}"
+        )
     return cv2
+
+
+def _imported() -> ModuleType:
+    import cv2
+
+    return cv2
+
+
+def _installed_opencv() -> str:
+    """Return the build that is installed, the one that has the most in it first."""
+    for wheel in OPENCV_WHEELS:
+        with suppress(metadata.PackageNotFoundError):
+            metadata.version(wheel)
+            return wheel
+    return "opencv-python"
+
+
+def _reinstall(wheel: str) -> str:
+    return (
+        f"run `pip install --force-reinstall --no-deps {wheel}` with the Python that runs ComfyUI"
+        " and restart ComfyUI"
+    )
 
 
 def each_frame(

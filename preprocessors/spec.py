@@ -42,17 +42,33 @@ class Param:
         if self.choices:
             if value not in self.choices:
                 raise ValueError(
-                    f"{self.name} is {value!r}: choose one of {', '.join(self.choices)}"
+                    f"{self.name} is {value!r:.100}: choose one of {', '.join(self.choices)}"
                 )
         elif self.is_text:
             if not isinstance(value, str):
-                raise ValueError(f"{self.name} is {value!r}: give a text")
-        # NaN is outside of every range
-        elif isinstance(value, str) or not self.minimum <= value <= self.maximum:
-            raise ValueError(
-                f"{self.name} is {value!r}: give a number from {self.minimum:g} to {self.maximum:g}"
-            )
+                raise ValueError(f"{self.name} is {value!r:.100}: give a text")
+        elif isinstance(self.default, bool):
+            if not isinstance(value, bool):
+                raise ValueError(f"{self.name} is {value!r:.100}: give true or false")
+        else:
+            return self._checked_number(value)
         return value
+
+    def _checked_number(self, value: Value) -> Value:
+        whole = isinstance(self.default, int)
+        # NaN is outside of every range
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and self.minimum <= value <= self.maximum
+            and not (whole and value % 1)
+        ):
+            return int(value) if whole else float(value)
+        kind = "whole number" if whole else "number"
+        raise ValueError(
+            f"{self.name} is {value!r:.100}: give a {kind} from {self.minimum:g} to"
+            f" {self.maximum:g}"
+        )
 
 
 ANNOTATORS, ANNOTATORS_COMMIT = "lllyasviel/Annotators", "982e7edaec38759d914a963c48c4726685de7d96"

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..host import atomic
-from ..host.folders import FileNameError
+from ..host.folders import FileNameError, shortened
 from ..host.folders import inside as inside_folder
 
 SUFFIX = ".safetensors"
@@ -47,12 +47,12 @@ def inside(folder: Path, name: str, what: str) -> Path:
     except FileNameError as error:
         if error.fault == "outside":
             raise ValueError(
-                f"{what}: {name!r} leads out of {folder.name}/ over a link. Choose a name inside"
-                " it."
+                f"{what}: {shortened(name)!r} leads out of {folder.name}/ over a link. Choose a"
+                " name inside it."
             ) from error
         raise ValueError(
-            f"{what}: expected a name, or folder/name, found {name!r}. It is written below"
-            f" {folder.name}/."
+            f"{what}: expected a name, or folder/name, found {shortened(name)!r}. It is written"
+            f" below {folder.name}/."
         ) from error
     return folder / file
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..control.fits import over_white
-from ..host.folders import FileNameError, inside
+from ..host.folders import FileNameError, inside, shortened
 from . import pictures
 from .pictures import FilePicture, KeptPicture, Picture, PictureError, TensorPicture
 
@@ -141,11 +141,14 @@ def folder(root: Path, name: str) -> Path:
         path = inside(root, clean, detours=True)
     except FileNameError as error:
         raise ValueError(
-            f"folder: expected the name of a folder in {root.name}/, found {name!r}. There:"
-            f" {offered}."
+            f"folder: expected the name of a folder in {root.name}/, found"
+            f" {shortened(name)!r}. There: {shortened(offered)}."
         ) from error
     if not path.is_dir():
-        raise ValueError(f"folder: there is no {clean!r} in {root.name}/. There: {offered}.")
+        raise ValueError(
+            f"folder: there is no {shortened(clean)!r} in {root.name}/. There:"
+            f" {shortened(offered)}."
+        )
     return path
 
 
@@ -226,16 +229,13 @@ def _read_list(path: Path, *, with_method: bool) -> Source:
     for number, line in enumerate(_lines(pictures.contents(pictures.within(path, PROMPTS))), 1):
         if line is not None and not line.strip():
             continue
-        try:
-            entry = json.loads(line or "")
-            if not all(isinstance(entry.get(key), str) for key in required):
-                raise ValueError
-        except (ValueError, AttributeError):
+        entry = None if line is None else _listed(line, required)
+        if entry is None:
             faults[UNREADABLE_TEXT if line is None else "malformed lines"] += 1
             examples.append(f"{PROMPTS} line {number}")
             continue
         source = None if with_method else entry["source"]
-        rows.append(_file_row(path, entry["target"], source, str(entry.get("prompt") or "")))
+        rows.append(_file_row(path, entry["target"], source, entry["prompt"]))
     return Source(rows, faults, examples)
 
 
@@ -244,6 +244,21 @@ def _lines(data: bytes) -> Iterable[str | None]:
     if (text := pictures.decoded_text(data)) is not None:
         return re.split(r"\r\n|\n|\r", text)
     return (pictures.decoded_text(line) for line in data.splitlines())
+
+
+def _listed(line: str, required: Sequence[str]) -> dict[str, str] | None:
+    """Read a line of the list; None for one that is not an object of texts."""
+    try:
+        entry = json.loads(line)
+        prompt = entry.get("prompt") or ""
+        texts = {key: entry[key] for key in required} | {
+            "prompt": str(prompt) if isinstance(prompt, int | float) else prompt
+        }
+        for text in texts.values():
+            text.encode()  # not so half of a surrogate pair
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return None
+    return texts
 
 
 def _file_row(folder: Path, target: str, source: str | None, prompt: str) -> Row:
@@ -455,7 +470,7 @@ def _faults_text(faults: Counter[str]) -> str:
 
 def _example(row: Row, error: PictureError) -> str:
     text = str(error)
-    return text if row.name in text else f"{row.name} ({text})"
+    return shortened(text if row.name in text else f"{row.name} ({text})")
 
 
 def _refuse_faults(

@@ -97,6 +97,8 @@ def shares(rows: Sequence[Fuzzer], count: int) -> dict[str, int]:
 def run(row: Fuzzer, count: int, seed: int, base: Path) -> Outcome:
     """Run `count` cases of a row; the folder `base` is the only one that it may write to."""
     outcome, errors = Outcome(row.name), row.expected()
+    with contextlib.suppress(Exception):  # imports are not part of a case
+        row.call(row.case(random.Random(row.name), base))
     with _less_address_space():
         for index in range(count):
             case = row.case(random.Random(f"{seed}/{row.name}/{index}"), base)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from . import fuzz_files, fuzz_texts
+from . import fuzz_data, fuzz_files, fuzz_models, fuzz_texts
 from .frame import Fuzzer
 
-ROWS: tuple[Fuzzer, ...] = (*fuzz_files.ROWS, *fuzz_texts.ROWS)
+ROWS: tuple[Fuzzer, ...] = (
+    *fuzz_files.ROWS,
+    *fuzz_texts.ROWS,
+    *fuzz_data.ROWS,
+    *fuzz_models.ROWS,
+)

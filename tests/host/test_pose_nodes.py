@@ -344,11 +344,13 @@ def test_torchscript_files_run_under_comfyuis_memory_management(host, tmp_path, 
     from pack.preprocessors import catalogue
     from pack.preprocessors.nets import dwpose
 
-    row = dataclasses.replace(
-        catalogue("pose").weights["dwpose"], file="pose.torchscript.pt", sha256="", size_bytes=0
-    )
     net, crops = dwpose.PoseStandIn().eval(), torch.rand(2, 3, 384, 288)
-    torch.jit.trace(net, crops[:1]).save(str(tmp_path / row.file))
+    torch.jit.trace(net, crops[:1]).save(str(tmp_path / "pose.torchscript.pt"))
+    row = dataclasses.replace(
+        catalogue("pose").weights["dwpose"],
+        file="pose.torchscript.pt",
+        sha256=weights.sha256_of(tmp_path / "pose.torchscript.pt"),
+    )
     registered = {**folder_paths.folder_names_and_paths, weights.FOLDER: ([str(tmp_path)], set())}
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", registered)
     networks = runtime.HostNetworks()
@@ -359,7 +361,7 @@ def test_torchscript_files_run_under_comfyuis_memory_management(host, tmp_path, 
     (tmp_path / row.file).write_bytes(b"not a graph")
     with pytest.raises(
         weights.WeightsError,
-        match=r"pose\.torchscript\.pt is not a TorchScript file.*delete or replace it",
+        match=r"pose\.torchscript\.pt .* is not the file that .* publishes.*delete or replace it",
     ):
         networks.run(row, crops, lambda net, chunk: tuple(net(chunk)))
 

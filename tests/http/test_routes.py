@@ -319,3 +319,115 @@ def test_without_a_model_no_net_is_marked(running):
 )
 def test_only_models_that_the_host_lists(running, model, status):
     assert post(running, "nets", {"model": model})[0] == status
+
+
+# -- several who ask -------------------------------------------------------------------------------
+
+
+def test_two_pages_do_not_take_each_others_questions(running):
+    """Of 40 questions of two nodes the newest of each is answered, however they arrive."""
+
+    def one(number: int) -> tuple[int, int]:
+        question = CANNY | {"asker": f"page {number % 2}", "resolution": 1024}
+        question["params"] = {"low_threshold": number}
+        return number, post(running, "hint", question)[0]
+
+    with ThreadPoolExecutor(40) as pool:
+        statuses = dict(pool.map(one, range(40)))
+    assert set(statuses.values()) <= {200, 409}
+    again = [one(number) for number in (38, 39)]  # nobody else asks now
+    assert [status for _, status in again] == [200, 200]
+    per_page = [[statuses[n] for n in range(page, 40, 2)].count(200) for page in (0, 1)]
+    assert min(per_page) >= 1, per_page
+
+
+def test_a_hundred_askers_are_all_answered(running):
+    def one(number: int) -> int:
+        return post(running, "hint", CANNY | {"asker": f"node {number}", "resolution": 64})[0]
+
+    with ThreadPoolExecutor(60) as pool:
+        assert set(pool.map(one, range(60))) == {200}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"asker": 5},
+        {"asker": "x" * 201},
+        {"params": {"low_threshold": False}},
+        {"params": {"low_threshold": 2.5}},
+        {"method": "color_grid", "params": {"cell_px": 2.06}},
+        {"method": "shuffle", "params": {"seed": 2.7}},
+        {"method": "shuffle", "params": {"seed": 10**400}},
+        {"resolution": 10**310},
+        {"resolution": -(10**310)},
+        {"method": "x" * 50_000},
+        {"params": {"x" * 50_000: 1}},
+    ],
+    ids=lambda change: str(change)[:40],
+)
+def test_wrong_kinds_and_huge_numbers_are_sentences(running, change):
+    status, body, _ = post(running, "hint", CANNY | change)
+    assert status == 400, body
+    assert 10 < len(json.loads(body)["error"]) <= 501
+
+
+@pytest.mark.parametrize("route", ["hint", "nets"])
+def test_an_origin_that_is_not_an_address_is_refused(running, route):
+    status, body, _ = post(running, route, CANNY, JSON | {"Origin": "http://[bad"})
+    # On this machine ComfyUI reads the header first, and fails itself.
+    assert status in (403, 500), body
+
+
+def test_a_client_that_goes_away_is_not_an_error_in_the_log(running):
+    for _ in range(3):
+        connection = http.client.HTTPConnection(urlsplit(running.address).netloc, timeout=60)
+        connection.putrequest("POST", "/controlstack/hint")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders()
+        connection.send(b'{"image"')
+        connection.close()
+    assert post(running, "hint", CANNY)[0] == 200
+    assert "/controlstack/hint failed" not in running.log.read_text(errors="replace")
+
+
+BAD_NETS = {
+    "bad shapes.safetensors": b'{"a":{"dtype":"F16","shape":3,"data_offsets":[0,8]}}',
+    "bad texts.safetensors": b'{"a":"shape data_offsets"}',
+    "bad depth.safetensors": b"[" * 100_000,
+    "bad metadata.safetensors": b'{"__metadata__":[1]}',
+}
+
+
+def test_one_bad_file_does_not_hide_the_others(running, checkpoint_nets):
+    """Neither among the nets nor as the model that is asked about."""
+    import struct
+
+    places = [running.base / "models" / folder for folder in ("controlnet", "checkpoints")]
+    for name, text in BAD_NETS.items():
+        for place in places:
+            (place / name).write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
+    huge = json.dumps(
+        {
+            "model.diffusion_model.input_blocks.0.0.weight": {
+                "dtype": "F4",
+                "shape": [10**300, 2**62],
+                "data_offsets": [0, 0],
+            }
+        }
+    ).encode()
+    (places[1] / "bad huge.safetensors").write_bytes(struct.pack("<Q", len(huge)) + huge)
+    try:
+        for name in (None, *BAD_NETS, "bad huge.safetensors"):
+            model = name and {"folder": "checkpoints", "name": name}
+            status, body, _ = post(running, "nets", {"model": model})
+            assert status == 200, body
+            nets = json.loads(body)["nets"]
+            assert set(checkpoint_nets["nets"]) <= set(nets)
+            assert all(nets[name]["is"] == "" for name in BAD_NETS)
+            assert all(nets[name]["is"] for name in checkpoint_nets["nets"])
+    finally:
+        for place in places:
+            for file in place.glob("bad *.safetensors"):
+                file.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pack.host import atomic, folders, memory, picture_files
+from pack.host import atomic, folders, kept, memory, picture_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -283,6 +284,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
         f".a.bin.{alive}0.part": (True, True),
         f".b.bin.{dead}.part": (False, False),  # another file's, and fresh
         f".c.bin.{dead}.part": (True, True),
+        f".a.bin.{'9' * 40}.part": (True, False),  # no number of a process
         f".c.txt.{dead}.part": (True, False),  # another kind of file
         "tiny.bin.part": (True, False),  # a download that can be resumed
         ".a.bin.part": (True, False),
@@ -298,6 +300,15 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     assert names(tmp_path) == sorted([*stay, "a.bin"])
 
 
+def test_an_hour_old_leftover_of_another_name_is_removed_if_its_process_is_gone(tmp_path):
+    hour_ago = time.time() - 3600
+    for pid in (dead_pid(), os.getppid()):
+        (tmp_path / f".b.bin.{pid}.part").write_bytes(b"half")
+        os.utime(tmp_path / f".b.bin.{pid}.part", (hour_ago, hour_ago))
+    atomic.write(tmp_path / "a.bin", b"new")
+    assert names(tmp_path) == [f".b.bin.{os.getppid()}.part", "a.bin"]
+
+
 KILLED = """
 import importlib.util, sys, time
 from pathlib import Path
@@ -310,24 +321,46 @@ def fill(part):
         file.flush()
         print("half way", flush=True)
         time.sleep(60)
-atomic.write(Path({file!r}), fill)
+{call}
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
-def test_killed_in_the_middle_of_a_write(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-    code = KILLED.format(module=str(ROOT / "host" / "atomic.py"), file=str(path))
+def killed_half_way(call: str) -> int:
+    """Kill a process in the middle of a write, and return its id."""
+    code = KILLED.format(module=str(ROOT / "host" / "atomic.py"), call=call)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().strip() == "half way"
     process.kill()
     process.wait()
+    return process.pid
+
+
+has_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
+
+
+@has_kill
+def test_killed_in_the_middle_of_a_write(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    pid = killed_half_way(f"atomic.write(Path({str(path)!r}), fill)")
     assert path.read_bytes() == b"old"
-    assert names(tmp_path) == [f".a.bin.{process.pid}.part", "a.bin"]
+    assert names(tmp_path) == [f".a.bin.{pid}.part", "a.bin"]
     atomic.write(path, b"new")
     assert path.read_bytes() == b"new"
     assert names(tmp_path) == ["a.bin"]
+
+
+@has_kill
+def test_killed_in_the_middle_of_a_numbered_write(tmp_path):
+    """As Save Pose writes: the next file takes the number that the killed one would have had."""
+    paths = [tmp_path / f"pose_{number:05}.json" for number in range(1, 9)]
+    atomic.write_new(paths, "first")
+    listed = [str(path) for path in paths]
+    pid = killed_half_way(f"atomic.write_new(map(Path, {listed[1:]!r}), fill)")
+    assert names(tmp_path) == [f".pose_00002.json.{pid}.part", "pose_00001.json"]
+    assert atomic.write_new(paths[1:], "second") == paths[1]
+    assert [path.read_text() for path in paths[:2]] == ["first", "second"]
+    assert names(tmp_path) == ["pose_00001.json", "pose_00002.json"]
 
 
 # -- memory ----------------------------------------------------------------------------------------
@@ -512,3 +545,21 @@ def test_random_damage_is_always_that_error():
             except picture_files.PictureError:
                 continue
             assert pixels.shape[2] == 3
+
+
+# -- arrays that are kept for a while --------------------------------------------------------------
+
+
+def test_kept_arrays_are_bounded_in_bytes_and_let_go_with_the_garbage():
+    arrays = kept.Kept(1000)
+    for name in "abcd":
+        arrays.put(name, np.zeros(300, np.uint8))
+    assert [name for name in "abcd" if arrays.get(name) is not None] == ["b", "c", "d"]
+    arrays.get("b")
+    arrays.put("e", np.zeros(300, np.uint8))
+    assert arrays.get("c") is None  # the least recently used
+    arrays.put("huge", np.zeros(1001, np.uint8))
+    assert arrays.get("huge") is None
+    assert arrays.nbytes() == 900
+    gc.collect()  # as ComfyUI's free button does
+    assert arrays.nbytes() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 
 import numpy as np
@@ -114,6 +115,46 @@ def test_the_report_counts_empty_prompts_and_other_sizes(fill):
     report = build(fill, size=128).report
     assert "2 prompts are empty" in report
     assert "3 pictures of another size are scaled and cropped to it (3 of them enlarged)" in report
+
+
+HALF = chr(0xD800)
+ODD_ROWS = {
+    "a zero byte": {"target": "\0", "source": "source/0.png"},
+    "half a character": {"target": HALF, "source": "source/0.png"},
+    "half a character in the prompt": {
+        "target": "target/0.png",
+        "source": "source/0.png",
+        "prompt": HALF,
+    },
+    "a name that is too long": {"target": "x" * 300, "source": "source/0.png"},
+    "a path that is too long": {"target": "x/" * 3000, "source": "source/0.png"},
+    "a loop of links": {"target": "loop.png", "source": "source/0.png"},
+    "a pipe": {"target": "pipe.png", "source": "source/0.png"},
+    "a folder": {"target": "target", "source": "source/0.png"},
+    "a list": {"target": ["target/0.png"], "source": "source/0.png"},
+    "a prompt that is a list": {"target": "target/0.png", "source": "source/0.png", "prompt": [1]},
+    "nested": "[" * 100_000,
+    "nested in the prompt": '{"prompt":' + "[" * 100_000,
+    "a number": "5",
+    "text": "target/0.png",
+}
+
+
+@pytest.mark.parametrize("row", ODD_ROWS)
+def test_a_bad_row_is_counted_and_never_fatal(fill, row):
+    good = [
+        {"source": f"source/{i}.png", "target": f"target/{i}.png", "prompt": ""} for i in range(4)
+    ]
+    (fill / "loop.png").symlink_to(fill / "loop.png")
+    os.mkfifo(fill / "pipe.png")
+    write(fill, [*good[:2], ODD_ROWS[row], *good[2:]])
+    data = build(fill, leave_out=True)
+    assert len(data.pairs) == 4
+    assert "left out: 1 " in data.report
+    assert len(data.report) < 500
+    with pytest.raises(ValueError, match="1 of 5 pairs cannot be used: ") as refused:
+        build(fill)
+    assert len(str(refused.value)) < 500
 
 
 @pytest.mark.parametrize(
