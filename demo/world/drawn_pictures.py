@@ -88,6 +88,10 @@ def segmentation_hint(classes: NDArray[np.uint8]) -> Tensor:
 def read(folder: Path, hint: str = "") -> Pictures:
     """Read every file of a drawing stage."""
     latents, prompts, hints = [], list[str](), []
+    if not folder.is_dir():
+        raise SystemExit(
+            f"{folder.name} was not run yet: leave --only out, or name it before this."
+        )
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "np") as shard:
             latents.append(torch.from_numpy(shard.get_tensor("latents")).float())

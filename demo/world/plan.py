@@ -40,7 +40,7 @@ def _net(hint: str, size: int, steps: int, seconds: float, rate: float, begins: 
 
 STAGES = (
     Stage("codec-small", "codec", 3000, 0.08, 2e-3, {32: 16}, fall=0.1),
-    Stage("codec", "codec", 6000, 0.2, 1.5e-3, {64: 16}, "codec-small"),
+    Stage("codec", "codec", 5500, 0.2, 1.5e-3, {64: 16}, "codec-small"),
     Stage("reader", "reader", 1200, 0.16, 2e-3, {128: 4}),
     Stage("draw-shapes", "draw", 24, 0.3, batches={64: PER_SHARD}),
     Stage("draw-64", "draw", 80, 0.4, batches={64: PER_SHARD}),
@@ -48,7 +48,7 @@ STAGES = (
     Stage("draw-256", "draw", 24, 3.0, batches={256: PER_SHARD}),
     Stage("base-shapes", "base", 200, 0.28, 1.5e-3, {64: 32}, data=("draw-shapes",), fall=0.0),
     Stage("base-64", "base", 1200, 0.28, 1.5e-3, {64: 32}, "base-shapes", ("draw-64",), fall=0.0),
-    Stage("base-128", "base", 1400, 0.55, 1e-3, {128: 32}, "base-64", ("draw-128",), fall=0.1),
+    Stage("base-128", "base", 1500, 0.55, 1e-3, {128: 32}, "base-64", ("draw-128",), fall=0.1),
     Stage(
         "base-256",
         "base",
@@ -59,9 +59,9 @@ STAGES = (
         "base-128",
         ("draw-128", "draw-256"),
     ),
-    _net("edges", 64, 400, 0.32, 1e-3, ""),
+    _net("edges", 64, 600, 0.32, 1e-3, ""),
     Stage("look-64", "look", 1, 30.0, batches={64: 12}),
-    _net("edges", 128, 500, 0.55, 1e-3, "edges-64"),
+    _net("edges", 128, 800, 0.55, 1e-3, "edges-64"),
     Stage("look-128", "look", 1, 40.0, batches={128: 8}),
     _net("edges", 256, 250, 0.8, 5e-4, "edges-128"),
     _net("scribble", 128, 250, 0.55, 7e-4, "edges-128"),

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,31 @@ def everything(stages: Sequence[Stage], place: Place, options: argparse.Namespac
     """Run stages that are not done."""
     world.teach_host()
     place.root.mkdir(parents=True, exist_ok=True)
+    _refuse_other_settings(place, options)
     kinds = {"draw": _draw, "store": _store, "look": _look}
     for stage in stages:
         began = time.process_time()
         kinds.get(stage.kind, _fit)(stage, place, options)
         print(f"{stage.name}: {(time.process_time() - began) / 60:.2f} CPU minutes", flush=True)
+
+
+def _refuse_other_settings(place: Place, options: argparse.Namespace) -> None:
+    """Exit where the folder holds parts of a training with another seed or scale."""
+    file, settings = place.root / "settings.json", {"seed": options.seed, "scale": options.scale}
+    if not file.exists():
+        file.write_text(json.dumps(settings), encoding="utf-8")
+    if (begun := json.loads(file.read_text(encoding="utf-8"))) != settings:
+        raise SystemExit(
+            f"--to: {place.root} holds a training with {begun}, and {settings} is asked for. Choose"
+            " another folder, or delete it to begin again."
+        )
+
+
+def _needed(place: Place, stage: str) -> dict[str, Tensor]:
+    """Read another stage's weights. Exits with a sentence where that stage was not run."""
+    if not place.result(stage).exists():
+        raise SystemExit(f"{stage} was not run yet: leave --only out, or name {stage} before this.")
+    return model_files.load(place.result(stage))
 
 
 def _fit(stage: Stage, place: Place, options: argparse.Namespace) -> None:
@@ -123,7 +143,7 @@ class Diary:
 
 
 def _learner(stage: Stage, steps: int, place: Place, seed: int) -> Any:
-    begin = model_files.load(place.result(stage.begins_with)) if stage.begins_with else None
+    begin = _needed(place, stage.begins_with) if stage.begins_with else None
     if stage.kind in fit_codec.KINDS:
         learner = fit_codec.KINDS[stage.kind](stage, steps, seed)
         return learner if begin is None else learner.begin_with(begin)
@@ -141,7 +161,8 @@ def _learner(stage: Stage, steps: int, place: Place, seed: int) -> Any:
 def write_checkpoint(place: Place) -> Path:
     """Write the last base there is as a checkpoint for ComfyUI, and return its file."""
     results = [place.result(name) for name in ("base-256", "base-128", "base-64", "base-shapes")]
-    base = next(file for file in results if file.exists())
+    base = next((file for file in results if file.exists()), results[-1])
+    _needed(place, base.stem)
     file = place.root / "base" / "models" / "checkpoints" / f"{base.stem}.safetensors"
     if not file.exists():
         joined = model_files.checkpoint(
@@ -153,7 +174,7 @@ def write_checkpoint(place: Place) -> Path:
 
 def _draw(stage: Stage, place: Place, options: argparse.Namespace) -> None:
     encoder = codec.Codec().to(memory_format=torch.channels_last)
-    encoder.load_state_dict(_codec_weights(place))
+    encoder.load_state_dict(_needed(place, "codec"))
     (size,) = stage.batches
     shards = steps_of(stage, options.scale)
     for index in range(shards):
@@ -162,10 +183,6 @@ def _draw(stage: Stage, place: Place, options: argparse.Namespace) -> None:
             name = f"{options.seed} {stage.name}"
             drawn_pictures.draw_shard(file, name, PER_SHARD, size, encoder)
             print(f"{time.strftime('%H:%M:%S')} {stage.name} {index + 1}/{shards}", flush=True)
-
-
-def _codec_weights(place: Place) -> Mapping[str, Tensor]:
-    return model_files.load(place.result("codec"))
 
 
 def _store(_stage: Stage, place: Place, options: argparse.Namespace) -> None:

@@ -52,6 +52,14 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
     )
     assert whole.keys() == killed.keys()
     assert all(value.equal(killed[key]) for key, value in whole.items())
+    for more, sentence in (
+        (["--seed", "1"], "holds a training with {'seed': 0"),
+        (["--only", "draw-64"], "codec was not run yet"),
+    ):
+        words = command(tmp_path / "whole", *options[:4], *more)
+        refused = subprocess.run(words, capture_output=True, text=True, timeout=300)
+        assert refused.returncode == 1
+        assert sentence in refused.stderr
 
 
 def test_the_plan_takes_no_more_than_it_says(tmp_path):
