@@ -54,6 +54,7 @@ function addField({ host, nets, mounting }, node, name, makeField, text) {
     label: () => widget?.label ?? name,
     example: EXAMPLES[name],
     say: host.say,
+    translated: (sentence) => host.translated(sentence),
     isWired: () => host.isWired(node, name),
     changed: () => widget?.callback?.(field.text),
     settled: undoCapture(host),

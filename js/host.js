@@ -1,6 +1,7 @@
 // What we use of ComfyUI's frontend: graph, widgets, undo, settings, requests. The other files get
 // a Host; only mounting.js and stack_type.js know the frontend too.
 
+import { inLanguage } from "./lib/sentences.js";
 import { wordsOf } from "./lib/words.js";
 
 const MARGIN_PX = 5;
@@ -32,6 +33,11 @@ export class Host {
   // Our texts in the frontend's language: (key, values) → text.
   get say() {
     return wordsOf(this.setting("Comfy.Locale"));
+  }
+
+  // A sentence of the server or of the grammar in the frontend's language.
+  translated(sentence) {
+    return inLanguage(sentence, this.setting("Comfy.Locale"));
   }
 
   // The texts of all packs: {LANGUAGE: {nodeDefs, settings, …}}.

@@ -130,6 +130,7 @@ export class Remarks {
   // the source has nothing more to say.
   say(node, source, level = "", text = "") {
     if (!node) return;
+    text = level === "table" ? text : this.host.translated(text);
     const key = this.host.nameOf(node), before = this.memory.get(key) ?? {};
     if ((before[source]?.text ?? "") === text) return;
     const after = { ...before, [source]: { level, text } };

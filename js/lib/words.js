@@ -1,5 +1,4 @@
-// The texts of our widgets, in the frontend's language. Errors of the text forms are the grammar's
-// own and stay English.
+// The texts of our widgets, in the frontend's language. Errors are translated by sentences.js.
 
 export const WORDS = {
   en: {

@@ -1,8 +1,9 @@
 // A text input with a picture: a row with the text and a small drawing, and an editor that opens
 // below it. The text is the only state. An editor is {parts: its elements, draw(), check(text):
 // the error's message or "", spark(): path data of the small drawing}. `services` is what the node
-// offers: {label(), example, say(key, values), isWired(), changed(), settled(), resized(byPx),
-// setOpen(open), forward(element)}. An open editor takes whatever height the node has left.
+// offers: {label(), example, say(key, values), translated(sentence), isWired(), changed(),
+// settled(), resized(byPx), setOpen(open), forward(element)}. An open editor takes whatever height
+// the node has left.
 
 import { claimInput, element, setAttributes, svg } from "./dom.js";
 
@@ -94,7 +95,7 @@ export class Field {
   draw() {
     this.drawNames(this.services.label());
     const isWired = this.services.isWired();
-    const problem = isWired ? "" : this.editor.check(this.text);
+    const problem = isWired ? "" : this.services.translated(this.editor.check(this.text));
     if (this.input.value !== this.text) this.input.value = this.text;
     this.input.disabled = isWired; // the wire's value runs
     this.element.classList.toggle("controlstack-wired", isWired);
