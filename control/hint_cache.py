@@ -124,7 +124,8 @@ class HintCache:
         sources = (tiled.given, member.cond_hint)
         if cut is not None and picks is not None:
             picks = cut.picks(rows)
-        places = (picks, rows.tiles, len(rows.chunks))
+        is_fitted = cut is not None and cut.fitted is not None
+        places = (picks, rows.tiles, rows.chunks if is_fitted else len(rows.chunks))
         key = (*map(id, sources), x.shape[2:], *places)
         if key not in self.prepared:
             while len(self.prepared) >= MAX_HINTS:

@@ -136,6 +136,19 @@ def test_a_negative_around_apply(world, sampled, other, counted, name):
     assert counted["unet"] == calls
 
 
+@each_guider
+def test_prompts_in_calls_of_their_own(world, sampled, other, monkeypatch, name):
+    """As where memory is short: a call alone does not tell which prompts there are beside it."""
+    positive, negative = both(world)
+    theirs = sampled(name, alone(world), zeroed(world.positive), other)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.model.model, "memory_required", lambda *_args, **_more: 1e30)
+        assert close(sampled(name, positive, zeroed(positive), other), theirs)
+        theirs = sampled(name, alone(world), world.negative, other)
+        assert close(sampled(name, positive, negative, other), theirs)
+        assert close(sampled(name, without_negative(world), world.negative, other), theirs)
+
+
 def test_one_conditioning_on_both_sides(world, sampled, other):
     """Control acts where the sampler takes it for the positive."""
     positive, _ = both(world)
