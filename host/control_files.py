@@ -10,12 +10,14 @@ import comfy.controlnet
 import comfy.utils
 import folder_paths
 
-from ..control.net_info import TAG
+from ..control.net_info import TAG, weights_of
 from ..control.patches import FAMILIES, net_of
 from ..files.families import CONTROL, Identity, Source, identify, with_article
 from ..files.header import FileError, Header, is_safetensors, read_header
+from ..files.leftovers import other_count, unused
 from .memory import is_out_of_memory
 from .pickles import refuse_claims, unpickled
+from .progress import warn
 
 PATCHES = "model_patches"
 IN_DIFFUSERS = "controlnet_cond_embedding.conv_in.weight"
@@ -188,18 +190,44 @@ def _built(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
             " load it. Update ComfyUI."
         )
     _refuse_missing(name, identity, net, keys)
+    _check_leftovers(name, identity, net, keys, state_dict)
     return net
+
+
+def _check_leftovers(
+    name: str, identity: Identity, net: Any, keys: set[str], state_dict: dict[str, Any]
+) -> None:
+    """Warn of weights that the net does not use; `state_dict` is what the loader has left of it.
+
+    Raises FileError where it has other blocks than the net.
+    """
+    built = set(weights_of(net))
+    if (count := other_count(keys, built)) is not None:
+        raise FileError(
+            f"{name} has {count.in_file} {count.blocks}, and {with_article(str(identity))} has"
+            f" {count.built} in this version of ComfyUI. It was made for another base model or a"
+            " newer ComfyUI: update ComfyUI, or choose another file."
+        )
+    if extra := unused(state_dict, built):
+        warn(
+            f"{name}: {len(extra)} of its {len(keys)} weights have no place in"
+            f" {with_article(str(identity))} and are not used (first: {min(extra)}). If the net"
+            " does not act as it should, update ComfyUI or download the file again."
+        )
 
 
 def _what_differs(error: Exception) -> str:
     """Put the reason why a net could not be built into words.
 
-    torch names the first tensor of the wrong shape; a KeyError names a key; other errors of
-    ComfyUI's loaders say nothing about the file.
+    torch names the first tensor of the wrong shape, or too much, or missing; a KeyError names a
+    key; other errors of ComfyUI's loaders say nothing about the file.
     """
-    mismatch = re.search(r"size mismatch for ([\w.]+): ", str(error))
-    if mismatch:
+    if mismatch := re.search(r"size mismatch for ([\w.]+): ", str(error)):
         return f"its shapes (first: {mismatch[1]})"
+    if missing := re.search(r"Missing key\(s\) in state_dict: \"([^\"]+)\"", str(error)):
+        return f"all of its weights (missing: {missing[1]})"
+    if extra := re.search(r"Unexpected key\(s\) in state_dict: \"([^\"]+)\"", str(error)):
+        return f"its alone (not used: {extra[1]})"
     if isinstance(error, KeyError) and error.args:
         return f"all of its weights (missing: {error.args[0]})"
     return "its shapes: weights are missing, or of another size"
