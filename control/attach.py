@@ -53,7 +53,8 @@ def attach(
         )
     chains: dict[Any, Any] = {}
     attached: list[list[Any]] = []
-    for conditioning, side in zip(conditionings, (Side(True), Side(False)), strict=True):
+    # The positive comes first; a caller may leave the negative out.
+    for conditioning, side in zip(conditionings, (Side(True), Side(False)), strict=False):
         entries: list[Any] = []
         for text, options in conditioning:
             previous = options.get("control")
