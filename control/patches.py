@@ -110,8 +110,12 @@ class PatchNet(comfy.controlnet.ControlBase):
         """Return a tensor as the net's tokens lie, (rows, tokens, 1), in the model's type."""
         frames = x.shape[2] if x.ndim == 5 else 1
         tokens = frames * -(-x.shape[-2] // 2) * -(-x.shape[-1] // 2)
-        dtype = self.model.manual_cast_dtype or self.model.get_dtype()
-        return x.new_empty((len(rows.indices), tokens, 1), dtype=dtype)
+        return x.new_empty((len(rows.indices), tokens, 1), dtype=self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the model of this run computes in."""
+        return self.model.manual_cast_dtype or self.model.get_dtype()
 
     def copy(self) -> PatchNet:
         """Copy the net with its hint; the weights are shared."""
@@ -290,6 +294,39 @@ def _qwen_image(net: PatchNet, hint: torch.Tensor, _x: torch.Tensor) -> Any:
     return DiffSynthCnetPatch(net.patcher, net.vae, _image(hint), 1.0, _kept(net))
 
 
+def _anima(net: PatchNet, hint: torch.Tensor, x: torch.Tensor) -> Any:
+    """Make Anima's patch, and let it embed the hint for a latent as the model will show it."""
+    from comfy.ldm.anima.lllite import AnimaLLLitePatch
+
+    mask = net.inpaint_mask
+    if mask is None and net.patcher.model.cond_in_channels == 4:
+        mask = torch.zeros_like(hint[:, 0])
+    always = (float("inf"), float("-inf"))
+    patch = AnimaLLLitePatch(net.patcher, _image(hint), mask, 1.0, *always)
+    height, width = (side + side % 2 for side in x.shape[-2:])
+    shown = x.new_zeros((1, x.shape[1], x.shape[2], height, width), dtype=net.dtype)
+    embedded: dict[Any, torch.Tensor] = {}
+    patch({"x": shown, "transformer_options": {"model_patch_data": embedded}})
+    patch.embedded = embedded[patch]
+    return patch
+
+
+def _anima_places(patch: Any) -> Hooks:
+    from comfy.ldm.anima.lllite import AnimaLLLiteAttentionPatch, AnimaLLLiteMLPPatch
+
+    def give(args: Args) -> Args:
+        args["transformer_options"]["model_patch_data"][patch] = patch.embedded
+        return args
+
+    self_attention = {name: f"self_attn_{name}_proj" for name in "qkv"}
+    return {
+        "post_input": [give],
+        "attn1_patch": [AnimaLLLiteAttentionPatch(patch, self_attention)],
+        "attn2_patch": [AnimaLLLiteAttentionPatch(patch, {"q": "cross_attn_q_proj"})],
+        "mlp_patch": [AnimaLLLiteMLPPatch(patch)],
+    }
+
+
 PATCHES: Mapping[str, Patch] = {
     "comfy.ldm.lumina.controlnet.ZImage_Control": Patch(
         "Z-Image Fun patch",
@@ -305,6 +342,15 @@ PATCHES: Mapping[str, Patch] = {
         lambda module: len(module.controlnet_blocks),
         pads=False,
         reads_img=True,
+    ),
+    "comfy.ldm.anima.lllite.AnimaLLLite": Patch(
+        "Anima LLLite",
+        _anima,
+        _anima_places,
+        lambda module: module.block_count,
+        resize="bicubic",
+        needs_vae=False,
+        masks=lambda module: module.cond_in_channels == 4,
     ),
 }
 FAMILIES = frozenset(patch.family for patch in PATCHES.values())

@@ -123,7 +123,14 @@ def _built_patch(name: str, file: str, identity: Identity) -> Any:
 
     try:
         return net_of(ModelPatchLoader().load_model_patch(file)[0])
-    except (RuntimeError, KeyError, AttributeError, TypeError, UnboundLocalError) as error:
+    except UnboundLocalError as error:  # its loader went through all that it knows
+        raise FileError(
+            f"{name} is {with_article(str(identity))}, but this version of ComfyUI cannot load it."
+            " Update ComfyUI."
+        ) from error
+    except ValueError as error:
+        raise FileError(f"{name} is {with_article(str(identity))}: {error}") from error
+    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise FileError(
             f"{name} has the keys of {with_article(str(identity))} but not"
             f" {_what_differs(error)}. Download it again, or update ComfyUI."

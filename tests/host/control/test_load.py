@@ -212,10 +212,6 @@ PATCHES = {
         },
         "MiniMax H3 Fun ControlNet",
     ),
-    "an Anima LLLite for Anima": (
-        {"lllite_conditioning1.conv1.weight": (1, 1)},
-        "Apply Anima LLLite",
-    ),
     "Wan Uni3C patch": (
         {"controlnet_patch_embedding.weight": (1, 1)},
         "Apply Wan Uni3C ControlNet",
@@ -269,6 +265,27 @@ def test_a_damaged_model_patch_gets_a_sentence(host):
             load("model_patches/torn.safetensors")
     finally:
         (folder / "torn.safetensors").unlink()
+
+
+def test_an_anima_lllite_is_loaded_where_comfyui_can(host):
+    import folder_paths
+
+    from pack.control.net_info import look_at
+    from workbench.tiny_patches import anima_lllite_weights, has_anima_lllite
+
+    folder = Path(folder_paths.get_folder_paths("model_patches")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(anima_lllite_weights(), folder / "a.safetensors", metadata={"lllite.version": "2"})
+    folder_paths.filename_list_cache.clear()
+    try:
+        if not has_anima_lllite():
+            with pytest.raises(ValueError, match=r"an Anima LLLite .* Update ComfyUI"):
+                load("model_patches/a.safetensors")
+            return
+        info = look_at(load("model_patches/a.safetensors"))
+    finally:
+        (folder / "a.safetensors").unlink()
+    assert (info.source.identity.family, info.needs_vae) == ("Anima LLLite", False)
 
 
 def test_a_model_patch_is_a_control_net(host, monkeypatch):

@@ -35,6 +35,8 @@ def family(bases, request):
     from pack.control.patches import net_of
 
     base, make = tiny_patches.PATCHES[request.param]
+    if base == "anima" and not tiny_patches.has_anima_lllite():
+        pytest.skip("this host has no Anima LLLite")
     patcher = make()
     return bases(base), patcher, net_of(patcher)
 
@@ -43,18 +45,21 @@ def every(*families):
     return pytest.mark.parametrize("family", families or tiny_patches.PATCHES, indirect=True)
 
 
-ONE_OF_EACH = ("Z-Image Fun 2.1", "Qwen DiffSynth")
+ONE_OF_EACH = ("Z-Image Fun 2.1", "Qwen DiffSynth", "Anima LLLite")
 
 
 def by_node(base, patcher, image=None, strength=0.7, model=None, mask=None):
     """Return the model with the net, patched by ComfyUI's own node."""
     from comfy_extras.nodes_model_patch import QwenImageDiffsynthControlnet
 
-    image = hint() if image is None else image
+    image, model = hint() if image is None else image, model or base.patcher
+    if type(patcher.model).__name__ == "AnimaLLLite":
+        from comfy_extras.nodes_model_patch import AnimaLLLiteApply
+
+        return AnimaLLLiteApply().apply_patch(model, patcher, image, strength, 0.0, 1.0, mask)[0]
     is_z_image = type(patcher.model).__name__ == "ZImage_Control"
     hints = {"inpaint_image" if is_z_image and mask is not None else "image": image}
     node = QwenImageDiffsynthControlnet().diffsynth_controlnet
-    model = model or base.patcher
     return node(model, patcher, base.vae, strength=strength, mask=mask, **hints)[0]
 
 
@@ -164,18 +169,41 @@ class Shaped:
     def __init__(self, patch, shape):
         self.patch, self.shape = patch, shape
 
-    def __call__(self, args):
+    def __call__(self, *values, **rest):
+        if values and isinstance(values[0], dict):
+            return self.after_block(values[0])
+        out = self.patch(*values, **rest)
+        where = rest["extra_options"]
+        shaped = {
+            name: value + self.shape(out[name] - value, where)
+            for name, value in zip("qkv", values, strict=True)
+        }
+        return {**out, **shaped}
+
+    def in_mlp(self, args):
+        before = args["x"]
+        change = self.patch(dict(args))["x"] - before
+        flat = change.reshape(change.shape[0], -1, change.shape[-1])
+        flat = self.shape(flat, args["transformer_options"])
+        return {**args, "x": before + flat.reshape(change.shape)}
+
+    def after_block(self, args):
+        if "img" not in args:
+            return self.in_mlp(args)
+        if "block_index" not in args:  # where the host's patch embeds the hint
+            return self.patch(args)
         tokens, before = args["img"], args["img"].clone()
         self.patch({**args})
         tokens.copy_(before + self.shape(tokens - before, args))
         return dict(args)
 
     def to(self, device):
-        self.patch.to(device)
+        if hasattr(self.patch, "to"):
+            self.patch.to(device)
         return self
 
     def models(self):
-        return self.patch.models()
+        return self.patch.models() if hasattr(self.patch, "models") else []
 
 
 def shaped(base, patcher, shape):
@@ -199,7 +227,8 @@ def test_masks(family):
     tokens = mask.reshape(4, 16, 4, 16).mean((1, 3)).reshape(1, 16, 1)
 
     def masked(change, _args):
-        change[:, :16] *= tokens
+        if change.shape[1] >= 16 > change.shape[1] - 32:  # the picture's tokens, not the prompt's
+            change[:, :16] *= tokens
         return change
 
     mine = sample(base, ours(base, net, effect_mask=mask))
@@ -211,7 +240,8 @@ def test_masks(family):
 def test_layers(family):
     base, patcher, net = family
     module = patcher.model
-    count = len(getattr(module, "control_layers", getattr(module, "controlnet_blocks", ())))
+    blocks = getattr(module, "control_layers", None) or getattr(module, "controlnet_blocks", ())
+    count = len(blocks) or module.block_count
     weights = [1.0 - 0.5 * i / (count - 1) for i in range(count)]
 
     def weighed(change, args):
@@ -234,7 +264,8 @@ def test_layers(family):
 def rows_of(patcher):
     """Return a list, and the hook that fills it with the rows of each call of the net."""
     module = patcher.model
-    blocks = getattr(module, "control_layers", None) or module.controlnet_blocks
+    blocks = getattr(module, "control_layers", None) or getattr(module, "controlnet_blocks", None)
+    blocks = blocks or [module.get_submodule("lllite_dit_blocks_0_self_attn_q_proj")]
     rows = []
 
     def note(_module, args, kwargs, _out):
@@ -282,7 +313,7 @@ def test_a_hint_for_each_picture(family):
     assert small(first[1:], sample(base, plain(base), 2)[1:], 2e-4)
 
 
-@every("Z-Image Fun 2.1", "Qwen DiffSynth inpaint")
+@every("Z-Image Fun 2.1", "Qwen DiffSynth inpaint", "Anima LLLite inpaint")
 def test_inpainting_is_the_hosts(family):
     import torch
 
@@ -294,7 +325,7 @@ def test_inpainting_is_the_hosts(family):
     assert not small(theirs, sample(base, ours(base, net, inpaint_mask=1 - mask)), 1e-4)
 
 
-@every("Z-Image Fun 1.0", "Qwen DiffSynth")
+@every("Z-Image Fun 1.0", "Qwen DiffSynth", "Anima LLLite")
 def test_an_inpaint_mask_that_the_net_cannot_read_is_refused(family):
     import torch
 
