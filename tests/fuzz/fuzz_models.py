@@ -22,6 +22,7 @@ from .fuzz_files import header_case
 
 # -- pickles and nets ------------------------------------------------------------------------------
 
+# Without those of Stable Cascade: ComfyUI builds its one size, 200 MB, before it looks further.
 NET_KEYS = (
     "control_model.zero_convs.0.0.weight",
     "control_model.input_hint_block.0.weight",
@@ -41,7 +42,6 @@ NET_KEYS = (
     "body.0.in_conv.weight",
     "conv_in.weight",
     "body.0.block1.weight",
-    "backbone.0.0.weight",
     "after_proj_list.18.bias",
     "controlnet_blocks.0.linear.weight",
     "double_blocks.0.img_attn.proj.weight",
