@@ -122,17 +122,19 @@ export class LiveHints {
     return hintRequest(this.host.comfyClass(node), values, this.file(node));
   }
 
-  // A node was loaded: shows its comparison, with a hint that costs nothing where there was none.
+  // A node was loaded, also by undo: shows the hint of its settings as they are now.
   loaded(node) {
     this.restore(node);
-    const view = this.host.widget(node, WIDGET)?.controlstack;
-    if (view && !view.hint.src) setTimeout(() => this.peek(node), ROUTE_DELAY_MS);
+    const isSwitched = ["live", "compare"].includes(node.properties?.[MODE]);
+    if (isSwitched) setTimeout(() => this.peek(node), ROUTE_DELAY_MS);
   }
 
   // Opening a workflow queues nothing: only methods without a network answer.
   async peek(node) {
-    const request = node.graph && this.request(node);
-    const response = request && await this.host.ask("hint", request).catch(() => null);
+    const request = node.graph && this.mode(node) !== "off" && this.request(node);
+    if (!request) return;
+    const who = `${node.graph.id} ${node.id}`;
+    const response = await this.host.ask("hint", request, { who }).catch(() => null);
     if (!response?.ok) return;
     this.show(node, { hint: URL.createObjectURL(await response.blob()), message: "" });
   }

@@ -225,9 +225,26 @@ export const scenes = (empty) => ({
       path: join(ask.pictures, `switch-${ask.cell}.png`),
       clip: { x: 60, y: 40, width: 900, height: 640 },
     });
+    // Undo gives the field its value back, and the hint is the one of that value.
+    const fine = await newHint(page, "");
+    await turn(page, "ControlStackCanny", "low_threshold", 199);
+    const coarse = await newHint(page, fine.src);
+    await page.evaluate(() => {
+      const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
+      (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
+    });
+    await page.mouse.click(900, 800);
+    await page.keyboard.press("Control+z");
+    await until(page, () =>
+      window.app.graph.nodes.some((node) =>
+        node.widgets?.some(({ name, value }) => name === "low_threshold" && value === 20),
+      ),
+    );
+    const undone = await newHint(page, coarse.src).catch(() => ({}));
     await choice(page, "off").click();
     await compare(page).waitFor({ state: "detached" });
-    return { before, live, compared, loaded, off: await state() };
+    const white = [fine, coarse, undone].map((hint) => hint.white);
+    return { before, live, compared, loaded, white, off: await state() };
   },
 
   // The menu's entry, and what undo and loading leave of it.

@@ -3,7 +3,7 @@
 // look() gives it. node promoted_scenes.mjs ASK.json, with browser.mjs's keys and
 // {"cell": NAME, "pictures": DIR}
 import { join } from "node:path";
-import { ask, atRest, frames, launch, openPage, settle } from "./browser.mjs";
+import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
 
 const EMPTY = {
   ...{ nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 },
@@ -122,7 +122,17 @@ try {
   await page.screenshot({ path: join(ask.pictures, `promoted-${ask.cell}-open.png`) });
   await page.evaluate(() => document.activeElement?.blur());
   await page.mouse.click(1200, 800);
+  await frames(page, 10);
   await page.keyboard.press("Control+z");
+  await until(
+    page,
+    (text) =>
+      [...document.querySelectorAll('.controlstack-field[aria-label="schedule"]')].some(
+        (one) =>
+          one.checkVisibility() && one.querySelector("input.controlstack-text").value === text,
+      ),
+    "0:1, 0.5:0.2, 1:0",
+  );
   await rest(page);
   seen.undone = await look(page);
   await page.evaluate(() => {

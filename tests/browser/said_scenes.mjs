@@ -57,8 +57,18 @@ async function run(page) {
   );
 }
 
-// The sentences and bars that stand on the node, where they can be seen.
-async function spoken(page, type = "ControlStackAdd") {
+// The sentences and bars that stand on the node, where they can be seen; `awaited`: how many there
+// will be at least, as late as the machine is slow.
+async function spoken(page, type = "ControlStackAdd", awaited = 1) {
+  const ends = performance.now() + 8000;
+  for (;;) {
+    const seen = await look(page, type);
+    const count = seen.lines.length + seen.bars.length + seen.tables.length;
+    if (count >= awaited || performance.now() > ends) return seen;
+  }
+}
+
+async function look(page, type) {
   await page.waitForTimeout(600);
   const count = () =>
     document.querySelectorAll(".controlstack-remark, .controlstack-result").length;
@@ -69,14 +79,17 @@ async function spoken(page, type = "ControlStackAdd") {
     const [x, y, width, height] = node.getBounding(),
       { offset } = app.canvas.ds;
     const canvas = app.canvas.canvas.getBoundingClientRect();
-    const isHere = (element) => {
-      const box = element.getBoundingClientRect();
+    const drawn = new DOMRect(canvas.x + x + offset[0], canvas.y + y + offset[1], width, height);
+    const element = document.querySelector(`[data-node-id="${node.id}"]`); // of Nodes 2.0
+    const frame = element?.getBoundingClientRect() ?? drawn;
+    const isHere = (one) => {
+      const box = one.getBoundingClientRect();
       return (
-        element.checkVisibility() &&
-        box.x >= canvas.x + x + offset[0] - 1 &&
-        box.right <= canvas.x + x + offset[0] + width + 1 &&
-        box.y >= canvas.y + y + offset[1] - 1 &&
-        box.bottom <= canvas.y + y + offset[1] + height + 1
+        one.checkVisibility() &&
+        box.x >= frame.x - 1 &&
+        box.right <= frame.right + 1 &&
+        box.y >= frame.y - 1 &&
+        box.bottom <= frame.bottom + 1
       );
     };
     const all = (selector) => [...document.querySelectorAll(selector)].filter(isHere);
@@ -161,10 +174,10 @@ const SCENES = {
   async cured(page) {
     await open(page, { [ADD]: { [SCHEDULE]: "0:1, tomorrow:0", [START]: 0.8, [END]: 0.2 } });
     const end = await run(page);
-    const before = await spoken(page);
+    const before = await spoken(page, ADD, 2);
     await set(page, ADD, "end_percent", 1);
     await set(page, ADD, "schedule", "0:1; 100%:0.5");
-    const after = await spoken(page);
+    const after = await spoken(page, ADD, 0);
     return { end, before, after, again: await run(page), last: await spoken(page) };
   },
   async undone(page) {
@@ -181,7 +194,7 @@ const SCENES = {
         node.widgets?.some(({ name, value }) => name === "strength" && value === 1),
       ),
     );
-    return { before, after: await spoken(page) };
+    return { before, after: await spoken(page, ADD, 0) };
   },
   // What the net did, on its node, without a Control Report in the graph; and after undo.
   async bar(page) {

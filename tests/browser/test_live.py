@@ -57,6 +57,8 @@ def test_switch_under_the_hint_is_seen_and_remembered(cell):
     assert scene["live"] == {"chosen": ["live"], **plain, "property": "live"}
     divided = {"chosen": ["compare"], "hints": 1, "dividers": 1, "property": "compare"}
     assert scene["compared"] == scene["loaded"] == divided
+    fine, coarse, undone = scene["white"]
+    assert fine == undone != coarse, "the hint is not that of the settings that undo gave back"
     assert scene["off"] == {"chosen": ["off"], "hints": 0, "dividers": 0, "property": "off"}
 
 

@@ -7,19 +7,18 @@ from pathlib import Path
 import pytest
 
 PICTURES = Path(__file__).resolve().parents[1] / "output"
-CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
+CELLS = ("pinned-classic", "newest-nodes2")
 
 
 @pytest.fixture(scope="session")
 def promoted(drive, running, running_newest_page) -> dict[str, dict]:
-    pages = {"pinned": running.address, "newest": running_newest_page.address}
-    return {
-        cell: drive(
-            "promoted_scenes.mjs",
-            {"address": pages[cell.split("-")[0]], "vue": cell.endswith("nodes2"), "cell": cell},
-        )
-        for cell in CELLS
-    }
+    """Return the scenes of each cell."""
+    addresses = (running.address, running_newest_page.address)
+    asks = (
+        {"address": address, "vue": cell.endswith("nodes2"), "cell": cell}
+        for address, cell in zip(addresses, CELLS, strict=True)
+    )
+    return {ask["cell"]: drive("promoted_scenes.mjs", ask) for ask in asks}
 
 
 @pytest.mark.slow
