@@ -33,6 +33,9 @@ SECTIONS = {
         "hints against the reference preprocessors, called frame by frame; the time to load a"
         " network has its own columns",
     ),
+    "memory": Section(
+        "peak_memory", "peak memory of every engine without weights, over its picture and outputs"
+    ),
     "depth": Section(
         "depth_networks",
         "depth, normal and segmentation networks against controlnet_aux and transformers, frame by"

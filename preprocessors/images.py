@@ -275,8 +275,8 @@ def blank_hints(count: int, height_px: int, width_px: int) -> FloatFrame:
     # numpy asks the system for large pages, torch does not: several times fewer page faults for a
     # fresh batch.
     shape = (count, height_px, width_px, 3)
-    free = available_bytes()
     needed = 4 * math.prod(shape)
+    free = available_bytes() if needed > _LARGE_BYTES else None
     try:
         if free is not None and needed > free:
             raise MemoryError
@@ -287,6 +287,10 @@ def blank_hints(count: int, height_px: int, width_px: int) -> FloatFrame:
             f"{count} hints of {width_px}x{height_px} pixels take {needed / 1e9:.1f} GB of"
             f" memory{left}: make them smaller, or fewer at a time"
         ) from None
+
+
+_LARGE_BYTES = 1 << 27
+"""What is smaller is not worth the question how much memory is left."""
 
 
 def available_bytes() -> int | None:

@@ -12,8 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
-from .depth import ESTIMATORS, estimated, frame_by_frame, given, normalized, resampled
-from .images import FloatFrame, each_index, only, run_network, size_of, to_rgb
+from .depth import (
+    ESTIMATORS,
+    between,
+    estimated,
+    frame_by_frame,
+    given,
+    limits,
+    normalized,
+    resampled,
+)
+from .images import BAND_PX, FloatFrame, each_index, only, run_network, size_of, to_rgb
 from .nets import imagenet, normalbae
 from .spec import (
     ANNOTATORS,
@@ -139,9 +148,17 @@ def from_depth(depth: Tensor, background_threshold: float = 0.4, *, slope: float
     # Near is large: a surface whose depth grows to the right faces left, one whose depth grows
     # downwards faces up.
     rightward = depth.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-    derivatives = F.conv2d(_mirrored(depth), torch.stack([-rightward, rightward.mT])[:, None])
-    facing = derivatives * (normalized(depth, "frame") >= background_threshold)
-    return F.normalize(torch.cat([facing, torch.full_like(depth, slope)], dim=1))
+    sobel = torch.stack([-rightward, rightward.mT])[:, None]
+    (count, _, height, width), edges = depth.shape, limits(depth, "frame")
+    padded, vectors = _mirrored(depth), depth.new_empty((count, 3, height, width))
+    rows = max(1, BAND_PX // width)
+    for top in range(0, height, rows):
+        part = slice(top, top + rows)
+        band = depth[:, :, part]
+        facing = F.conv2d(padded[:, :, top : top + rows + 2], sobel)
+        facing *= between(band, *edges) >= background_threshold
+        vectors[:, :, part] = F.normalize(torch.cat([facing, torch.full_like(band, slope)], dim=1))
+    return vectors
 
 
 def spread(depth: Tensor) -> Tensor:
