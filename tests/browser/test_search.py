@@ -36,6 +36,7 @@ WANTED = {
     "segmentation": "Segmentation Map",
 }
 FIRST_AT_LEAST = 16
+MEASURED_ON = (0, 33)
 MAIN = ("Load ControlNet", "Add ControlNet", "Apply ControlNet Stack")
 TRAINING = (
     "Create a New ControlNet",
@@ -50,7 +51,9 @@ BLUEPRINTS = {
 
 
 @pytest.fixture(scope="module", params=["classic", "nodes2"])
-def seen(request, drive, running) -> dict:
+def seen(request, drive, running, host) -> dict:
+    if host.order < MEASURED_ON:
+        pytest.skip("measured in the page that the newest ComfyUI pins")
     ask = {
         "address": running.address,
         "vue": request.param == "nodes2",

@@ -16,12 +16,15 @@ TEMPLATES = {
     for file in sorted((ROOT / "example_workflows").glob("*.json"))
 }
 WINDOWS = ((1600, 1000), (1920, 945))
+MEASURED_ON = (0, 33)
 LEAST_ZOOM, LEAST_FONT_PX = 0.6, 8.0
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=["classic", "nodes2"])
-def seen(request, drive, running) -> dict:
+def seen(request, drive, running, host) -> dict:
+    if host.order < MEASURED_ON:
+        pytest.skip("measured in the page that the newest ComfyUI pins")
     ask = {
         "address": running.address,
         "vue": request.param == "nodes2",
