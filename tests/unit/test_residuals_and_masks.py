@@ -94,7 +94,9 @@ def test_rows_of_a_batch():
     """Two prompts of three latents: only the second prompt acts, without its middle latent."""
     some = frames.Rows((1,), 2, (0, 2), (0, 1, 2))
     assert (some.total, some.indices, some.selection, some.are_all) == (6, [3, 5], [3, 5], False)
-    windowed = frames.Rows((0, 1), 2, (0, 1), frames.frames_of(2, [6, 7]))
+    windowed = frames.Rows(
+        (0, 1), 2, (0, 1), frames.frames_of(2, {"ad_params": {"sub_idxs": [6, 7]}})
+    )
     assert (windowed.acting_frames, windowed.selection, windowed.are_all) == (
         (6, 7),
         slice(0, 4),
