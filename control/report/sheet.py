@@ -36,7 +36,7 @@ def sheet(images: torch.Tensor, labels: str = "", columns: int = 0) -> torch.Ten
         page.paste(Image.fromarray(picture), (left, top))
         place = (left + width / 2, top + height + size)
         pen.text(place, _shortened(label, font, width), fill=INK, font=font, anchor="mm")
-    return torch.from_numpy(np.asarray(page, np.float32) / 255)[None]
+    return torch.from_numpy(np.asarray(page, np.float32) / 255)[None]  # pyright: ignore
 
 
 def _words(labels: str, count: int) -> list[str]:

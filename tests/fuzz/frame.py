@@ -328,6 +328,18 @@ def name(rng: random.Random) -> str:
     return "".join(rng.choice(PIECES) for _ in range(rng.choice((1, 2, 3, 4, 6, 12))))
 
 
+def link_out(folder: Path, base: Path, link: str = "sub") -> None:
+    """Put a link out of ComfyUI's folders into one of them.
+
+    It leads to a folder without links of its own: one that leads back would make every walk over
+    the models endless.
+    """
+    abroad = base.parent / "abroad"
+    abroad.mkdir(exist_ok=True)
+    if not (folder / link).is_symlink():
+        (folder / link).symlink_to(abroad)
+
+
 def by_name(rows: Iterable[Fuzzer], names: Sequence[str]) -> list[Fuzzer]:
     """Return the rows of these names, all for none. Raises ValueError for an unknown one."""
     table = {row.name: row for row in rows}

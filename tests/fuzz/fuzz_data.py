@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from .frame import Fuzzer, damaged, name, odd
+from .frame import Fuzzer, damaged, link_out, name, odd
 
 # -- data sets -------------------------------------------------------------------------------------
 
@@ -26,7 +26,7 @@ def prompts_case(rng: random.Random, base: Path) -> Path:
     )
     if not (folder / "loop.png").is_symlink():
         (folder / "loop.png").symlink_to(folder / "loop.png")
-        (folder / "out.png").symlink_to(base.parent)
+        link_out(folder, base, "out.png")
     lines = [json.dumps(_pair(rng)).encode() for _ in range(rng.randrange(1, 6))]
     if rng.random() < 0.1:
         lines.append(rng.choice((b"[" * 100_000, b"\xff\xfe", b"{}" * 10, b'{"target":' * 9999)))
@@ -66,8 +66,7 @@ def name_case(rng: random.Random, base: Path) -> tuple[str, Path, str]:
     """Make a name for one of the nodes that take names."""
     for folder in ("input", "output", "models/controlnet"):
         (base / folder).mkdir(parents=True, exist_ok=True)
-        if not (base / folder / "sub").is_symlink():
-            (base / folder / "sub").symlink_to(base.parent)
+        link_out(base / folder, base)
     return (
         rng.choice(("save net", "save pose", "load pose", "data set", "picture")),
         base,

@@ -15,7 +15,7 @@ from PIL import Image
 from pack.files import families, header
 from pack.host import folders, picture_files
 
-from .frame import Fuzzer, damaged, name, odd
+from .frame import Fuzzer, damaged, link_out, name, odd
 
 # -- headers of models -----------------------------------------------------------------------------
 
@@ -128,8 +128,7 @@ def name_case(rng: random.Random, base: Path) -> tuple[Path, str, bool, bool]:
     """Make a name, and a folder with a link out of it."""
     root = base / "input"
     root.mkdir(exist_ok=True)
-    if not (root / "sub").is_symlink():
-        (root / "sub").symlink_to(base.parent)
+    link_out(root, base)
     return root, name(rng), rng.random() < 0.5, rng.random() < 0.5
 
 
