@@ -35,10 +35,9 @@ class TextError(ValueError):
 
     def __init__(self, field: str, text: str, position: int, expected: str) -> None:
         actual = text[position : position + 12].strip() or "the end of the text"
-        where = f"character {position + 1} of {_around(text, position)}"
         super().__init__(
-            f"{field}: expected {expected} at {where}, found {actual!r}. Write for example"
-            f" {EXAMPLES[field]!r}."
+            f"{field}: expected {expected} at character {position + 1} of"
+            f" {_around(text, position)}, found {actual!r}. Write for example {EXAMPLES[field]!r}."
         )
         self.position = position
 

@@ -51,25 +51,25 @@ OPENCV_WHEELS = (
 
 def opencv() -> ModuleType:
     """Import OpenCV on first use; raise RuntimeError naming the package to install."""
-    needed = "this preprocessor needs OpenCV, "
     try:
         cv2 = _imported()
     except ModuleNotFoundError as error:
         if error.name != "cv2":
             raise
         raise RuntimeError(
-            f"{needed}and the Python that runs ComfyUI has none: run `pip install opencv-python`"
-            " with that Python and restart ComfyUI"
+            "this preprocessor needs OpenCV, and the Python that runs ComfyUI has none: run `pip"
+            " install opencv-python` with that Python and restart ComfyUI"
         ) from error
     except ImportError as error:
         headless = f"{_installed_opencv().removesuffix('-headless')}-headless"
         raise RuntimeError(
-            f"{needed}which is installed but does not start ({error}): {_reinstall(headless)}"
+            "this preprocessor needs OpenCV, which is installed but does not start"
+            f" ({error}): {_reinstall(headless)}"
         ) from error
     if not hasattr(cv2, "Canny"):
         raise RuntimeError(
-            f"{needed}which is empty, as the uninstall of one of its builds leaves it:"
-            f" {_reinstall(_installed_opencv())}"
+            "this preprocessor needs OpenCV, which is empty, as the uninstall of one of its"
+            f" builds leaves it: {_reinstall(_installed_opencv())}"
         )
     return cv2
 

@@ -64,11 +64,12 @@ class Param:
             and not (whole and value % 1)
         ):
             return int(value) if whole else float(value)
-        kind = "whole number" if whole else "number"
-        raise ValueError(
-            f"{self.name} is {value!r:.100}: give a {kind} from {self.minimum:g} to"
-            f" {self.maximum:g}"
-        )
+        least, most = f"{self.minimum:g}", f"{self.maximum:g}"
+        if whole:
+            sentence = f"{self.name} is {value!r:.100}: give a whole number from {least} to {most}"
+        else:
+            sentence = f"{self.name} is {value!r:.100}: give a number from {least} to {most}"
+        raise ValueError(sentence)
 
 
 ANNOTATORS, ANNOTATORS_COMMIT = "lllyasviel/Annotators", "982e7edaec38759d914a963c48c4726685de7d96"

@@ -105,6 +105,8 @@ const SENTENCES = {
     // preprocessors
     ["{name} is {value}: choose one of {choices}",
       "{name} 是 {value}：请选择以下之一：{choices}"],
+    ["{name} is {value}: give a whole number from {low} to {high}",
+      "{name} 是 {value}：请给出 {low} 到 {high} 之间的整数"],
     ["{name} is {value}: give a number from {low} to {high}",
       "{name} 是 {value}：请给出 {low} 到 {high} 之间的数"],
     ["resolution is {value}: give 0 to keep the picture's size, or its short side in"
