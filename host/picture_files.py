@@ -20,9 +20,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, str
 """What Pillow's decoders raise for files that are cut short or damaged."""
 
 SMALL_PX, MOST_PX_PER_BYTE = 4_000_000, 10_000
-"""More than the densest PNG holds; a file that claims more would only take memory. Of WebP a
-picture of one colour has a few bytes, whatever its size."""
-UNBOUNDED = ("WEBP",)
+"""More than the densest PNG or lossy WebP holds; a file that claims more would only take memory."""
 
 
 class PictureError(ValueError):
@@ -77,11 +75,25 @@ def _opened(source: Path | bytes, rules: Rules, name: str) -> Image.Image:
     if pixels > rules.max_pixels:
         picture.close()
         raise PictureError("too large", f"{name} is {size}")
-    length = len(source) if isinstance(source, bytes) else source.stat().st_size
-    if picture.format not in UNBOUNDED and pixels > max(SMALL_PX, length * MOST_PX_PER_BYTE):
+    length, is_bounded = _length(source)
+    if is_bounded and pixels > max(SMALL_PX, length * MOST_PX_PER_BYTE):
         picture.close()
         raise PictureError("damaged", f"{name} claims {size} pixels in {length:,} bytes")
     return picture
+
+
+def _length(source: Path | bytes) -> tuple[int, bool]:
+    """Return a file's bytes, and whether they bound its pixels.
+
+    In lossless WebP a picture of one colour takes a few bytes, whatever its size.
+    """
+    if isinstance(source, bytes):
+        length, head = len(source), source[:16]
+    else:
+        length = source.stat().st_size
+        with source.open("rb") as file:
+            head = file.read(16)
+    return length, head[:4] != b"RIFF" or head[12:] == b"VP8 "
 
 
 # -- transparency ----------------------------------------------------------------------------------

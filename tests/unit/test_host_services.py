@@ -452,6 +452,13 @@ def claims(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def lossy_webp(width: int, height: int) -> bytes:
+    """Make a lossy WebP of four pixels whose frame says more."""
+    data = bytearray(stored(Image.new("RGB", (2, 2)), "WEBP"))
+    data[26:30] = width.to_bytes(2, "little") + height.to_bytes(2, "little")
+    return bytes(data)
+
+
 DEEP = np.full((8, 8), 32768, np.uint16)
 BLUE, RED, WHITE = (0, 0, 1), (1, 0, 0), (1, 1, 1)
 DECODED = {
@@ -505,6 +512,7 @@ UNUSABLE = {
     "a vector drawing": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unreadable"),
     "a format that was not asked for": (stored(Image.new("L", (8, 8)), "PPM"), "unreadable"),
     "more pixels than bytes can hold": (claims(3000, 2500), "damaged"),
+    "more than lossy WebP can hold": (lossy_webp(3000, 2500), "damaged"),
     "a damaged chunk": (WHOLE[:60] + b"\xff" * 40 + WHOLE[100:], "damaged"),
 }
 
@@ -519,6 +527,13 @@ def test_pictures_that_cannot_be_used_are_one_kind_of_error(case, rules, tmp_pat
             picture_files.decode(source, rules, "a.png")
         assert error.value.kind == kind
         assert str(error.value).startswith(f"{kind}: a.png")
+
+
+def test_a_large_picture_of_one_colour_is_a_small_webp():
+    blank = Image.new("RGB", (2500, 2000), (255, 0, 0))
+    for lossless in (False, True):
+        data = stored(blank, "WEBP", lossless=lossless)
+        assert picture_files.decode(data, OVER_WHITE).shape == (2000, 2500, 3)
 
 
 def test_a_bomb_takes_no_memory():
