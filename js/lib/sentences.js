@@ -1,5 +1,13 @@
 // The server's sentences and those of the grammar in the page's language: rows of [English, other],
-// in which {blanks} stand for what a sentence names. A sentence without a row stays English.
+// in which {blanks} stand for what a sentence names; sentences_*.js has the server's. A sentence
+// without a row stays English.
+
+import * as control from "./sentences_control.js";
+import * as files from "./sentences_files.js";
+import * as preprocessors from "./sentences_preprocessors.js";
+import * as training from "./sentences_training.js";
+
+const ROOMS = [control, files, preprocessors, training];
 
 // What may be expected, in sentences that say so.
 const PHRASES = {
@@ -9,148 +17,45 @@ const PHRASES = {
     ["two weights 'a..b', for the first block and the middle", "两个权重 'a..b'，分别用于第一块和中间块"],
     ["the interpolation {choices}", "插值方式 {choices}"],
     ["'auto' or one of {choices}", "'auto' 或以下之一：{choices}"],
-    ["{one} or {other}", "{one} 或 {other}"],
     ["the end of the text", "文本结尾"],
+    ...ROOMS.flatMap((room) => room.phrases.zh),
+    ["{a} to {b}", "{a} 到 {b}"],
+    ["{a} or {b}", "{a} 或 {b}"],
   ],
 };
 
 const SENTENCES = {
   zh: [
-    // texts of Add ControlNet
+    // of the grammar, on both sides
     ["{field}: expected {expected} at character {at} of {text}, found {actual}. Write for"
       + " example {example}.",
       "{field}：第 {at} 个字符处应为{expected}，实际是 {actual}。例如可写 {example}。"],
     ["{field}: expected {expected} at character {at}, found {actual}. Write for example"
       + " {example}.",
       "{field}：第 {at} 个字符处应为{expected}，实际是 {actual}。例如可写 {example}。"],
-    ["schedule: this sampler does not report its steps, so positions such as '6s' cannot"
-      + " be used. Use fractions of sampling instead, such as 0.5.",
-      "schedule：此采样器不报告步数，不能使用 '6s' 这样的位置。请改用采样进度的比例，例如 0.5。"],
-    ["{net} has no type {type}: choose 'auto' or one of {choices}",
-      "{net} 没有类型 {type}：请选 'auto' 或以下之一：{choices}"],
-    ["{net} has no union types to choose from: leave union_type at 'auto'. It was trained"
-      + " on one kind of hint, or tells kinds apart by the picture alone.",
-      "{net} 没有可选的联合类型：请让 union_type 保持 'auto'。它只用一种提示图训练，或仅凭图像分辨类型。"],
-    ["{net} takes one type at a time, found {types}: choose one, and add the net once"
-      + " more for each of the others",
-      "{net} 每次只接受一个类型，实际是 {types}：请选一个，其余类型各再添加一次该网络"],
-    ["union_type names {types} types, so image needs as many hints for each of them: all"
-      + " of the first type, then all of the next. Found {found} hints: give a multiple of"
-      + " {types}, or one for all types.",
-      "union_type 写了 {types} 个类型，因此 image 中每个类型需要同样多的提示图：先是第一个类型的全部，再是下一个。实际有 {found}"
-        + " 张：请给出 {types} 的倍数，或一张用于所有类型。"],
-    // Add and Apply ControlNet
-    ["{net} encodes its hint with the VAE: connect the model's VAE to Apply ControlNet"
-      + " Stack",
-      "{net} 用 VAE 编码提示图：请把模型的 VAE 接到“应用 ControlNet 堆栈”"],
-    ["{net} is an inpainting net: connect inpaint_mask of Add ControlNet (white = the"
-      + " area to inpaint)",
-      "{net} 是重绘网络：请连接“添加 ControlNet”的 inpaint_mask（白色为要重绘的区域）"],
-    ["{net} does not use an inpaint_mask: leave it empty. To choose where control acts,"
-      + " connect effect_mask.",
-      "{net} 不使用 inpaint_mask：请留空。要选择控制的位置，请连接 effect_mask。"],
-    ["fit 'region': the positive prompt has no area. Set one with ComfyUI's Conditioning"
-      + " (Set Area) before Apply ControlNet Stack, or choose another fit.",
-      "fit 'region'：正面提示词没有区域。请在“应用 ControlNet 堆栈”之前用 ComfyUI 的 Conditioning (Set Area)"
-        + " 设置，或选择其他适配方式。"],
-    ["control_net: expected a CONTROL_NET from a loader, found {found}",
-      "control_net：应为加载节点给出的 CONTROL_NET，实际是 {found}"],
-    ["image: expected finite values, found NaN or infinity. Check the node that made this"
-      + " hint.",
-      "image：应为有限的数值，实际含有 NaN 或无穷大。请检查生成该提示图的节点。"],
-    ["{name}: expected a mask of (batch, height, width), found {found}",
-      "{name}：应为 (批次, 高, 宽) 的遮罩，实际是 {found}"],
-    ["{name}: expected numbers from 0 to 1, found values that are not finite",
-      "{name}：应为 0 到 1 的数，实际含有非有限的值"],
-    ["speed {speed} is not available yet: choose {choices}",
-      "speed {speed} 尚不可用：请选 {choices}"],
-    ["{net} was trained on {condition}, but this hint is of another kind: {other}",
-      "{net} 是用 {condition} 训练的，但这张提示图属于另一种：{other}"],
-    ["ControlNet {net} was trained on {condition}, and {title} makes {other}: {advice},"
-      + " or disconnect control_net if you mean it",
-      "ControlNet {net} 是用 {condition} 训练的，而“{title}”生成的是 {other}：{advice}；若确实要这样，请断开"
-        + " control_net"],
-    // files
-    ["{file} is cut short: its header promises {expected} bytes, the file has {size}. The"
-      + " download or copy broke off: download it again.",
-      "{file} 不完整：文件头写明 {expected} 字节，实际只有 {size}。下载或复制中断了：请重新下载。"],
-    ["{file} is damaged: its header describes {expected} bytes without gaps, the file has"
-      + " {size}. Download it again.",
-      "{file} 已损坏：文件头描述了 {expected} 字节，实际是 {size}。请重新下载。"],
-    ["{file} is damaged or cut short ({error}).",
-      "{file} 已损坏或不完整（{error}）。"],
-    ["{file} is not a file: expected the weights of a ControlNet.",
-      "{file} 不是文件：应为 ControlNet 的权重。"],
-    ["{file} does not contain weights (perhaps it is a web page).",
-      "{file} 不含权重（也许是一个网页）。"],
-    ["{file} could not be read ({error}).",
-      "无法读取 {file}（{error}）。"],
-    ["{file} contains only the difference from its base model ({base}). Load it with"
-      + " ComfyUI's 'Load ControlNet Model (diff)'; its output works here too.",
-      "{file} 只包含与基础模型（{base}）的差值。请用 ComfyUI 的“Load ControlNet Model (diff)”加载；其输出在这里同样可用。"],
-    ["{file} looks like {family}, but this version of ComfyUI cannot load it. Update"
-      + " ComfyUI.",
-      "{file} 看起来是 {family}，但此版本的 ComfyUI 无法加载。请更新 ComfyUI。"],
-    ["{file} ({family}) lacks {count} of its weights{first}. Download it again.",
-      "{file}（{family}）缺少 {count} 个权重{first}。请重新下载。"],
-    ["{file} was not found and could not be downloaded: {reason} Download it from"
-      + " {address} and put it into {folder}.",
-      "未找到 {file}，也无法下载：{reason} 请从 {address} 下载并放入 {folder}。"],
-    ["{file} is {problem}: expected {expected} bytes, found {size}.",
-      "{file} 有问题（{problem}）：应为 {expected} 字节，实际是 {size}。"],
-    ["there is no file {file} in the {where} folder: put a .json file with keypoints there",
-      "{where} 文件夹中没有文件 {file}：请把含关键点的 .json 文件放在那里"],
-    ["{file} leads out of ComfyUI's folders: give a name inside of them, not a path",
-      "{file} 指向 ComfyUI 的文件夹之外：请给出其中的文件名，而不是路径"],
-    // preprocessors
-    ["{name} is {value}: choose one of {choices}",
-      "{name} 是 {value}：请选择以下之一：{choices}"],
-    ["{name} is {value}: give a whole number from {low} to {high}",
-      "{name} 是 {value}：请给出 {low} 到 {high} 之间的整数"],
-    ["{name} is {value}: give a number from {low} to {high}",
-      "{name} 是 {value}：请给出 {low} 到 {high} 之间的数"],
-    ["resolution is {value}: give 0 to keep the picture's size, or its short side in"
-      + " pixels",
-      "resolution 是 {value}：0 保持原图尺寸，否则请给出短边的像素数"],
-    ["the batch of pictures is empty: connect at least one picture",
-      "图像批次为空：请至少连接一张图"],
-    ["this preprocessor needs OpenCV, and the Python that runs ComfyUI has none: run `pip"
-      + " install opencv-python` with that Python and restart ComfyUI",
-      "此预处理器需要 OpenCV，而运行 ComfyUI 的 Python 中没有：请用该 Python 运行 `pip install opencv-python`"
-        + " 并重启 ComfyUI"],
-    ["{count} hints of {width}x{height} pixels take {needed} GB of memory{left}: make"
-      + " them smaller, or fewer at a time",
-      "{count} 张 {width}x{height} 像素的提示图需要 {needed} GB 内存{left}：请减小尺寸，或减少数量"],
-    ["{name} has {count} frames and the picture {frames}: connect one for all, or one for"
-      + " each",
-      "{name} 有 {count} 帧，而图像有 {frames} 帧：请连接一帧用于全部，或每帧一个"],
-    ["the engine keypoints draws a connected pose_keypoint: connect one, or choose"
-      + " another engine",
-      "引擎 keypoints 绘制已连接的 pose_keypoint：请连接一个，或选择其他引擎"],
-    ["pose_keypoint has {count} frames and image has {frames}: connect one frame for each"
-      + " picture, or one for all",
-      "pose_keypoint 有 {count} 帧，而 image 有 {frames} 张：请每张图连接一帧，或一帧用于全部"],
-    ["engine depth makes normals from a depth map, and none is connected: connect one to"
-      + " depth in the Normal Map node, or choose the engine bae or midas, which estimate it"
-      + " themselves",
-      "引擎 depth 由深度图计算法线，而没有连接深度图：请接到“法线图”节点的 depth，或选择自行估计的引擎 bae 或 midas"],
-    ["{palette} has no class {name}: did you mean {near}? A number from 0 to {last} works"
-      + " too",
-      "{palette} 没有类别 {name}：是否指 {near}？也可以写 0 到 {last} 的编号"],
-    ["expected a list of frames, found {found}: connect a POSE_KEYPOINT",
-      "应为帧的列表，实际是 {found}：请连接 POSE_KEYPOINT"],
-    ["one frame of {pixels} million pixels takes the network of {file} at least {needed}"
-      + " GB of memory, and {free} GB are free: lower the resolution",
-      "{file} 的网络处理一帧（{pixels} 百万像素）至少需要 {needed} GB 内存，而空闲 {free} GB：请降低分辨率"],
-    ["expected one line of labels for each picture, found {lines} lines for {count}:"
-      + " remove lines, or connect more pictures",
-      "每张图应有一行标签，实际 {lines} 行对 {count}：请删去多余的行，或连接更多图像"],
-    ["saved as {file} in the output folder",
-      "已保存到输出文件夹：{file}"],
+    ...ROOMS.flatMap((room) => room.sentences.zh),
+    ["{name}: expected {choice}, found {value}", "{name}：应为 {choice}，实际是 {value}"],
   ],
 };
 
 const BLANK = /\\\{(\w+)\\\}/g;
+
+// What fills a blank, where that is not just any text: nothing, one word, or the name of a file.
+const FILLINGS = {
+  count: "([^ ]+)", family: "([^,]+)",
+  first: "([^]*?)", left: "([^]*?)", needed: "([^]*?)", saved: "([^]*?)",
+  weights_file: "([^]+?\\.\\w+)",
+};
+
+// Blanks of rows so general that they fit only phrases and values in quotes.
+const STRICT = new Set(["a", "b", "choice", "whose"]);
+
+// Blanks that phrases fill, one or a list of them.
+const WORDED = new Set([
+  "actual", "advice", "detail", "error", "examples", "expected", "faults", "first", "hints", "it",
+  "left", "list", "needed", "place", "problem", "reason", "remedies", "remedy", "saved", "state",
+  "steps", "where",
+]);
 
 function patternOf(english) {
   const names = [];
@@ -158,7 +63,7 @@ function patternOf(english) {
   const source = escaped.replace(BLANK, (_, name) => {
     if (names.includes(name)) return `\\${names.indexOf(name) + 1}`;
     names.push(name);
-    return "([^]+?)";
+    return FILLINGS[name] ?? "([^]+?)";
   });
   return { names, pattern: new RegExp(`^${source}$`) };
 }
@@ -174,25 +79,92 @@ function rowsOf(table, language) {
   return compiled.get(key);
 }
 
-// The first row that fits, filled in; the blanks of phrases are translated too.
+const isValue = (text) => !/[a-z]{2}/.test(text.replace(/'[^']*'/g, ""));
+
+// The values of a row's blanks by name, translated; null where a strict one is neither.
+function filled(names, values, language) {
+  const blanks = {};
+  for (const [index, name] of names.entries()) {
+    const value = values[index];
+    const isStrict = STRICT.has(name);
+    blanks[name] = isStrict || WORDED.has(name) ? worded(value, language) : value;
+    if (isStrict && blanks[name] === value && !isValue(value)) return null;
+  }
+  return blanks;
+}
+
+// The first row that fits, filled in; null where none does.
 function through(table, text, language) {
   for (const { names, pattern, other } of rowsOf(table, language)) {
     const match = pattern.exec(text);
-    if (!match) continue;
-    return other.replace(/\{(\w+)\}/g, (_, name) => {
-      const value = match[names.indexOf(name) + 1];
-      return name === "expected" || name === "actual"
-        ? through(PHRASES, value.replace(/^'(the end of the text)'$/, "$1"), language) : value;
-    });
+    const blanks = match && filled(names, match.slice(1), language);
+    if (blanks) return other.replace(/\{(\w+)\}/g, (_, name) => blanks[name]);
   }
-  return text;
+  return null;
+}
+
+// A sentence, or one without the full stop that another one puts behind it.
+function stopped(table, text, language) {
+  const short = text.endsWith(".") ? through(table, text.slice(0, -1), language) : null;
+  return short === null ? through(table, text, language) : `${short}。`;
+}
+
+const SEPARATORS = [["; ", "；"], [", or ", "，或"], [", ", "，"]];
+
+// What fills a blank: a phrase, or a list of phrases; other values stay.
+function worded(value, language) {
+  const text = value.trimStart().replace(/^'(the end of the text)'$/, "$1");
+  const phrase = stopped(PHRASES, text, language);
+  if (phrase !== null) return phrase;
+  for (const [separator, other] of SEPARATORS) {
+    const stop = text.endsWith(".") ? "。" : "";
+    const parts = text.slice(0, text.length - stop.length).split(separator);
+    const spoken = parts.map((one) => (
+      through(PHRASES, one, language) ?? (isValue(one) ? one : null)));
+    const isNew = parts.length > 1 && !spoken.includes(null) && spoken.join() !== parts.join();
+    if (isNew) return spoken.join(other) + stop;
+  }
+  return value;
+}
+
+function part(text, language) {
+  const whole = through(SENTENCES, text, language) ?? stopped(SENTENCES, text, language);
+  if (whole !== null) return whole;
+  const phrase = worded(text, language);
+  return phrase === text ? null : phrase;
+}
+
+// Several sentences, each of which has a row of its own, or one row for all of them.
+function inParts(text, language) {
+  for (const { index } of text.matchAll(/[.)] /g)) {
+    const head = part(text.slice(0, index + 1), language);
+    const tail = head === null ? null : inParts(text.slice(index + 2), language);
+    if (tail !== null) return head.endsWith("。") ? head + tail : `${head}。${tail}`;
+  }
+  return part(text, language);
+}
+
+// A sentence behind the name of what it is about: 'name' is empty; file.json: the list is empty.
+function behindName(text, language) {
+  const quoted = /^(?:'[^']*'|"[^"]*") /.exec(text)?.[0];
+  if (quoted) {
+    const rest = through(SENTENCES, text.slice(quoted.length), language);
+    if (rest !== null) return quoted + rest;
+  }
+  for (const { index } of text.matchAll(/: /g)) {
+    const rest = inParts(text.slice(index + 2), language);
+    if (rest !== null) return `${text.slice(0, index)}：${rest}`;
+  }
+  return null;
 }
 
 // A text of one or several lines in the language of a locale; lines that are not known stay.
 export function inLanguage(text, locale) {
   const language = String(locale).split("-")[0];
   if (!Object.hasOwn(SENTENCES, language)) return text;
-  return text.split("\n").map((line) => through(SENTENCES, line, language)).join("\n");
+  return text.split("\n").map((line) => (
+    inParts(line, language) ?? behindName(line, language) ?? line)).join("\n");
 }
 
 export const rows = (language) => SENTENCES[language];
+export const phrases = (language) => PHRASES[language];

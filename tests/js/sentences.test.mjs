@@ -5,7 +5,7 @@ import test from "node:test";
 
 import { parse as parseLayers } from "../../js/lib/layers.js";
 import { parse as parseSchedule, parseFrames } from "../../js/lib/schedule.js";
-import { inLanguage, rows } from "../../js/lib/sentences.js";
+import { inLanguage, phrases, rows } from "../../js/lib/sentences.js";
 
 const fixture = JSON.parse(
   readFileSync(new URL("../fixtures/grammar.json", import.meta.url), "utf8"),
@@ -59,9 +59,84 @@ test("other languages stay English, and values do not act as patterns", () => {
 
 test("every translation has the blanks of its sentence, and is Chinese", () => {
   const blanks = (text) => [...new Set(text.match(/\{\w+\}/g))].sort();
-  for (const [english, other] of rows("zh")) {
-    assert.match(other, chinese);
+  for (const [english, other] of [...rows("zh"), ...phrases("zh")]) {
+    if (/[a-z]/.test(english.replace(/\{\w+\}/g, ""))) assert.match(other, chinese);
     const left = blanks(english).filter((blank) => blank !== "{text}");
     assert.deepEqual(blanks(other), left, english);
   }
+});
+
+test("no row hides another: each sentence gets its own translation", () => {
+  const filled = (text) => text.replace(/\{(\w+)\}/g, (_, name) => `<${name}>`);
+  for (const [english, other] of rows("zh")) {
+    if (/^\{field\}|\{choice\}/.test(english)) continue; // their blanks take no such filling
+    assert.equal(inLanguage(filled(english), "zh"), filled(other), english);
+  }
+});
+
+// As the server assembles them: a fault and its remedy, lists, names in front, blanks left empty.
+const ASSEMBLED = [
+  "mode: expected 'balanced', 'control' or 'prompt', found 'none'",
+  "net.pth is cut short: expected 1,000 bytes, found 10. The file is /models/net.pth: delete or"
+    + " replace it. Once deleted, the next run downloads net.pth from https://a.b/net.pth into /m.",
+  "net.pth could not be read (Permission denied) The file is /models/net.pth: delete or replace it."
+    + " Once deleted, the next run downloads net.pth from https://a.b/net.pth into /models.",
+  "net.pth was not found and could not be downloaded: downloads are switched off"
+    + " (HF_HUB_OFFLINE). Download it from https://a.b/net.pth and put it into /models.",
+  "net.pth was not found and could not be downloaded: received another file: expected sha256 aa,"
+    + " found bb; it was deleted. Download it from https://a.b/net.pth and put it into /models.",
+  "'' is empty: expected a name, or folder/name",
+  "net.safetensors: the file is empty. Download it again.",
+  "net.pth is a pickle with more than weights in it (it could run code), so it was not opened.",
+  "net.safetensors is not a ControlNet that this pack recognises (the file has no keys).",
+  "b.safetensors is not a model patch that this pack recognises (first keys: a, b). Load it with"
+    + " ComfyUI's Load Model Patch.",
+  "net.safetensors is an SD1.5 LoRA, not a ControlNet. It belongs in models/loras.",
+  "a.safetensors: the disk is full. Free space; nothing was left behind.",
+  "a.safetensors: the disk is full; 700 MB are needed in /out. Free space; what was there before is"
+    + " untouched.",
+  "9 hints of 512x512 pixels take 3 GB of memory: make them smaller, or fewer at a time",
+  "9 hints of 512x512 pixels take 3 GB of memory, and 1 GB are free: make them smaller, or fewer at"
+    + " a time",
+  "frame 0, person 2, face_keypoints_2d: expected 210 numbers (x, y, score), found 9: check the"
+    + " file or the node that these keypoints come from",
+  "walk.json: frame 0: expected a list under 'people', found the text 'a': check the file or the"
+    + " node that these keypoints come from",
+  "the loss is nan at step 4. Lower learning_rate (now 0.1), or choose precision fp32, or raise"
+    + " warmup_steps. run.safetensors was not written yet, so begin again.",
+  "Training ran out of memory. Try, in this order: lower batch_size (now 4) and raise accumulation"
+    + " by the same factor; switch gradient_checkpointing on. 12 steps are saved in the checkpoint."
+    + " (CUDA)",
+  "3 of 9 pairs cannot be used: 2 missing, 1 too large. First: a.png. Repair them, or switch"
+    + " leave_out on.",
+  "9 pairs at 512×512, hints from the data set",
+  "checkpoint: a comes from another data set, another net to begin with, so it cannot be resumed"
+    + " here. Choose another name, or delete the file to start over.",
+  "union is a net: this tiler fits hints itself, which only works for nets that add to the model's"
+    + " blocks. Use Ultimate SD Upscale, or sample without a tiler.",
+  "canny gives values that are not finite (NaN or infinity) at steps 1 to 4, 7 of 9. It was left"
+    + " out there, so the picture lacks its control. Download it again, or start ComfyUI with"
+    + " --force-fp32.",
+];
+
+test("assembled sentences are translated whole", () => {
+  const english = /\b(the|is|are|was|expected|found|it|download|and|or|another|choose)\b/i;
+  for (const text of ASSEMBLED) {
+    const spoken = inLanguage(text, "zh");
+    assert.match(spoken, chinese, text);
+    assert.doesNotMatch(spoken.replace(/union is a net|Permission denied/, ""), english, text);
+  }
+});
+
+test("a general row leaves a sentence alone whose words it does not know", () => {
+  for (const text of ["name: expected a new kind of thing, found another", "this or that is wrong",
+    "net.pth is a problem, so it stays"]) {
+    assert.equal(inLanguage(text, "zh"), text);
+  }
+});
+
+test("long texts cost little", () => {
+  const start = performance.now();
+  inLanguage("net.pth is x: expected a, found b. It was (c) or d, so e. ".repeat(20), "zh");
+  assert.ok(performance.now() - start < 2000);
 });

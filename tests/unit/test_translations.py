@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("control", "files", "host", "nodes", "preprocessors")
-GRAMMAR = "{field}: expected {expected} at character {at}, found"  # JavaScript's own
+FOLDERS = ("control", "files", "host", "nodes", "preprocessors", "training")
+WORDS = 5  # of a raised text that counts as a sentence; shorter ones fill the blanks of others
+STRINGS = r'"(?:[^"\\]|\\.)*"(?:\s*\+\s*"(?:[^"\\]|\\.)*")*'
+FILLED = r'(?:\{".*?\}|\S+(?: \S+){0,3})'  # what a blank may stand for: few words, or JSON
+UNMET = {"expected one output of the network, got {}"}  # a fault of this pack itself
 
 
 def skeleton(sentence: str) -> str:
@@ -19,36 +22,88 @@ def skeleton(sentence: str) -> str:
     return re.sub(r"\{[^{}]*\}", "{}", sentence)
 
 
+def text_of(node: ast.AST) -> str | None:
+    """Return a literal text, or that of an f-string with `{}` for what it fills in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if not isinstance(node, ast.JoinedStr):
+        return None
+    parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return "".join(map(str, parts))
+
+
 @cache
 def spoken() -> set[str]:
     """Collect every text of the server, with `{}` for what it fills in."""
-    texts = set()
+    texts: set[str] = set()
     for folder in FOLDERS:
         for file in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    texts.add(node.value)
-                elif isinstance(node, ast.JoinedStr):
-                    parts = (
-                        part.value if isinstance(part, ast.Constant) else "{}"
-                        for part in node.values
-                    )
-                    texts.add("".join(map(str, parts)))
+                if (text := text_of(node)) is not None:
+                    texts.add(text)
     return texts
 
 
-def rows() -> list[str]:
-    """Read the English sentences of the table in sentences.js."""
-    table = (ROOT / "js" / "lib" / "sentences.js").read_text(encoding="utf-8")
-    table = table[table.index("const SENTENCES") : table.index("const BLANK")]
-    strings = r'"(?:[^"\\]|\\.)*"(?:\s*\+\s*"(?:[^"\\]|\\.)*")*'
-    pairs = re.findall(rf"\[({strings}),\s*({strings})\],", table)
-    joined = ["".join(re.findall(r'"((?:[^"\\]|\\.)*)"', english)) for english, _ in pairs]
-    return [sentence for sentence in joined if not sentence.startswith(GRAMMAR)]
+def english_of(table: str) -> list[str]:
+    """Read the English sentences of rows in JavaScript: ["a" + "b", "other"]."""
+    pairs = re.findall(rf"\[({STRINGS}),\s*{STRINGS}\],", table)
+    return ["".join(re.findall(r'"((?:[^"\\]|\\.)*)"', english)) for english in pairs]
 
 
-@pytest.mark.parametrize("sentence", rows())
+@cache
+def tables() -> dict[str, list[str]]:
+    """Read the English of the tables in js/lib/sentences*.js: of sentences, and of phrases."""
+    english: dict[str, list[str]] = {"sentences": [], "phrases": []}
+    for file in sorted((ROOT / "js" / "lib").glob("sentences_*.js")):
+        text = file.read_text(encoding="utf-8")
+        start = text.index("export const phrases")
+        for name, part in (("sentences", text[:start]), ("phrases", text[start:])):
+            english[name] += english_of(part)
+    text = (ROOT / "js" / "lib" / "sentences.js").read_text(encoding="utf-8")
+    english["grammar"] = english_of(text[text.index("const PHRASES") : text.index("const BLANK")])
+    return english
+
+
+def raised() -> set[str]:
+    """Collect the sentences that the server raises, with `{}` for what they fill in."""
+    calls = (
+        node.exc
+        for folder in FOLDERS
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    )
+    texts = (text_of(argument) for call in calls for argument in call.args)
+    return {text for text in texts if text is not None and len(text.split()) >= WORDS}
+
+
+def fits(row: str, text: str, blank: str = ".+?") -> bool:
+    """Tell whether a row of the table translates a text."""
+    wanted = re.escape(skeleton(row)).replace(r"\{\}", blank)
+    return re.fullmatch(wanted, text, re.DOTALL) is not None
+
+
+@pytest.mark.parametrize("sentence", tables()["sentences"])
 def test_a_translated_sentence_is_one_of_the_servers(sentence):
-    """A changed sentence would stay English: then its row in js/lib/sentences.js changes too."""
-    wanted = re.escape(skeleton(sentence)).replace(r"\{\}", r".+?")
-    assert any(re.fullmatch(wanted, text, re.DOTALL) for text in spoken()), sentence
+    """A changed sentence would stay English: then its row in js/lib/sentences_*.js changes too."""
+    assert any(fits(sentence, text) for text in spoken()), sentence
+
+
+@pytest.mark.parametrize("phrase", tables()["phrases"])
+def test_a_translated_phrase_is_part_of_what_the_server_says(phrase):
+    piece = max(re.split(r"\{\w+\}|\. ", phrase), key=len)
+    assert any(piece.strip(" :") in text for text in spoken()), phrase
+
+
+def test_every_sentence_that_is_raised_has_a_translation():
+    """A new sentence gets its row in js/lib/sentences_*.js."""
+    sentences = raised()
+    assert len(sentences) > 150
+    translated = [row for table in tables().values() for row in table]
+
+    def is_translated(text: str) -> bool:
+        # js/lib/sentences.js parts a sentence from a name or fault in front, and from its full stop
+        forms = {text, text.removesuffix("."), re.sub(r"^\{\}:? ", "", text).removesuffix(".")}
+        return any(fits(row, form, FILLED) for row in translated for form in forms)
+
+    assert {text for text in sentences if not is_translated(text)} == UNMET
