@@ -44,7 +44,7 @@ const BLANK = /\\\{(\w+)\\\}/g;
 const FILLINGS = {
   count: "([^ ]+)", family: "([^,]+)",
   first: "([^]*?)", left: "([^]*?)", needed: "([^]*?)", saved: "([^]*?)",
-  weights_file: "([^]+?\\.\\w+)",
+  nothing: "()", picture_file: "([^:;]+)", weights_file: "([^]+?\\.\\w+)",
 };
 
 // Blanks of rows so general that they fit only phrases and values in quotes.
@@ -52,10 +52,13 @@ const STRICT = new Set(["a", "b", "choice", "whose"]);
 
 // Blanks that phrases fill, one or a list of them.
 const WORDED = new Set([
-  "actual", "advice", "detail", "error", "examples", "expected", "faults", "first", "hints", "it",
-  "left", "list", "needed", "place", "problem", "reason", "remedies", "remedy", "saved", "state",
-  "steps", "where",
+  "actual", "advice", "detail", "examples", "expected", "faults", "first", "hints", "it", "left",
+  "list", "model_kind", "needed", "net_kind", "place", "problem", "remedies", "remedy", "saved",
+  "state", "steps", "target", "where",
 ]);
+
+// Blanks that sentences fill too.
+const SPOKEN = new Set(["error", "reason"]);
 
 function patternOf(english) {
   const names = [];
@@ -87,7 +90,9 @@ function filled(names, values, language) {
   for (const [index, name] of names.entries()) {
     const value = values[index];
     const isStrict = STRICT.has(name);
-    blanks[name] = isStrict || WORDED.has(name) ? worded(value, language) : value;
+    if (isStrict || WORDED.has(name)) blanks[name] = worded(value, language);
+    else if (SPOKEN.has(name)) blanks[name] = part(value, language) ?? value;
+    else blanks[name] = name === "family" ? value.replace(/^an? /, "") : value;
     if (isStrict && blanks[name] === value && !isValue(value)) return null;
   }
   return blanks;

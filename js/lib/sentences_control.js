@@ -148,9 +148,10 @@ export const sentences = {
       "ran、off：网络的调用次数，以及因范围、schedule 或模式而略去的次数。rows：算过的批次行，含两个提示词。"],
     ["hints: prepared = fitted and encoded, reused = taken from the cache. ms: of one call.",
       "hints：prepared = 已适配并编码，reused = 取自缓存。ms：每次调用的毫秒数。"],
-    ["ControlNet {name} ({net}) does not fit the model, which is {model}. Choose a"
-      + " ControlNet made for {model}, or change the model to {target}.",
-      "ControlNet {name}（{net}）与模型（{model}）不匹配。请选择为 {model} 制作的 ControlNet，或把模型换成 {target}。"],
+    ["ControlNet {name} ({net_kind}) does not fit the model, which is {model_kind}. Choose"
+      + " a ControlNet made for {model_kind}, or change the model to {target}.",
+      "ControlNet {name}（{net_kind}）与模型（{model_kind}）不匹配。请选择为 {model_kind} 制作的"
+        + " ControlNet，或把模型换成 {target}。"],
     ["union_type is 'auto', but {reason}: choose one of {choices}, or the net runs without"
       + " a type",
       "union_type 是 'auto'，但{reason}：请选以下之一：{choices}，否则该网络不带类型运行"],
@@ -160,6 +161,9 @@ export const sentences = {
 // What its sentences are assembled of.
 export const phrases = {
   zh: [
+    ["{kind}, but with {count} blocks of other widths", "{kind}，但有 {count} 个块宽度不同"],
+    ["{kind}, {width} wide", "{kind}，宽 {width}"],
+    ["the {base} that it was made for", "它所对应的 {base}"],
     ["steps {list}", "第 {list} 步"],
     ["step {list}", "第 {list} 步"],
     ["a position not before {place}", "不早于 {place} 的位置"],

@@ -32,6 +32,7 @@ export const sentences = {
       "{where} 文件夹中没有文件 {file}：请把含关键点的 .json 文件放在那里"],
     ["{file} leads out of ComfyUI's folders: give a name inside of them, not a path",
       "{file} 指向 ComfyUI 的文件夹之外：请给出其中的文件名，而不是路径"],
+    ["{file} is damaged or cut short{nothing}.", "{file} 已损坏或不完整{nothing}。"],
     ["leads out of the folder over a link", "经链接指向文件夹之外"],
     ["cannot be the name of a file: it is too long, or a loop of links", "不能作文件名：太长，或链接成环"],
     ["is a path: expected a name, or folder/name", "是路径：应为名称，或 文件夹/名称"],
@@ -148,6 +149,7 @@ export const sentences = {
 // What its sentences are assembled of.
 export const phrases = {
   zh: [
+    ["the picture is {size}", "图像为 {size}"],
     ["the file is empty", "文件为空"],
     ["Download it again, or use the safetensors version of this ControlNet",
       "请重新下载，或使用此 ControlNet 的 safetensors 版本"],

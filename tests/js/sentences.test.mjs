@@ -69,7 +69,7 @@ test("every translation has the blanks of its sentence, and is Chinese", () => {
 test("no row hides another: each sentence gets its own translation", () => {
   const filled = (text) => text.replace(/\{(\w+)\}/g, (_, name) => `<${name}>`);
   for (const [english, other] of rows("zh")) {
-    if (/^\{field\}|\{choice\}/.test(english)) continue; // their blanks take no such filling
+    if (/^\{field\}|\{choice\}|\{nothing\}/.test(english)) continue; // not of any text
     assert.equal(inLanguage(filled(english), "zh"), filled(other), english);
   }
 });
@@ -110,6 +110,17 @@ const ASSEMBLED = [
   "3 of 9 pairs cannot be used: 2 missing, 1 too large. First: a.png. Repair them, or switch"
     + " leave_out on.",
   "9 pairs at 512×512, hints from the data set",
+  "2 of 3 pairs cannot be used: 2 of another shape than their hint. First: of another shape than"
+    + " their hint: a.png is 3x4, its hint 5x6; damaged: b.png. Repair them.",
+  "net.pth is damaged or cut short. Download it again, or use the safetensors version of this"
+    + " ControlNet.",
+  "net.safetensors has the keys of an SD1.5 ControlNet but not all of its weights (missing: a.b)."
+    + " Download it again, or update ComfyUI.",
+  "ControlNet 'a' (SD1.5 ControlNet, 768 wide) does not fit the model, which is SD1.5, 1024 wide."
+    + " Choose a ControlNet made for SD1.5, 1024 wide, or change the model to the SD1.5 that it"
+    + " was made for.",
+  "net.pth was not found and could not be downloaded: HF_ENDPOINT is not an address: expected one"
+    + " like https://hub.co, or no such variable. Download it from https://a.b and put it into /m.",
   "checkpoint: a comes from another data set, another net to begin with, so it cannot be resumed"
     + " here. Choose another name, or delete the file to start over.",
   "union is a net: this tiler fits hints itself, which only works for nets that add to the model's"
