@@ -52,9 +52,9 @@ const STRICT = new Set(["a", "b", "choice", "whose"]);
 
 // Blanks that phrases fill, one or a list of them.
 const WORDED = new Set([
-  "actual", "advice", "detail", "examples", "expected", "faults", "first", "hints", "it", "left",
-  "list", "model_kind", "needed", "net_kind", "place", "problem", "remedies", "remedy", "saved",
-  "state", "steps", "target", "where",
+  "actual", "address", "advice", "detail", "examples", "expected", "faults", "first", "hints",
+  "it", "left", "list", "model_kind", "needed", "net_kind", "place", "problem", "remedies",
+  "remedy", "saved", "state", "steps", "target", "where",
 ]);
 
 // Blanks that sentences fill too.

@@ -149,6 +149,7 @@ export const sentences = {
 // What its sentences are assembled of.
 export const phrases = {
   zh: [
+    ["an address that does not read", "一个无法解析的地址"],
     ["the picture is {size}", "图像为 {size}"],
     ["the file is empty", "文件为空"],
     ["Download it again, or use the safetensors version of this ControlNet",

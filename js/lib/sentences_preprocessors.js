@@ -44,6 +44,27 @@ export const sentences = {
       + " remove lines, or connect more pictures",
       "每张图应有一行标签，实际 {lines} 行对 {pictures}：请删去多余的行，或连接更多图像"],
     ["saved as {file} in the output folder", "已保存到输出文件夹：{file}"],
+    ["{share} of this hint has colours that no class of ADE20K or COCO has, but the net"
+      + " reads segmentation colours: use Segmentation Map, and resize such maps only with"
+      + " 'nearest-exact'",
+      "这张提示图有 {share} 的颜色不属于 ADE20K 或 COCO 的任何类别，而该网络读取分割图颜色：请使用“语义分割图”，且只用"
+        + " 'nearest-exact' 缩放此类图"],
+    ["this hint is coloured, but the net reads grey depth maps, near is white: use Depth",
+      "这张提示图是彩色的，而该网络读取灰度深度图（近处为白）：请使用“深度”"],
+    ["the top of this hint is nearer ({top}) than its foot ({foot}): if the scene is not"
+      + " like that, its depth is inverted. The net reads near as white: invert the map"
+      + " (Depth with engine image, image_mode inverted)",
+      "这张提示图的顶部（{top}）比底部（{foot}）更近：若场景并非如此，则深度是反的。该网络以白色为近：请反转深度图（“深度”的引擎"
+        + " image，image_mode 选 inverted）"],
+    ["this hint is red where surfaces face the camera (the convention of CN 1.0), but the"
+      + " net reads blue there: choose convention 'bae' in Normal Map (engine image converts"
+      + " a finished map)",
+      "这张提示图中朝向相机的表面是红色（CN 1.0 的约定），而该网络以蓝色读取：请在“法线图”中选择 convention 'bae'（引擎 image 可转换已有的图）"],
+    ["this hint is blue where surfaces face the camera, but this net reads red there (the"
+      + " convention of CN 1.0): choose convention 'cn1.0' in Normal Map (engine image"
+      + " converts a finished map)",
+      "这张提示图中朝向相机的表面是蓝色，而该网络以红色读取（CN 1.0 的约定）：请在“法线图”中选择 convention 'cn1.0'（引擎 image"
+        + " 可转换已有的图）"],
     ["{file} does not hold the network that this engine needs: {reason} (first: {key})."
       + " Delete the file to download it again",
       "{file} 不含此引擎需要的网络：{reason}（第一个：{key}）。请删除该文件以重新下载"],

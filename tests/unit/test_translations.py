@@ -14,7 +14,10 @@ FOLDERS = ("control", "files", "host", "nodes", "preprocessors", "training")
 WORDS = 5  # of a raised text that counts as a sentence; shorter ones fill the blanks of others
 STRINGS = r'"(?:[^"\\]|\\.)*"(?:\s*\+\s*"(?:[^"\\]|\\.)*")*'
 FILLED = r'(?:\{".*?\}|\S+(?: \S+){0,3})'  # what a blank may stand for: few words, or JSON
-UNMET = {"expected one output of the network, got {}"}  # a fault of this pack itself
+ENGLISH = {
+    "expected one output of the network, got {}",  # a fault of this pack itself
+    "{} at {}, step {}",  # a cell of the report's table
+}
 
 
 def skeleton(sentence: str) -> str:
@@ -64,16 +67,20 @@ def tables() -> dict[str, list[str]]:
     return english
 
 
-def raised() -> set[str]:
-    """Collect the sentences that the server raises, with `{}` for what they fill in."""
-    calls = (
-        node.exc
+def answers() -> set[str]:
+    """Collect the sentences that the server raises or returns, with `{}` for what they fill in."""
+    nodes = (
+        node
         for folder in FOLDERS
         for file in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
     )
-    texts = (text_of(argument) for call in calls for argument in call.args)
+    texts: set[str | None] = set()
+    for node in nodes:
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            texts.update(text_of(argument) for argument in node.exc.args)
+        elif isinstance(node, ast.Return) and node.value is not None:
+            texts.add(text_of(node.value))
     return {text for text in texts if text is not None and len(text.split()) >= WORDS}
 
 
@@ -95,9 +102,9 @@ def test_a_translated_phrase_is_part_of_what_the_server_says(phrase):
     assert any(piece.strip(" :") in text for text in spoken()), phrase
 
 
-def test_every_sentence_that_is_raised_has_a_translation():
+def test_every_sentence_that_is_raised_or_returned_has_a_translation():
     """A new sentence gets its row in js/lib/sentences_*.js."""
-    sentences = raised()
+    sentences = answers()
     assert len(sentences) > 150
     translated = [row for table in tables().values() for row in table]
 
@@ -106,4 +113,4 @@ def test_every_sentence_that_is_raised_has_a_translation():
         forms = {text, text.removesuffix("."), re.sub(r"^\{\}:? ", "", text).removesuffix(".")}
         return any(fits(row, form, FILLED) for row in translated for form in forms)
 
-    assert {text for text in sentences if not is_translated(text)} == UNMET
+    assert {text for text in sentences if not is_translated(text)} == ENGLISH
