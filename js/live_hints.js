@@ -5,11 +5,13 @@
 
 import { chain } from "./host.js";
 import { hintRequest, promptFor } from "./lib/hint_request.js";
+import { WORDS, wordsOf } from "./lib/words.js";
 import { CompareView, HEIGHT_PX } from "./widgets/compare.js";
 import { HintSwitch, SWITCH_PX } from "./widgets/hint_switch.js";
 
 export const LIVE = "ControlStack.LiveHint";
-const CATEGORY = "ControlStack/Preprocess";
+// The page translates the category before it registers a node.
+const CATEGORIES = Object.keys(WORDS).map(wordsOf).map((say) => `ControlStack/${say("preprocess")}`);
 const WIDGET = "controlstack_compare", SWITCH = "controlstack_switch", OURS = "controlstack_";
 const MODE = "controlstack_hint"; // the node's property that stores how it was switched
 const MODES = ["off", "live", "compare"];
@@ -34,7 +36,7 @@ export class LiveHints {
   }
 
   isOurs(node) {
-    return this.host.category(node) === CATEGORY;
+    return CATEGORIES.includes(this.host.category(node));
   }
 
   // How a node is switched: "off", "live" or "compare".

@@ -54,6 +54,7 @@ export const WORDS = {
     divider: "divider between source and hint",
     share: "{percent} % source",
     runOnce: "run it once to see the hint",
+    preprocess: "Preprocess", // a part of the category
     compare: "Compare with the source",
     hintSwitch: "the hint in this node",
     hintOff: "off",
@@ -130,6 +131,7 @@ export const WORDS = {
     divider: "原图与提示图的分界线",
     share: "原图占 {percent} %",
     runOnce: "运行一次即可看到提示图",
+    preprocess: "预处理",
     compare: "与原图对比",
     hintSwitch: "本节点中的提示图",
     hintOff: "关",

@@ -23,6 +23,12 @@ test("Chinese is Chinese", () => {
   assert.deepEqual(left, []);
 });
 
+test("the category is called as the page translates it", () => {
+  const file = new URL("../../locales/zh/main.json", import.meta.url);
+  const { nodeCategories } = JSON.parse(readFileSync(file, "utf8"));
+  assert.equal(nodeCategories[WORDS.en.preprocess], WORDS.zh.preprocess);
+});
+
 test("every preset and interpolation has its word", () => {
   const named = [...schedule.PRESETS, ...layers.PRESETS].map(([name]) => name);
   for (const name of [...named, ...Object.keys(schedule.INTERPOLATIONS)])
