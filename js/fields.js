@@ -83,6 +83,7 @@ export function promotedField(host, mounting, { node, input, name, source }) {
     label: () => input.label ?? input.name,
     example: EXAMPLES[name],
     say: host.say,
+    translated: (sentence) => host.translated(sentence),
     isWired: () => node.isInputConnected(slot()),
     changed: () => { source.value = field.text; },
     settled: undoCapture(host),
