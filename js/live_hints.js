@@ -11,7 +11,9 @@ import { HintSwitch, SWITCH_PX } from "./widgets/hint_switch.js";
 
 export const LIVE = "ControlStack.LiveHint";
 // The page translates the category before it registers a node.
-const CATEGORIES = Object.keys(WORDS).map(wordsOf).map((say) => `ControlStack/${say("preprocess")}`);
+const CATEGORIES = Object.keys(WORDS).map(
+  (locale) => `ControlStack/${wordsOf(locale)("preprocess")}`,
+);
 const WIDGET = "controlstack_compare", SWITCH = "controlstack_switch", OURS = "controlstack_";
 const MODE = "controlstack_hint"; // the node's property that stores how it was switched
 const MODES = ["off", "live", "compare"];
