@@ -36,6 +36,7 @@ the tooltips are read too, because its frontend shows them differently."""
 TEMPLATES, TOOLTIPS = "browser/test_page.py", "browser/test_tooltips.py"
 QUICK = "quick or not slow"  # of a file that is slow as a whole, the cases marked quick
 PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
+SHARED = ("unit", "host")  # folders whose tests share nothing but the cores
 
 
 @dataclass
@@ -143,45 +144,39 @@ def plan(installed: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
     yield Group("ruff check", (python, "-m", "ruff", "check", "."), "check")
     yield Group("ruff format", (python, "-m", "ruff", "format", "--check", "."), "check")
     yield Group("pyright", (python, "-m", "pyright", "--pythonpath", python), "check")
-    yield Group("unit tests", _pytest("unit", quick), "pytest")
+    yield from _tests_of("unit", "unit tests", quick)
     scripts = sorted(
         str(file.relative_to(ROOT)) for file in (ROOT / "tests" / "js").glob("*.test.mjs")
     )
     if scripts:
         yield Group("JavaScript tests", ("node", "--test", "--test-reporter=tap", *scripts), "node")
     for host in installed[:1] if quick else installed:
-        yield Group(
-            f"host tests in process, ComfyUI {host.version}", _pytest("host", quick), "pytest", host
-        )
-    for host in [] if quick else installed:
-        yield Group(
-            f"host tests over HTTP, ComfyUI {host.version}", _pytest("http", quick), "pytest", host
-        )
-    for host in [] if quick else installed[:1]:
-        yield Group(f"the demo, ComfyUI {host.version}", _pytest("demo", quick), "pytest", host)
-        yield Group(
-            f"tests in the page, ComfyUI {host.version}", _pytest("browser", quick), "pytest", host
-        )
-    for host in [] if quick else installed[1:]:
-        yield Group(
-            f"templates in the page, ComfyUI {host.version}",
-            _pytest(TEMPLATES, quick),
-            "pytest",
-            host,
-        )
-    for host in [] if quick else installed[1:][-1:]:
-        yield Group(
-            f"tooltips in the page, ComfyUI {host.version}",
-            _pytest(TOOLTIPS, quick),
-            "pytest",
-            host,
-        )
+        yield from _tests_of("host", "host tests in process", quick, host)
+    if quick:
+        return
+    newest, others = installed[:1], installed[1:]
+    for host in installed:
+        yield from _tests_of("http", "host tests over HTTP", quick, host)
+    for host in newest:
+        yield from _tests_of("demo", "the demo", quick, host)
+        yield from _tests_of("browser", "tests in the page", quick, host)
+    for host in others:
+        yield from _tests_of(TEMPLATES, "templates in the page", quick, host)
+    for host in others[-1:]:
+        yield from _tests_of(TOOLTIPS, "tooltips in the page", quick, host)
 
 
-def _pytest(path: str, quick: bool) -> tuple[str, ...]:
-    # In parallel only where nothing is timed: every timed test is marked slow.
-    options = ("-m", QUICK, *PARALLEL) if quick else ()
-    return (sys.executable, "-m", "pytest", f"tests/{path}", *options, "-ra", "--durations=5")
+def _tests_of(path: str, name: str, quick: bool, host: hosts.Host | None = None) -> Iterator[Group]:
+    """Yield the commands of a folder: tests side by side where they may be, timed ones alone."""
+    name = f"{name}, ComfyUI {host.version}" if host else name
+    words = (sys.executable, "-m", "pytest", f"tests/{path}", "-ra", "--durations=5")
+    if quick:
+        yield Group(name, (*words, "-m", f"({QUICK}) and not alone", *PARALLEL), "pytest", host)
+    elif path in SHARED:
+        yield Group(name, (*words, "-m", "not alone", *PARALLEL), "pytest", host)
+        yield Group(f"{name}, one at a time", (*words, "-m", "alone"), "pytest", host)
+    else:
+        yield Group(name, words, "pytest", host)
 
 
 def run(group: Group) -> Count:

@@ -399,6 +399,7 @@ SLOW = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("case", SLOW)
 def test_stop_is_heard_within_a_second(downloads, hub, weights, tmp_path, case, monkeypatch):
     monkeypatch.setattr(sys.modules["pack.host.streams"], "TIMEOUT_S", 30.0)
@@ -578,6 +579,7 @@ def test_threads_share_a_download(downloads, hub, weights, tmp_path, is_pinned):
     assert [ask.method for ask in hub.asked].count("GET") == 1
 
 
+@pytest.mark.alone
 def test_stop_is_heard_while_another_process_downloads(downloads, weights, tmp_path):
     from pack.host.locks import locked
 

@@ -429,6 +429,7 @@ def test_snapping_is_the_nearest_colour_of_all():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_snapping_a_painted_map_is_ten_times_faster_than_every_distance():
     rng = np.random.default_rng(0)
     areas = cv2.resize(

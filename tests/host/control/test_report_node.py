@@ -175,6 +175,7 @@ def test_noting_reads_nothing_from_the_device(world, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_noting_costs_little(world):
     """CPU time of one thread.
 
