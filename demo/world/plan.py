@@ -40,7 +40,7 @@ def _net(hint: str, size: int, steps: int, seconds: float, rate: float, begins: 
 
 STAGES = (
     Stage("codec-small", "codec", 3000, 0.08, 2e-3, {32: 16}, fall=0.1),
-    Stage("codec", "codec", 5500, 0.2, 1.5e-3, {64: 16}, "codec-small"),
+    Stage("codec", "codec", 7000, 0.2, 3e-3, {64: 16}, "codec-small"),
     Stage("reader", "reader", 1200, 0.16, 2e-3, {128: 4}),
     Stage("draw-shapes", "draw", 24, 0.3, batches={64: PER_SHARD}),
     Stage("draw-64", "draw", 80, 0.4, batches={64: PER_SHARD}),
