@@ -36,6 +36,7 @@ the tooltips are read too, because its frontend shows them differently."""
 TEMPLATES, TOOLTIPS = "browser/test_page.py", "browser/test_tooltips.py"
 QUICK = "quick or not slow"  # of a file that is slow as a whole, the cases marked quick
 PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
+WHOLE = ("-n", "auto", "--maxprocesses", "2")  # and up to seven with nets of full size
 SHARED = ("unit", "host")  # folders whose tests share nothing but the cores
 
 
@@ -173,7 +174,7 @@ def _tests_of(path: str, name: str, quick: bool, host: hosts.Host | None = None)
     if quick:
         yield Group(name, (*words, "-m", f"({QUICK}) and not alone", *PARALLEL), "pytest", host)
     elif path in SHARED:
-        yield Group(name, (*words, "-m", "not alone", *PARALLEL), "pytest", host)
+        yield Group(name, (*words, "-m", "not alone", *WHOLE), "pytest", host)
         yield Group(f"{name}, one at a time", (*words, "-m", "alone"), "pytest", host)
     else:
         yield Group(name, words, "pytest", host)
@@ -181,7 +182,7 @@ def _tests_of(path: str, name: str, quick: bool, host: hosts.Host | None = None)
 
 def run(group: Group) -> Count:
     variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    if PARALLEL[0] in group.words:
+    if "-n" in group.words:
         variables["OMP_NUM_THREADS"] = "1"  # the workers share the cores already
     if group.host:
         variables["COMFYUI_DIR"] = str(group.host.path)
