@@ -415,6 +415,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "form"), LIMITS)
 def test_sixteen_frames_are_about_as_fast_as_opencv(host, method, form):

@@ -152,6 +152,7 @@ def test_an_empty_stack_changes_nothing(world):
     )
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_full_size_sd15_shapes(make_world):
     """Three nets with SD1.5's own shapes and random weights, in one setting."""

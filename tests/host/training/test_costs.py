@@ -64,6 +64,7 @@ def test_the_plain_loop_learns_the_same(rivals, eight):
         assert ours.advance() == pytest.approx(plain.advance(), rel=1e-4)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_memory_beside_a_plain_loop(rivals, large):
     """Take at most 1.1 times the memory."""
@@ -104,6 +105,7 @@ def test_gradient_checkpointing_remembers_less(rivals, large):
     )
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_time_beside_a_plain_loop(rivals, eight):
     """Guard against blunders alone, as other work may load the cores.

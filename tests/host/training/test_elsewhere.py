@@ -120,6 +120,7 @@ def test_a_net_in_diffusers_layout_is_trained_further(studio, folder):
 @pytest.mark.skipif(
     OLDER, reason="tiny nets and the full-size loader are shown on each host: once is enough"
 )
+@pytest.mark.alone
 def test_a_net_in_diffusers_layout_at_full_size(host, folder):
     """Do the same at SD1.5's own shapes, 1.4 GB a file; a step at 64 pixels moves every matrix."""
     from pack.control.net_info import source_of

@@ -69,6 +69,7 @@ PUBLISHED = (  # keys of diffusers' nets for SD1.5, one of each kind
 )
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_new_net_does_nothing_at_full_size(host):
     """Do the same at SD1.5's own shapes, and load the net in diffusers' layout for training."""
