@@ -23,6 +23,8 @@ class Section(NamedTuple):
 
     module: str
     description: str
+    when_named: bool = False
+    """Whether it runs only when it is named: it takes long."""
 
 
 SECTIONS = {
@@ -46,6 +48,12 @@ SECTIONS = {
     "training": Section(
         "training_step", "training steps: our loop against a plain torch loop on ComfyUI's modules"
     ),
+    "world": Section(
+        "world_adherence",
+        "whether control acts: pictures of the drawn world against their hints and words (only when"
+        " named)",
+        when_named=True,
+    ),
 }
 ABOUT = """\
 Times this pack against ComfyUI's own nodes, plain OpenCV and the reference implementations, in one
@@ -64,13 +72,14 @@ def main() -> int:
         print("No ComfyUI was found: set COMFYUI_DIR to its folder.", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as base:
-        for folder in ("input", "output", "temp", "user"):
+        for folder in ("input", "output", "temp", "user", "models"):
             (Path(base) / folder).mkdir()
         inprocess.open_host(candidates[0], device=args.device, base=Path(base))
         inprocess.load_package(ROOT, "pack")
         inprocess.load_package(HERE, "benchmarks")
         print(_heading(args.device, candidates[0].version), flush=True)
-        for name in args.sections or SECTIONS:
+        chosen = [name for name, section in SECTIONS.items() if not section.when_named]
+        for name in args.sections or chosen:
             _run(name, args)
     return 0
 
@@ -101,6 +110,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="fewer repetitions and sizes, for a rough result"
     )
+    world = parser.add_argument_group("of world")
+    world.add_argument(
+        "--write", action="store_true", help="write its tables and pictures into docs/"
+    )
+    world.add_argument(
+        "--sizes", nargs="+", type=int, choices=(128, 256), help="of its pictures (default: both)"
+    )
+    world.add_argument("--weights", type=Path, help="folder of its models (default: demo/weights)")
     return parser.parse_args()
 
 

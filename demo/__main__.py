@@ -11,16 +11,19 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from workbench import environment, hosts, links, server, workflow  # noqa: E402
+from workbench import environment, hosts, inprocess, links, server, workflow  # noqa: E402
 
 sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
 
+DRAWN_WORLD, TRAINING = HERE / "Drawn world.json", HERE / "Train hatching.json"
 EXAMPLE = HERE.parent / "example_workflows" / "02 Two ControlNets.json"
 ABOUT = """\
-Makes a Python environment (once), finds ComfyUI or installs it with comfy-cli, writes tiny models
-with random weights into demo/base/models, and opens the example workflow in the browser. Because
-the weights are random, the image is only a texture; for real images put models with the same names
-into that folder. Ctrl-C stops everything that the demo started."""
+Makes a Python environment (once), finds ComfyUI or installs it with comfy-cli, writes the small
+trained models of demo/weights into demo/base/models, and opens a workflow in the browser: a stack
+of two ControlNets redraws a picture in other colours, at five strengths. With --random it opens
+the template "02 Two ControlNets" on tiny models with random weights instead, where the image is
+only a texture; for real images put models with the same names into that folder. Ctrl-C stops
+everything that the demo started."""
 
 
 def main() -> int:
@@ -51,6 +54,22 @@ def _options() -> argparse.Namespace:
         help="start ComfyUI and only print its address",
     )
     parser.add_argument(
+        "--random",
+        action="store_true",
+        help="use tiny models with random weights: shows the wiring only",
+    )
+    parser.add_argument(
+        "--train",
+        action="store_true",
+        help="draw pairs for a new condition, hatching, and open a workflow that trains its net",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=HERE / "weights",
+        help="folder of the trained models (default: demo/weights)",
+    )
+    parser.add_argument(
         "--to",
         type=Path,
         default=HERE,
@@ -64,25 +83,58 @@ def _demo(host: hosts.Host, options: argparse.Namespace) -> int:
 
     to = options.to.resolve()
     picture.draw(to / "base" / "input" / "example.png")
+    example = _example(host, options, to / "base")
     cpu = not _has_cuda()
     print(
         f"starting ComfyUI {host.version} from {host.path} on the {'CPU' if cpu else 'GPU'} ...",
         flush=True,
     )
-    packs = {**server.PACKS, links.PACK: links.pack_of(EXAMPLE, to / "base" / "links")}
+    packs = {**server.PACKS, links.PACK: links.pack_of(example, to / "base" / "links")}
     with server.running(host, to / "base", packs=packs, cpu=cpu) as running:
         print(f"ComfyUI answers at {running.address}", flush=True)
         if options.headless:
-            _run(running, to / "output")
+            _run(running, example, to / "output")
         else:
-            _open(running, browser=not options.no_browser)
+            _open(running, example, browser=not options.no_browser)
     return 0
 
 
-def _run(running: server.Server, output: Path) -> None:
+def _example(host: hosts.Host, options: argparse.Namespace, base: Path) -> Path:
+    """Return the workflow to run; write the trained models that it needs.
+
+    Raises HostError where a stored model is missing or damaged.
+    """
+    from workbench import demo_graph
+    from workbench.world import hatching, model_files
+
+    weights = options.weights.resolve()
+    if options.random and not options.train:
+        return EXAMPLE
+    if not (weights / model_files.SUMS).exists():
+        if options.train:
+            raise server.HostError(
+                f"--train: expected the trained models in {weights}, found none. Check that folder"
+                " out again, or train them with python3 demo/world."
+            )
+        print(f"{weights} has no trained models: running with random weights, as --random does")
+        return EXAMPLE
+    print("writing the trained models ...", flush=True)
+    inprocess.open_host(host, base=base)
+    try:
+        model_files.write_out(weights, base / "models")
+    except ValueError as error:
+        raise server.HostError(str(error)) from error
+    if options.train:
+        print("drawing pairs of pictures and hatchings ...", flush=True)
+        hatching.write_pairs(base / "input" / demo_graph.FOLDER)
+        hatching.write_unseen(base / "input" / demo_graph.UNSEEN)
+    return TRAINING if options.train else DRAWN_WORLD
+
+
+def _run(running: server.Server, example: Path, output: Path) -> None:
     """Queue the example as the frontend would, print its progress and write its images."""
-    example = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    prompt = workflow.to_prompt(example, running.ask("/object_info"))
+    graph = json.loads(example.read_text(encoding="utf-8"))
+    prompt = workflow.to_prompt(graph, running.ask("/object_info"))
     titles = {node: words["_meta"]["title"] for node, words in prompt.items()}
     result = running.run(prompt, _ProgressLines(titles))
     output.mkdir(parents=True, exist_ok=True)
@@ -112,13 +164,14 @@ class _ProgressLines:
             print(f"        {title}: {progress.value:.0f} of {progress.maximum:.0f}", flush=True)
 
 
-def _open(running: server.Server, *, browser: bool) -> None:
+def _open(running: server.Server, example: Path, *, browser: bool) -> None:
     """Open the example in the browser; wait for Ctrl-C, or raise when ComfyUI ends by itself."""
     # The tour that ComfyUI shows at its first start would hide the workflow.
     running.ask("/api/settings/Comfy.TutorialCompleted", True)
-    address = running.address + links.query(EXAMPLE)
+    address = running.address + links.query(example)
     print(f"the example workflow: {address}")
-    print(f"(if it does not open: Workflow > Browse Templates > controlstack > {EXAMPLE.stem})")
+    listed = f"{links.PACK} > {links.name_of(example)}"
+    print(f"(if it does not open: Workflow > Browse Templates > {listed})")
     print("press Run in the browser; press Ctrl-C here to stop", flush=True)
     if browser and not webbrowser.open(address):
         print("no browser was found: open the address above yourself", flush=True)

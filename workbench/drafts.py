@@ -164,7 +164,7 @@ def _values(inputs: Mapping[str, Any], left: dict[str, Any], prefix: str):
 
 
 def _first(kind: Any, options: Mapping[str, Any]) -> Any:
-    choices = kind if isinstance(kind, list) else options.get("options") or [""]
+    choices = (kind if isinstance(kind, list) else options.get("options")) or [""]
     return choices[0] if isinstance(choices[0], str) else choices[0]["key"]
 
 

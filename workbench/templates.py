@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
 
-from workbench import environment, hosts, server  # noqa: E402
+from workbench import demo_graph, environment, hosts, server  # noqa: E402
 from workbench.drafts import GROUP_TITLE, Node  # noqa: E402
 from workbench.layout import HOUSE, MODELS, SDXL, Layout  # noqa: E402
 from workbench.scenes import greys, walk  # noqa: E402
@@ -273,7 +273,7 @@ def people(lay: Layout) -> None:
 
 @template("09 Composition in words")
 def words(lay: Layout) -> None:
-    start = lay.start("a stone house by a lake under a wide sky, mountains behind, photograph")
+    start = lay.start("a stone house beside a tree by the sea, hills behind, photograph")
     picture = lay.picture(title="Load Image: only its size counts")
     note = lay.note(
         f"{MODELS} It needs the ControlNet for seg.\n\n"
@@ -284,8 +284,8 @@ def words(lay: Layout) -> None:
     )
     lay.column(1, "Picture", picture, note)
     paint = (
-        "sky 0 0 1 0.5, mountain 0 0.3 1 0.6, lake 0 0.6 1 1, house 0.3 0.35 0.65 0.75,"
-        " tree 0.7 0.25 0.95 0.7"
+        "sky 0 0 1 0.5, hill 0 0.4 1 0.52, sea 0 0.5 1 0.64, grass 0 0.64 1 1,"
+        " house 0.25 0.42 0.6 0.82, tree 0.7 0.3 0.92 0.84"
     )
     given = {"engine": "blank", "paint": paint}
     hint = lay.hint("ControlStackSegmentation", picture["IMAGE"], tall=520, **given)
@@ -543,16 +543,25 @@ def train(lay: Layout) -> None:
 def write(info: Mapping[str, Any], folder: Path = FOLDER) -> None:
     """Write all templates; `info` is ComfyUI's /object_info."""
     for name, lay_out in TEMPLATES.items():
-        lay = Layout(info)
-        lay_out(lay)
-        text = json.dumps(lay.saved(), indent=1, ensure_ascii=True)
-        (folder / f"{name}.json").write_text(text + "\n", encoding="ascii")
+        _write(Layout(info), lay_out, folder / f"{name}.json")
     (folder / "inputs" / "walk.json").write_text(json.dumps(walk()) + "\n", encoding="ascii")
+
+
+def write_demo(info: Mapping[str, Any], folder: Path) -> None:
+    """Write the demo's workflows."""
+    for name, lay_out in demo_graph.WORKFLOWS.items():
+        _write(demo_graph.WorldLayout(info), lay_out, folder / f"{name}.json")
+
+
+def _write(lay: Any, lay_out: Callable[[Any], None], file: Path) -> None:
+    lay_out(lay)
+    text = json.dumps(lay.saved(), indent=1, ensure_ascii=True)
+    file.write_text(text + "\n", encoding="ascii")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser("python3 workbench/templates.py", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write example_workflows/*.json")
+    parser.add_argument("--write", action="store_true", help="write the templates and the demo")
     if not parser.parse_args().write:
         print("\n".join(TEMPLATES))
         return 0
@@ -561,8 +570,10 @@ def main() -> int:
         tempfile.TemporaryDirectory() as base,
         server.running(hosts.find()[0], Path(base)) as running,
     ):
-        write(running.ask("/object_info"))
-    print(f"wrote {len(TEMPLATES)} templates")
+        info = running.ask("/object_info")
+        write(info)
+        write_demo(info, HERE.parent / "demo")
+    print(f"wrote {len(TEMPLATES)} templates and the demo's workflows")
     return 0
 
 

@@ -134,6 +134,12 @@ def _quote(pen: Any, text: str, box: tuple[int, int, int, int]) -> None:
         pen.text((left + wide / 2, y + 48 * at), line, INK, font, "mm")
 
 
+def example(base: Path) -> None:
+    """Draw the example picture into the input folder of a base directory."""
+    draw_it = runpy.run_path(str(HERE.parent / "demo" / "picture.py"))["draw"]
+    draw_it(base / "input" / "example.png")
+
+
 def write(running: server.Server, results: Path | None = None) -> None:
     """Draw the picture of every template; `results` has the results of some, as NAME.png."""
     from PIL import Image
@@ -157,9 +163,7 @@ def main() -> int:
         return 0
     environment.enter("thumbnails")
     with tempfile.TemporaryDirectory() as base:
-        runpy.run_path(str(HERE.parent / "demo" / "picture.py"))["draw"](
-            Path(base) / "input" / "example.png"
-        )
+        example(Path(base))
         with server.running(hosts.find()[0], Path(base)) as running:
             write(running, options.results)
     return 0

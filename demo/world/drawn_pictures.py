@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +14,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from pack.preprocessors import edges, palettes, scribble, segmentation
-from workbench.world import canvas, codec, plain_shapes, scenery
-
-LABELS = tuple(palettes.ADE20K.index_of(name) for name in canvas.CLASSES)
-"""ADE20K's label of each class."""
+from pack.preprocessors import edges, scribble
+from workbench.world import codec, drawn_hints, plain_shapes, scenery
 
 
 def draw_shard(file: Path, name: str, count: int, size: int, encoder: codec.Codec) -> None:
@@ -73,16 +69,8 @@ def hint_of(kind: str, stored: NDArray[np.uint8]) -> Tensor:
     elif kind == "depth":
         grey = torch.from_numpy(stored).float() / 255
     else:
-        return segmentation_hint(stored)
+        return drawn_hints.segmentation_hint(stored)
     return grey[..., None].expand(-1, -1, 3)
-
-
-def segmentation_hint(classes: NDArray[np.uint8]) -> Tensor:
-    """Colour classes (H,W) by the pack's own preprocessor: (H,W,3)."""
-    labels = torch.from_numpy(np.asarray(LABELS, np.float32)[classes])[None] / 255
-    blank = torch.zeros(*labels.shape, 3)
-    hint: Any = segmentation.segmentation(blank, engine="blank", palette="ade20k", label_map=labels)
-    return (hint[0] if isinstance(hint, tuple) else hint)[0]
 
 
 def read(folder: Path, hint: str = "") -> Pictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -27,13 +29,72 @@ def command(to: Path, *options: str) -> list[str]:
 
 def test_headless_writes_both_hints_and_the_image(tmp_path):
     ended = subprocess.run(
-        command(tmp_path, "--headless"), capture_output=True, text=True, timeout=900
+        command(tmp_path, "--headless", "--random"), capture_output=True, text=True, timeout=900
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     written = {file.stem: Image.open(file).size for file in (tmp_path / "output").iterdir()}
     assert written == dict.fromkeys(("canny-edge", "xdog-scribble", "save-image"), (512, 512))
     assert "] KSampler" in ended.stdout
     assert "KSampler: 20 of 20" in ended.stdout
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    """Store random models in the form of the trained ones, in a process of their own."""
+    folder = tmp_path_factory.mktemp("weights")
+    subprocess.run([sys.executable, "-c", STORE, str(folder)], cwd=ROOT, check=True, timeout=300)
+    return folder
+
+
+STORE = """
+import sys
+sys.path.insert(0, ".")
+from pathlib import Path
+from workbench import hosts, inprocess
+sys.path.pop(0)
+inprocess.open_host(hosts.find()[0])
+from workbench.tiny_family import family, world
+from workbench.world import codec, model_files, reader
+unet, text = family.unet(5, world.SHAPE).state_dict(), world.clip_text().state_dict()
+base = {f"unet.{key}": value for key, value in unet.items()}
+base |= {f"text.{key}": value for key, value in text.items() if "token_embedding" not in key}
+base = {key: value for key, value in base.items() if value.is_floating_point()}
+parts = {"base": base, "codec": codec.Codec().state_dict(), "reader": reader.Reader().state_dict()}
+parts |= {name: family.controlnet(6, world.SHAPE).state_dict() for name in world.NETS}
+for name, tensors in parts.items():
+    model_files.save(model_files.shrink(tensors), Path(sys.argv[1]) / f"{name}.safetensors")
+model_files.write_sums(Path(sys.argv[1]), "made by a test")
+"""
+
+
+def test_headless_writes_hints_picture_and_a_grid_of_the_stored_models(tmp_path, stored):
+    """Run the drawn world's workflow: within a minute, with a grid of five labelled pictures."""
+    began = time.monotonic()
+    words = command(tmp_path, "--headless", "--weights", str(stored))
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=900)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    sizes = {file.stem: Image.open(file).size for file in (tmp_path / "output").iterdir()}
+    hints = dict.fromkeys(("canny-edge", "xdog-scribble"), (256, 256))
+    assert sizes == {**hints, "picture": (768, 768), "strengths": (5 * 262 + 6, 294)}
+    grid = np.asarray(Image.open(tmp_path / "output" / "strengths.png").convert("L"))
+    labels = [grid[262:, 6 + 262 * at : 262 * at + 262] for at in range(5)]
+    assert all(label.max() > 200 for label in labels), "a label is missing"
+    assert time.monotonic() - began < 240  # of a busy machine; an idle one takes a quarter
+
+
+def test_models_that_are_damaged_or_absent_are_named(tmp_path, stored):
+    """Refuse a damaged file in a sentence; without models, say so and run as --random does."""
+    damaged = shutil.copytree(stored, tmp_path / "weights")
+    (damaged / "edges.safetensors").write_bytes(b"x")
+    words = command(tmp_path, "--headless", "--weights", str(damaged))
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1
+    assert "edges.safetensors: expected the file of SHA256SUMS, found another one" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    words = command(tmp_path, "--headless", "--train", "--weights", str(tmp_path / "nowhere"))
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1
+    assert "--train: expected the trained models" in ended.stderr
 
 
 ENDINGS = {
@@ -50,7 +111,10 @@ ENDINGS = {
 )
 def test_ending_it_leaves_nothing_running(tmp_path, option, when, sent, returns):
     with subprocess.Popen(
-        command(tmp_path, option), stdout=subprocess.PIPE, text=True, preexec_fn=enable_interrupts
+        command(tmp_path, option, "--random"),
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=enable_interrupts,
     ) as demo:
         assert any(when in line for line in demo.stdout), f"the demo never printed {when!r}"
         ends = time.monotonic() + 60
@@ -88,7 +152,7 @@ def test_an_interrupt_while_the_host_is_being_started_stops_it(tmp_path, monkeyp
 
 def test_page_mode_prints_an_address_that_answers(tmp_path):
     with subprocess.Popen(
-        command(tmp_path, "--no-browser"), stdout=subprocess.PIPE, text=True
+        command(tmp_path, "--no-browser", "--random"), stdout=subprocess.PIPE, text=True
     ) as demo:
         try:
             address = next(

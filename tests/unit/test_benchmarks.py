@@ -12,7 +12,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks"
 SECTIONS = runpy.run_path(str(FOLDER / "__main__.py"), run_name="benchmarks_table")["SECTIONS"]
-NAMES = ("preprocess", "pose", "references", "memory", "depth", "steps", "report", "training")
+NAMES = (
+    "preprocess",
+    "pose",
+    "references",
+    "memory",
+    "depth",
+    "steps",
+    "report",
+    "training",
+    "world",
+)
 
 
 def parsed(path: Path) -> ast.Module:

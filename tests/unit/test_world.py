@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from workbench.world import canvas, model_files, plain_shapes, scenery
+from workbench.world import canvas, drawn_hints, judge, model_files, plain_shapes, scenery
 
 SEEDS = [f"test {i}" for i in range(12)]
 
@@ -65,3 +67,81 @@ def test_a_damaged_model_is_named(tmp_path):
     (tmp_path / "edges.safetensors").unlink()
     with pytest.raises(ValueError, match="found none"):
         model_files.check_sums(tmp_path)
+    with pytest.raises(ValueError, match=r"expected a hash of depth\.safetensors, found none"):
+        model_files.check_sums(tmp_path, ["depth.safetensors"])
+    with pytest.raises(ValueError, match="expected stored models"):
+        model_files.check_sums(tmp_path / "nowhere")
+
+
+def line(row: int, columns: slice = slice(None)) -> np.ndarray:
+    drawn = np.zeros((32, 32), bool)
+    drawn[row, columns] = True
+    return drawn
+
+
+def test_lines_are_compared_within_two_pixels():
+    """F1 by hand: all of a line 2 px away is met, none 3 px away; half a line recalls half."""
+    assert judge.f1(line(10), line(12)) == 1.0
+    assert judge.f1(line(10), line(13)) == 0.0
+    assert judge.f1(line(10), np.zeros((32, 32), bool)) == 0.0
+    half = judge.f1(line(10), line(10, slice(0, 14)))  # 14 of 32, and 2 px beyond its end
+    assert half == pytest.approx(2 * 0.5 / 1.5)
+    left = np.broadcast_to(np.arange(32) < 14, (32, 32))
+    assert judge.f1(line(10), line(10, slice(0, 14)), left) == 1.0
+    assert judge.f1(line(10), line(10, slice(0, 14)), ~left) == 0.0
+
+
+def test_drawn_pictures_are_judged_as_right():
+    """Find the colour of each wall and crown in the drawing itself, and not in another's."""
+    scenes = [scenery.landscape(f"judge {i}", 128) for i in range(8)]
+    pictures = drawn_hints.pictures(scenes)
+    assert set(judge.colours_right(scenes, pictures).values()) == {1.0}
+    others = pictures.roll(1, 0)
+    assert max(judge.colours_right(scenes, others).values()) < 0.7
+    for net in ("edges", "scribble"):
+        wanted = judge.strokes(net, pictures)
+        assert judge.adherence(net, wanted, wanted) == 1.0
+        assert judge.adherence(net, wanted, np.roll(wanted, 1, 0)) < 0.5
+    depth = np.stack([scene.depth for scene in scenes])
+    assert judge.adherence("depth", depth, 0.5 * depth**3) == pytest.approx(1.0)
+    assert judge.adherence("depth", depth, -depth) == pytest.approx(-1.0)
+
+
+ABSENT = not (model_files.STORED / model_files.SUMS).exists()
+
+
+@pytest.mark.skipif(ABSENT, reason="demo/weights is absent: the drawn world's models are not there")
+def test_the_stored_models_are_small_and_those_of_their_hashes():
+    files = list(model_files.STORED.glob("*"))
+    assert sum(file.stat().st_size for file in files) <= 32e6
+    names = [f"{name}.safetensors" for name in ("base", "codec", "reader", *drawn_hints.NETS)]
+    assert sorted(file.name for file in files) == sorted([*names, model_files.SUMS])
+    model_files.check_sums(model_files.STORED, names)
+    text = (model_files.STORED / model_files.SUMS).read_text(encoding="utf-8")
+    assert "python3 demo/world --seed" in text.splitlines()[0]
+    ignored = (Path(__file__).resolve().parents[2] / ".comfyignore").read_text(encoding="utf-8")
+    assert "/demo/" in ignored.splitlines()
+
+
+def test_a_page_shows_a_picture_once_it_is_there(tmp_path):
+    """Exchange only the mark of this picture; `instead` takes the next picture away."""
+    from workbench import world_pictures
+
+    page = tmp_path / "README.md"
+    page.write_text(
+        "<!-- picture docs/a.jpg instead: New -->\n![old](old.jpg)\n\n"
+        "<!-- picture docs/b.jpg: Other -->\n![stays](stays.jpg)\n",
+        encoding="utf-8",
+    )
+    world_pictures.reveal(tmp_path / "docs" / "a.jpg", tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("![New](docs/a.jpg)\n\n<!-- picture docs/b.jpg: Other -->\n![stays]")
+    world_pictures.reveal(tmp_path / "docs" / "b.jpg", tmp_path)
+    assert "![Other](docs/b.jpg)\n![stays](stays.jpg)\n" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["Drawn world", "Train hatching"])
+def test_the_demos_workflows_name_the_worlds_files(name):
+    text = (Path(__file__).resolve().parents[2] / "demo" / f"{name}.json").read_text("utf-8")
+    assert '"drawn_world_fp16.safetensors"' in text
+    assert '"drawn_world_edges_fp16.safetensors"' in text

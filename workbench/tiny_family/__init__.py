@@ -14,12 +14,13 @@ async def comfy_entrypoint():
     import folder_paths
     from comfy_api.latest import ComfyExtension
 
-    from . import family
+    from . import family, world
 
     class NoNodes(ComfyExtension):
         async def get_node_list(self):
             return []
 
     family.teach_host()
+    world.teach_host()
     family.write_family(folder_paths.models_dir)
     return NoNodes()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 SCALE = ".scale"
 LEVELS = 127
 SUMS = "SHA256SUMS"
+STORED = Path(__file__).resolve().parents[2] / "demo" / "weights"
+"""Where the repository has the trained models."""
 TOKENS = "text.text_model.embeddings.token_embedding.weight"
 """CLIP's table of tokens: random by seed, so it is made anew instead of stored."""
 
@@ -72,13 +74,24 @@ def write_sums(folder: Path, note: str) -> None:
     (folder / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def check_sums(folder: Path) -> None:
-    """Raise ValueError where a file of `folder` is not the one whose hash stands beside it."""
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        if line.startswith("#") or not line.strip():
-            continue
-        digest, name = line.split()
+def check_sums(folder: Path, needed: Iterable[str] = ()) -> None:
+    """Raise ValueError where a file of `folder` is not the one whose hash stands beside it.
+
+    `needed` are the names that must have a hash.
+    """
+    sums = folder / SUMS
+    if not sums.is_file():
+        raise ValueError(
+            f"{folder}: expected stored models with their {SUMS}, found none. Check the folder out"
+            " again, or train them with python3 demo/world."
+        )
+    lines = [line for line in sums.read_text(encoding="utf-8").splitlines() if line.strip()]
+    digests = dict(line.split()[::-1] for line in lines if not line.startswith("#"))
+    if missing := sorted(set(needed) - digests.keys()):
+        raise ValueError(
+            f"{sums}: expected a hash of {missing[0]}, found none. Check the folder out again."
+        )
+    for name, digest in digests.items():
         file = folder / name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
             raise ValueError(
@@ -108,19 +121,22 @@ def checkpoint(base: Mapping[str, Tensor], codec: Mapping[str, Tensor]) -> dict[
 
 
 def write_out(weights: Path, models: Path) -> None:
-    """Write the stored models as fp16 files below ComfyUI's models folder, unless they exist.
+    """Write the stored models as fp16 files below ComfyUI's models folder, unless they are there.
 
-    Raises ValueError where a stored file is damaged.
+    A copy of the hashes beside them says of which stored models they are. Raises ValueError where a
+    stored file is damaged or missing.
     """
     from ..tiny_family import world
 
     files = {models / "checkpoints" / world.CHECKPOINT: "base"}
     files |= {models / "controlnet" / world.net_file(net): net for net in world.NETS}
-    if all(file.exists() for file in files):
+    check_sums(weights, [f"{name}.safetensors" for name in (*files.values(), "codec")])
+    origin, sums = models / f"drawn_world.{SUMS}", (weights / SUMS).read_bytes()
+    if origin.exists() and origin.read_bytes() == sums and all(map(Path.exists, files)):
         return
-    check_sums(weights)
     codec = grow(load(weights / "codec.safetensors"))
     for file, name in files.items():
         tensors = grow(load(weights / f"{name}.safetensors"))
         whole = checkpoint(tensors, codec) if name == "base" else tensors
         save({key: value.to(torch.float16) for key, value in whole.items()}, file)
+    origin.write_bytes(sums)
