@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.tiny_family import world
 from workbench.world import drawn_hints, judge, model_files, sampling
+from workbench.world.drawn_hints import NETS
 from workbench.world.sampling import STRENGTHS, Unit
 
 from . import timing, world_page
@@ -92,8 +92,8 @@ class Exam:
     def __post_init__(self) -> None:
         self.scenes = sampling.held_out(self.count, self.size)
         self.prompts = [scene.prompt for scene in self.scenes]
-        self.hints = {net: drawn_hints.hints(net, self.scenes) for net in world.NETS}
-        self.wanted = {net: self.judge.wanted(net, self.scenes) for net in world.NETS}
+        self.hints = {net: drawn_hints.hints(net, self.scenes) for net in NETS}
+        self.wanted = {net: self.judge.wanted(net, self.scenes) for net in NETS}
 
     def count_of(self, theme: Theme) -> int:
         """Return how many pictures a table is about."""
@@ -134,7 +134,7 @@ class Theme:
 
 
 def _strengths(exam: Exam, _count: int) -> Iterator[tuple[str, ...]]:
-    for net in world.NETS:
+    for net in NETS:
         for strength in STRENGTHS:
             pictures = exam.at(net, strength)
             given = exam.judge.given(net, pictures)
@@ -161,7 +161,7 @@ def _ceilings(exam: Exam, _count: int) -> Iterator[tuple[str, ...]]:
     drawn = drawn_hints.pictures(exam.scenes)
     vae = exam.models.vae
     again = torch.cat([vae.decode(vae.encode(part)).clamp(0, 1) for part in drawn.split(8)])
-    for net in world.NETS:
+    for net in NETS:
         yield net, _figure(exam.adherence(net, drawn)), _figure(exam.adherence(net, again))
 
 
@@ -172,7 +172,7 @@ def _modes(exam: Exam, count: int) -> Iterator[tuple[str, ...]]:
     prompts = exam.prompts[:count]
     scenes = exam.scenes[:count]
     others = [*scenes[1:], scenes[0]]
-    for net in world.NETS:
+    for net in NETS:
         for mode in MODES:
             units = [exam.unit(net, count, mode=mode, strength=HALF_STRENGTH)]
             own = exam.sample(units, prompts)
@@ -237,7 +237,7 @@ def _masks(exam: Exam, count: int) -> Iterator[tuple[str, ...]]:
     """Control the left half only: adherence there as without a mask, elsewhere as without a net."""
     left, right = _halves(exam.size)
     mask = _mask(exam.size, 0)
-    for net in world.NETS:
+    for net in NETS:
         units = [exam.unit(net, count, effect_mask=mask)]
         masked = exam.sample(units, exam.prompts[:count])
         whole, none = exam.at(net, 1.0)[:count], exam.at(net, 0.0)[:count]
@@ -272,7 +272,7 @@ def _same(exam: Exam, _count: int) -> Iterator[tuple[str, ...]]:
 
     count = min(COMPARED, exam.count)
     prompts = exam.prompts[:count]
-    for names in (*((net,) for net in world.NETS), ("edges", "segmentation")):
+    for names in (*((net,) for net in NETS), ("edges", "segmentation")):
         positive, negative = exam.models.words(prompts), exam.models.words([""] * count)
         ours = exam.sample([exam.unit(net, count, strength=0.8) for net in names], prompts)
         for net in names:

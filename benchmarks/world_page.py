@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workbench.tiny_family import world
 from workbench.world import canvas, drawn_hints
+from workbench.world.drawn_hints import NETS
 from workbench.world.sampling import STRENGTHS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -52,7 +52,7 @@ def write_pictures(
     """Write a sheet for each net over its strengths, and one for the masks and halves."""
     few = scenes[:SCENES]
     drawn = drawn_hints.pictures(few)
-    for net in world.NETS:
+    for net in NETS:
         columns = {"hint": drawn_hints.hints(net, few), "drawn": drawn}
         for strength in STRENGTHS:
             key = (net if strength else "", strength)

@@ -128,7 +128,7 @@ def report(studio: Studio, file: Path) -> None:
     words, empty = (studio.models.words([text]) for text in (DAY, ""))
     positive, negative = studio.models.controlled(words, empty, units)
     studio.models.decoded(positive, negative, 1, SIZE, studio.sampling.SEED)
-    save(plot(numbers(members_of(positive))), file)
+    save(plot(numbers(*members_of(positive))), file)
 
 
 SHEETS: Mapping[Path, tuple[Callable[[Studio], dict[str, Any]], int]] = {
