@@ -64,8 +64,8 @@ def _examine(exam: Exam, *, write: bool) -> None:
         print(timing.table(theme.head, rows), flush=True)
         blocks.append((f"{theme.title}, {exam.size} px", theme.head, rows))
     if write:
-        world_page.write(f"{exam.size} px", blocks, _caption(exam))
-        world_page.write_pictures(exam.size, exam.scenes, exam.sampled, exam.shown)
+        pictures = world_page.write_pictures(exam.size, exam.scenes, exam.sampled, exam.shown)
+        world_page.write(f"{exam.size} px", blocks, _caption(exam), pictures)
 
 
 def _caption(exam: Exam) -> str:

@@ -20,12 +20,19 @@ Block = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """A title, column heads, rows."""
 
 
-def write(name: str, blocks: Sequence[Block], caption: str) -> None:
+def write(
+    name: str, blocks: Sequence[Block], caption: str, pictures: Mapping[Path, str] | None = None
+) -> None:
     """Replace the section of docs/world.md between the marks of `name`.
 
-    Raises ValueError where the page lacks the marks.
+    `pictures` are files below docs/ with their words. Raises ValueError where the page lacks the
+    marks.
     """
-    text = "\n\n".join([caption, *map(markdown, blocks)])
+    shown = [
+        f"![{words}]({file.relative_to(DOCS).as_posix()})"
+        for file, words in (pictures or {}).items()
+    ]
+    text = "\n\n".join([caption, *shown, *map(markdown, blocks)])
     page = PAGE.read_text(encoding="utf-8")
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     if begin not in page or end not in page:
@@ -48,25 +55,32 @@ def write_pictures(
     scenes: Sequence[canvas.Drawing],
     sampled: Mapping[tuple[str, float], Tensor],
     shown: Mapping[str, Tensor],
-) -> None:
-    """Write a sheet for each net over its strengths, and one for the masks and halves."""
+) -> dict[Path, str]:
+    """Write a sheet for each net over its strengths, one for masks and halves, one for modes.
+
+    Return the files with their words.
+    """
     few = scenes[:SCENES]
     drawn = drawn_hints.pictures(few)
+    save(PICTURES / "hints.jpg", {"drawn": drawn, **{n: drawn_hints.hints(n, few) for n in NETS}})
+    files: dict[Path, str] = {}
     for net in NETS:
         columns = {"hint": drawn_hints.hints(net, few), "drawn": drawn}
         for strength in STRENGTHS:
-            key = (net if strength else "", strength)
-            columns[f"strength {strength:g}"] = sampled[key][:SCENES]
-        save(PICTURES / f"{net}-{size}.jpg", columns)
+            columns[f"strength {strength:g}"] = sampled[net if strength else "", strength]
+        files[save(PICTURES / f"{net}-{size}.jpg", columns)] = f"{net.title()} at five strengths"
     halves = {name: rows for name, rows in shown.items() if "half" in name or "halves" in name}
-    save(PICTURES / f"halves-{size}.jpg", {"drawn": drawn, **halves})
-    modes = {name: rows for name, rows in shown.items() if name.startswith("edges ")}
-    modes = {name: rows for name, rows in modes.items() if "half" not in name}
+    if halves:
+        file = save(PICTURES / f"halves-{size}.jpg", {"drawn": drawn, **halves})
+        files[file] = "Nets in one half of the picture"
+    modes = {k: rows for k, rows in shown.items() if k.startswith("edges ") and k not in halves}
     if modes:
-        save(PICTURES / f"modes-{size}.jpg", {"drawn": drawn, **modes})
+        file = save(PICTURES / f"modes-{size}.jpg", {"drawn": drawn, **modes})
+        files[file] = "Modes at half strength"
+    return files
 
 
-def save(file: Path, columns: Mapping[str, Tensor]) -> None:
+def save(file: Path, columns: Mapping[str, Tensor]) -> Path:
     """Write pictures (B,H,W,3) as a sheet: a column for each name, a row for each picture."""
     from PIL import Image
 
@@ -82,3 +96,4 @@ def save(file: Path, columns: Mapping[str, Tensor]) -> None:
     levels = (page * 255).round().to(torch.uint8).numpy()
     Image.fromarray(levels).save(file, quality=QUALITY, optimize=True)
     print(f"wrote {file}", flush=True)
+    return file

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from workbench import inprocess
 from workbench.world import drawn_hints, judge, sampling, scenery
@@ -104,6 +105,22 @@ def test_words_that_the_hint_lacks_are_not_seen_by_whoever_follows_the_hint(exam
     for figures in rows(exam, "Modes").values():
         assert figures[:2] == pytest.approx([1.0, 1.0], abs=1e-3)
         assert figures[2:] in ([0.0], [])
+
+
+def test_sheets_are_written_and_shown(exam, tmp_path, monkeypatch):
+    monkeypatch.setattr(world_page, "DOCS", tmp_path)
+    monkeypatch.setattr(world_page, "PICTURES", tmp_path / "world")
+    monkeypatch.setattr(world_page, "PAGE", tmp_path / "world.md")
+    world_page.PAGE.write_text("<!-- 64 px -->\n<!-- end of 64 px -->\n", encoding="utf-8")
+    rows(exam, "Strengths"), rows(exam, "Left half"), rows(exam, "Modes")
+    files = world_page.write_pictures(SIZE, exam.scenes, exam.sampled, exam.shown)
+    world_page.write("64 px", [], "caption", files)
+    names = {*(f"{net}-64" for net in drawn_hints.NETS), "halves-64", "modes-64"}
+    assert {file.stem for file in (tmp_path / "world").iterdir()} == {*names, "hints"}
+    text = world_page.PAGE.read_text(encoding="utf-8")
+    assert text.count("](world/") == len(names)
+    sheet = Image.open(tmp_path / "world" / "edges-64.jpg")
+    assert sheet.size == (7 * 166 + 6, COUNT * (160 + 6 + 20))
 
 
 def test_the_page_keeps_what_stands_outside_its_marks(tmp_path, monkeypatch):
