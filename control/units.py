@@ -88,6 +88,9 @@ def hint_of(image: torch.Tensor) -> torch.Tensor:
             "image: expected finite values, found NaN or infinity. Check the node that made this"
             " hint."
         )
+    if image.shape[-1] == 3:
+        # As ComfyUI's nodes pass it on: a convolution rounds by the layout in memory.
+        return image.float().movedim(-1, 1)
     colours = image.repeat(1, 1, 1, 3) if image.shape[-1] == 1 else over_white(image)
     # In the memory layout of an IMAGE (channels last), so that convolutions round as for one.
     return colours.float().contiguous().movedim(-1, 1)

@@ -122,7 +122,11 @@ def report(studio: Studio, file: Path) -> None:
     from pack.control.adapter import members_of
     from pack.control.report.numbers import report as numbers
     from pack.control.report.plot import plot
+    from pack.nodes.load import Load
+    from workbench.tiny_family import world
 
+    for net in studio.models.nets:  # by our own loader, which tells the report their names
+        studio.models.nets[net] = Load.execute(world.net_file(net))[0]
     units = [studio.unit("edges"), studio.unit("scribble", strength=0.5, end_percent=0.7)]
     units.append(studio.unit("segmentation", schedule="0:1, 0.5:0"))
     words, empty = (studio.models.words([text]) for text in (DAY, ""))
@@ -252,9 +256,10 @@ PROMPTS = {"09 Composition in words": SEASIDE}
 
 def result_of(running: server.Server, name: str, template: Mapping[str, Any]) -> Any:
     """Run a template on the world's models; None where the world lacks one of its nets."""
-    prompt = thumbnails.workflow.to_prompt(template, running.ask("/object_info"))
+    whole = thumbnails.workflow.to_prompt(template, running.ask("/object_info"))
+    prompt = with_a_trained_net(whole)
     kinds = {node["class_type"] for node in prompt.values()}
-    if "KSampler" not in kinds or "ControlStackTrain" in kinds or not on_world(prompt, name):
+    if "KSampler" not in kinds or not on_world(prompt, name):
         return None
     result = running.run(prompt)
     records = [row for node in prompt for row in result.images(node) if row["type"] == "output"]
@@ -279,6 +284,22 @@ def on_world(prompt: Mapping[str, Any], name: str) -> bool:
                 return False
             inputs["control_net_name"] = f"drawn_world_{net}_fp16.safetensors"
     return True
+
+
+TRAINING = ("ControlStackCreate", "ControlStackDataset", "ControlStackSave")
+
+
+def with_a_trained_net(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the net for edges, which the same loop has trained, in the place of a training."""
+    changed = {key: node for key, node in prompt.items() if node["class_type"] not in TRAINING}
+    for key, node in changed.items():
+        if node["class_type"] == "ControlStackTrain":
+            base = node["inputs"]["model"]
+            node.update(class_type="ControlStackLoad", inputs={"control_net_name": "canny"})
+            for other in changed.values():
+                links = other["inputs"].items()
+                other["inputs"].update({k: base for k, link in links if link == [key, 1]})
+    return changed
 
 
 CHANGES: Mapping[str, Mapping[str, Any]] = {

@@ -110,7 +110,7 @@ def test_drawn_pictures_are_judged_as_right():
 ABSENT = not (model_files.STORED / model_files.SUMS).exists()
 
 
-@pytest.mark.skipif(ABSENT, reason="demo/weights is absent: the drawn world's models are not there")
+@pytest.mark.skipif(ABSENT, reason="demo/weights is absent: whether control acts is NOT tested")
 def test_the_stored_models_are_small_and_those_of_their_hashes():
     files = list(model_files.STORED.glob("*"))
     assert sum(file.stat().st_size for file in files) <= 32e6
@@ -145,3 +145,33 @@ def test_the_demos_workflows_name_the_worlds_files(name):
     text = (Path(__file__).resolve().parents[2] / "demo" / f"{name}.json").read_text("utf-8")
     assert '"drawn_world_fp16.safetensors"' in text
     assert '"drawn_world_edges_fp16.safetensors"' in text
+
+
+def test_a_template_runs_on_the_worlds_models():
+    """Exchange models, words and sizes; a net that the world lacks is told."""
+    from workbench import world_pictures
+
+    def prompt(net: str) -> dict:
+        kinds = {
+            "1": ("CheckpointLoaderSimple", {"ckpt_name": "v1-5.safetensors"}),
+            "2": ("CLIPTextEncode", {"text": "a house", "clip": ["1", 1]}),
+            "3": ("CLIPTextEncode", {"text": "blurry", "clip": ["1", 1]}),
+            "4": ("ControlStackCreate", {"model": ["1", 0]}),
+            "5": ("ControlStackTrain", {"model": ["1", 0], "control_net": ["4", 0]}),
+            "6": ("ControlStackLoad", {"control_net_name": net}),
+            "7": ("KSampler", {"model": ["5", 1], "cfg": 7.0, "steps": 20}),
+            "8": ("ControlStackAdd", {"control_net": ["5", 0]}),
+        }
+        return {key: {"class_type": kind, "inputs": of} for key, (kind, of) in kinds.items()}
+
+    changed = world_pictures.with_a_trained_net(prompt("control_v11p_sd15_seg_fp16.safetensors"))
+    assert world_pictures.on_world(changed, "18 Train a ControlNet")
+    inputs = {key: node["inputs"] for key, node in changed.items()}
+    assert "4" not in inputs
+    assert inputs["7"] == {"model": ["1", 0], "cfg": 2.0, "steps": 20}
+    assert inputs["8"] == {"control_net": ["5", 0]}
+    names = [inputs[key]["control_net_name"] for key in ("5", "6")]
+    assert names == [f"drawn_world_{net}_fp16.safetensors" for net in ("edges", "segmentation")]
+    assert inputs["2"]["text"] in world_pictures.HOUSES
+    assert inputs["3"]["text"] == ""
+    assert not world_pictures.on_world(prompt("control_v11p_sd15_openpose_fp16.safetensors"), "08")

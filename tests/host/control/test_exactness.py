@@ -61,6 +61,24 @@ def test_sizes_that_do_not_match(world, size, hint_size):
     assert difference(a, b) == 0.0
 
 
+LAYOUTS = {
+    "grey as a view": lambda hint: hint[..., :1].expand(-1, -1, -1, 3),
+    "channels first": lambda hint: hint.movedim(-1, 1).contiguous().movedim(1, -1),
+    "cropped": lambda hint: hint[:, 16:-16, 16:-16],
+    "mirrored": lambda hint: hint.transpose(1, 2),
+    "float64": lambda hint: hint.double(),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_hints_of_every_layout_in_memory(world, layout):
+    """Pass a hint on as it lies in memory: a convolution rounds by that."""
+    units = [{"net": world.nets[i], "image": layout(world.hint(i, 2, 128, 128))} for i in range(2)]
+    how = {"size": (16, 16), "batch": 2}
+    a, b = world.sample(*world.host(units), **how), world.sample(*world.ours(units), **how)
+    assert difference(a, b) == 0.0
+
+
 def with_area(conditioning, height, width, y, x):
     return [[c[0], {**c[1], "area": (height, width, y, x), "strength": 1.0}] for c in conditioning]
 
