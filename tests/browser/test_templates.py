@@ -15,6 +15,11 @@ TEMPLATES = {
     file.stem: json.loads(file.read_text(encoding="utf-8"))
     for file in sorted((ROOT / "example_workflows").glob("*.json"))
 }
+DEMOS = {
+    file.stem: json.loads(file.read_text(encoding="utf-8"))
+    for file in sorted((ROOT / "demo").glob("*.json"))
+}
+WORKFLOWS = {**TEMPLATES, **DEMOS}
 WINDOWS = ((1600, 1000), (1920, 945))
 MEASURED_ON = (0, 33)
 LEAST_ZOOM, LEAST_FONT_PX = 0.6, 8.0
@@ -29,16 +34,16 @@ def seen(request, drive, running, host) -> dict:
         "address": running.address,
         "vue": request.param == "nodes2",
         "cell": request.param,
-        "workflows": TEMPLATES,
+        "workflows": WORKFLOWS,
         "windows": WINDOWS,
-        "pictured": [*TEMPLATES],
+        "pictured": [*WORKFLOWS],
     }
     with links.named_models(running.base / "models", TEMPLATES.values()):
         return {"renderer": request.param, **drive("template_scenes.mjs", ask)}
 
 
 def each(seen: dict, window: tuple[int, int]) -> dict[str, dict]:
-    return {name: seen[name]["x".join(map(str, window))] for name in TEMPLATES}
+    return {name: seen[name]["x".join(map(str, window))] for name in WORKFLOWS}
 
 
 @pytest.mark.parametrize("window", WINDOWS)
