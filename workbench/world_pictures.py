@@ -1,8 +1,9 @@
 """`python3 workbench/world_pictures.py --write`: draw the pictures that show results.
 
-README's first picture, pictures of help pages, and the thumbnails of the templates, all sampled
-with the stored models of the drawn world (demo/weights). Its nets read edges, scribbles, classes
-and depth; a template for another condition keeps its prompt in the place of a result.
+README's first picture, pictures of help pages and of the training tutorial, and the thumbnails of
+the templates, all sampled with the stored models of the drawn world (demo/weights). Its nets read
+edges, scribbles, classes and depth; a template for another condition keeps its prompt in the place
+of a result, or has one with --more-nets.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ ROOT = HERE.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from workbench import demo_graph, environment, hosts, inprocess, server, thumbnails  # noqa: E402
+from workbench import (  # noqa: E402
+    demo_graph,
+    environment,
+    hosts,
+    inprocess,
+    server,
+    template_results,
+    thumbnails,
+)
+from workbench.template_results import DAY, DUSK, NIGHT  # noqa: E402
 
 if __name__ == "__main__":
     sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
@@ -33,9 +43,6 @@ PAINT = (
     " tree 0.68 0.35 1 0.8"
 )
 """The example picture in words."""
-DAY = "a yellow house with a blue roof beside a pink tree behind a fence, by day"
-DUSK = "a blue house with a purple roof beside a pink tree behind a fence, at dusk"
-NIGHT = "a pink house with a green roof beside an orange tree behind a fence, at night"
 
 # -- help pages and README: sampled in this process ------------------------------------------------
 
@@ -235,96 +242,6 @@ def _tensor(picture: Any) -> Any:
     return torch.from_numpy(np.asarray(picture, np.float32) / 255)[None]
 
 
-# -- thumbnails: the templates themselves, on the world's models -----------------------------------
-
-NETS = {
-    "canny": "edges",
-    "union": "edges",
-    "diffusion_pytorch_model_promax": "edges",
-    "scribble": "scribble",
-    "lineart": "edges",
-    "mlsd": "edges",
-    "softedge": "scribble",
-    "seg": "segmentation",
-    "depth": "depth",
-}
-"""The world's net that stands for a template's, by a word of its file."""
-HOUSES = (DAY, DUSK, NIGHT)
-SEASIDE = "a white house with a red roof beside a green tree by the sea, by day"
-PROMPTS = {"09 Composition in words": SEASIDE}
-
-
-def result_of(running: server.Server, name: str, template: Mapping[str, Any]) -> Any:
-    """Run a template on the world's models; None where the world lacks one of its nets."""
-    whole = thumbnails.workflow.to_prompt(template, running.ask("/object_info"))
-    prompt = with_a_trained_net(whole)
-    kinds = {node["class_type"] for node in prompt.values()}
-    if "KSampler" not in kinds or not on_world(prompt, name):
-        return None
-    result = running.run(prompt)
-    records = [row for node in prompt for row in result.images(node) if row["type"] == "output"]
-    return running.image(records[-1]).convert("RGB") if records else None
-
-
-def on_world(prompt: Mapping[str, Any], name: str) -> bool:
-    """Exchange a prompt's models, words and sizes for the world's; return whether all are there."""
-    words = PROMPTS.get(name, HOUSES[int(name[:2]) % len(HOUSES)])
-    texts = [node for node in prompt.values() if node["class_type"] == "CLIPTextEncode"]
-    for at, node in enumerate(texts):
-        node["inputs"]["text"] = "" if at else words
-    for node in prompt.values():
-        inputs = node["inputs"]
-        changed = CHANGES.get(node["class_type"], {})
-        inputs.update({key: value for key, value in changed.items() if key in inputs})
-        if inputs.get("resolution") == 0:
-            inputs["resolution"] = SIZE
-        if "control_net_name" in inputs:
-            net = net_for(inputs["control_net_name"])
-            if not net:
-                return False
-            inputs["control_net_name"] = f"drawn_world_{net}_fp16.safetensors"
-    return True
-
-
-TRAINING = ("ControlStackCreate", "ControlStackDataset", "ControlStackSave")
-
-
-def with_a_trained_net(prompt: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the net for edges, which the same loop has trained, in the place of a training."""
-    changed = {key: node for key, node in prompt.items() if node["class_type"] not in TRAINING}
-    for key, node in changed.items():
-        if node["class_type"] == "ControlStackTrain":
-            base = node["inputs"]["model"]
-            node.update(class_type="ControlStackLoad", inputs={"control_net_name": "canny"})
-            for other in changed.values():
-                links = other["inputs"].items()
-                other["inputs"].update({k: base for k, link in links if link == [key, 1]})
-    return changed
-
-
-CHANGES: Mapping[str, Mapping[str, Any]] = {
-    "CheckpointLoaderSimple": {"ckpt_name": demo_graph.CHECKPOINT},
-    "EmptyLatentImage": {"width": SIZE, "height": SIZE},
-    "KSampler": {"cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "seed": 1},
-}
-
-
-def net_for(file: str) -> str:
-    """Return the world's net for a template's file, or "" where it has none."""
-    return next((net for word, net in NETS.items() if word in file), "")
-
-
-def thumbs(running: server.Server) -> None:
-    """Draw the thumbnails of all templates with the results that there are."""
-    with tempfile.TemporaryDirectory() as folder:
-        for file in sorted(thumbnails.FOLDER.glob("*.json")):
-            template = json.loads(file.read_text(encoding="utf-8"))
-            if picture := result_of(running, file.stem, template):
-                picture.save(Path(folder) / f"{file.stem}.png")
-                print(f"{file.stem}: a result", flush=True)
-        thumbnails.write(running, Path(folder))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser("python3 workbench/world_pictures.py", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the pictures")
@@ -332,6 +249,11 @@ def main() -> int:
         "--only",
         choices=("sheets", "training", "thumbnails"),
         help="write only one kind of them",
+    )
+    parser.add_argument(
+        "--more-nets",
+        action="store_true",
+        help="train nets for more conditions of the templates first (three minutes each)",
     )
     parser.add_argument("--weights", type=Path, default=ROOT / "demo" / "weights")
     options = parser.parse_args()
@@ -360,9 +282,10 @@ def _write(base: Path, options: argparse.Namespace) -> int:
             sheets(Studio(options.weights, base))
     if options.only != "sheets":
         with server.running(host, base) as running:
-            for name, write in (("training", training), ("thumbnails", thumbs)):
-                if options.only in (None, name):
-                    write(running)
+            if options.only in (None, "training"):
+                training(running)
+            if options.only in (None, "thumbnails"):
+                template_results.thumbs(running, with_more=options.more_nets)
     return 0
 
 

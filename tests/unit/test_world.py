@@ -149,7 +149,7 @@ def test_the_demos_workflows_name_the_worlds_files(name):
 
 def test_a_template_runs_on_the_worlds_models():
     """Exchange models, words and sizes; a net that the world lacks is told."""
-    from workbench import world_pictures
+    from workbench import template_results
 
     def prompt(net: str) -> dict:
         kinds = {
@@ -164,14 +164,19 @@ def test_a_template_runs_on_the_worlds_models():
         }
         return {key: {"class_type": kind, "inputs": of} for key, (kind, of) in kinds.items()}
 
-    changed = world_pictures.with_a_trained_net(prompt("control_v11p_sd15_seg_fp16.safetensors"))
-    assert world_pictures.on_world(changed, "18 Train a ControlNet")
+    changed = template_results.with_a_trained_net(prompt("control_v11p_sd15_seg_fp16.safetensors"))
+    assert template_results.on_world(changed, "18 Train a ControlNet")
     inputs = {key: node["inputs"] for key, node in changed.items()}
     assert "4" not in inputs
     assert inputs["7"] == {"model": ["1", 0], "cfg": 2.0, "steps": 20}
     assert inputs["8"] == {"control_net": ["5", 0]}
     names = [inputs[key]["control_net_name"] for key in ("5", "6")]
     assert names == [f"drawn_world_{net}_fp16.safetensors" for net in ("edges", "segmentation")]
-    assert inputs["2"]["text"] in world_pictures.HOUSES
+    assert inputs["2"]["text"] in template_results.HOUSES
     assert inputs["3"]["text"] == ""
-    assert not world_pictures.on_world(prompt("control_v11p_sd15_openpose_fp16.safetensors"), "08")
+    assert not template_results.on_world(
+        prompt("control_v11p_sd15_openpose_fp16.safetensors"), "08"
+    )
+    tile = prompt("control_v11f1e_sd15_tile_fp16.safetensors")
+    assert template_results.on_world(tile, "10 Tile and shuffle", ("tile",))
+    assert tile["6"]["inputs"]["control_net_name"] == "drawn_world_tile_fp16.safetensors"

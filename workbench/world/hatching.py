@@ -57,6 +57,14 @@ def write_pairs(folder: Path, count: int = PAIRS, size: int = SIZE, seed: int = 
     part.replace(folder / "prompt.json")
 
 
+def write_captioned(folder: Path, count: int = PAIRS, size: int = SIZE, seed: int = 0) -> None:
+    """Write pictures with captions beside them, NAME.png and NAME.txt, to train with a method."""
+    for index in range(count):
+        scene = scenery.landscape(f"{seed} hatching {index}", size)
+        _save(scene.picture, folder / f"{index:04}.png")
+        (folder / f"{index:04}.txt").write_text(scene.prompt, encoding="utf-8")
+
+
 def write_unseen(file: Path, seed: str = "0 held out 2", size: int = SIZE) -> str:
     """Write the hatching of a scene that is in no folder; return the scene's words."""
     scene = scenery.landscape(seed, size)
