@@ -231,7 +231,7 @@ def training(running: server.Server) -> None:
         save(_tensor(shown[title]), file)
     pair = [Image.open(unseen).convert("RGB"), shown["First picture"]]
     cells = torch.cat([_tensor(picture.resize((SIZE, SIZE))) for picture in pair])
-    labels = f"an unseen hatching\n{demo_graph.UNSEEN_PROMPT}"
+    labels = "an unseen hatching\nin other colours"
     save(sheet(cells, labels, 2), DOCS / "hatching_first.jpg")
 
 
