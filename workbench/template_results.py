@@ -54,6 +54,7 @@ def thumbs(running: server.Server, *, with_more: bool = False) -> None:
             prompt = workflow.to_prompt(json.loads(file.read_text(encoding="utf-8")), info)
             if picture := result_of(running, file.stem, prompt, trained):
                 picture.save(Path(folder) / f"{file.stem}.png")
+                (Path(folder) / f"{file.stem}.txt").write_text(words_of(file.stem), "utf-8")
                 print(f"{file.stem}: a result", flush=True)
         thumbnails.write(running, Path(folder))
 
@@ -90,10 +91,9 @@ def with_a_trained_net(prompt: Mapping[str, Any]) -> dict[str, Any]:
 
 def on_world(prompt: Mapping[str, Any], name: str, trained: tuple[str, ...] = ()) -> bool:
     """Exchange a prompt's models, words and sizes for the world's; return whether all are there."""
-    words = PROMPTS.get(name, HOUSES[int(name[:2]) % len(HOUSES)])
     texts = [node for node in prompt.values() if node["class_type"] == "CLIPTextEncode"]
     for at, node in enumerate(texts):
-        node["inputs"]["text"] = "" if at else words
+        node["inputs"]["text"] = "" if at else words_of(name)
     named = [n["inputs"] for n in prompt.values() if "control_net_name" in n["inputs"]]
     nets = [net_for(inputs["control_net_name"], trained) for inputs in named]
     if not all(nets):
@@ -112,6 +112,11 @@ def on_world(prompt: Mapping[str, Any], name: str, trained: tuple[str, ...] = ()
         if inputs.get("cell_px") == 64:
             inputs["cell_px"] = MORE["color"][1]["cell_px"]
     return True
+
+
+def words_of(name: str) -> str:
+    """Return the prompt of a template's result."""
+    return PROMPTS.get(name, HOUSES[int(name[:2]) % len(HOUSES)])
 
 
 def net_for(file: str, trained: tuple[str, ...] = ()) -> str:

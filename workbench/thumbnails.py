@@ -69,7 +69,7 @@ def prompt_of(template: Mapping[str, Any]) -> str:
 
 def draw(title: str, hints: Sequence[Any], prompt: str, result: Any = None) -> Any:
     """Draw a square: the title, then hints on the left and the result on the right."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
 
     page = Image.new("RGB", (SIDE, SIDE), GROUND)
     pen = ImageDraw.Draw(page)
@@ -85,7 +85,10 @@ def draw(title: str, hints: Sequence[Any], prompt: str, result: Any = None) -> A
         middle = TITLE + tall / 2
         _arrow(pen, (GAP + left_wide + 10, middle), (right - 10, middle))
         if result is not None:
-            _tiles(page, [result], (right, TITLE, left_wide, tall))
+            high = min(tall, round(left_wide * result.height / result.width))
+            top = TITLE + (tall - high) // 2
+            page.paste(ImageOps.fit(result, (left_wide, high)), (right, top))
+            _words(pen, prompt, (right, top + high + GAP, left_wide))
         else:
             _quote(pen, prompt, (right, TITLE, left_wide, tall))
     return page
@@ -121,17 +124,33 @@ def _quote(pen: Any, text: str, box: tuple[int, int, int, int]) -> None:
 
     left, top, wide, tall = box
     font = ImageFont.load_default(34)
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) > wide - 60:
-            lines.append(word)
-        else:
-            lines[-1] = longer
+    lines = _broken(text, font, wide - 60)
     pen.rounded_rectangle((left, top, left + wide, top + tall), 18, outline=FAINT, width=3)
     y = top + tall / 2 - 24 * (len(lines) - 1)
     for at, line in enumerate(lines):
         pen.text((left + wide / 2, y + 48 * at), line, INK, font, "mm")
+
+
+def _words(pen: Any, text: str, place: tuple[int, int, int]) -> None:
+    """Write the prompt under a result: left, top and width of its place."""
+    from PIL import ImageFont
+
+    left, top, wide = place
+    font = ImageFont.load_default(22)
+    for at, line in enumerate(_broken(text, font, wide)):
+        pen.text((left + wide / 2, top + 30 * at), line, FAINT, font, "ma")
+
+
+def _broken(text: str, font: Any, wide: float) -> list[str]:
+    """Break a text into lines that fit."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) > wide:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def example(base: Path) -> None:
@@ -141,14 +160,19 @@ def example(base: Path) -> None:
 
 
 def write(running: server.Server, results: Path | None = None) -> None:
-    """Draw the picture of every template; `results` has the results of some, as NAME.png."""
+    """Draw the picture of every template.
+
+    `results` has the results of some, as NAME.png, and the prompt of each, as NAME.txt.
+    """
     from PIL import Image
 
     for file in sorted(FOLDER.glob("*.json")):
         template = json.loads(file.read_text(encoding="utf-8"))
         result = results / f"{file.stem}.png" if results else None
         outcome = Image.open(result).convert("RGB") if result and result.exists() else None
-        page = draw(file.stem, hints_of(running, template), prompt_of(template), outcome)
+        words = results / f"{file.stem}.txt" if results else None
+        prompt = words.read_text("utf-8") if words and words.exists() else prompt_of(template)
+        page = draw(file.stem, hints_of(running, template), prompt, outcome)
         page.save(file.with_suffix(".jpg"), quality=QUALITY, optimize=True)
         print(f"{file.stem}.jpg", flush=True)
 
