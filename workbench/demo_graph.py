@@ -65,7 +65,8 @@ class WorldLayout(Layout):
 def drawn_world(lay: WorldLayout) -> None:
     """Lay out the demo."""
     lay.wide, lay.pitch = NARROW
-    same = lay.put("LatentBatchSeedBehavior", tall=90, seed_behavior="fixed")
+    given = {"title": "The same noise", "seed_behavior": "fixed"}
+    same = lay.put("LatentBatchSeedBehavior", tall=90, **given)
     size, base = (SIDE, SIDE), (CHECKPOINT, "")
     start = lay.start(PROMPT, base=base, size=size, batch=len(STRENGTHS), below=(same,))
     same.links["samples"] = start["latent"]["LATENT"]
