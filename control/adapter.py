@@ -350,16 +350,18 @@ class StackedControl(comfy.controlnet.ControlBase):
         """Let a net that gives no residuals act inside the model, at the unit's place and depth."""
         strength, weights, depth = net.strength, None, self.unit.depth
         if depth.kind:
-            weights = net.layout.weights(depth)(net.blocks, [])
+            weights = net.layout.weights(depth)(len(net.heights), net.heights)
         if self.unit.effect_mask is not None or not self.unit.frame_strength.is_constant_one:
-            strength = strength * self.factors(net.tokens_like(x, rows), x, rows)
+            strength = net.scaled(strength, x, rows, partial(self.factors, x=x, rows=rows))
         assert self.tiled is not None
         hint, picks, cut = self.tiled.whole, rows.acting_frames, self.cut()
+        masks = self.tiled.masks.inpaint
         if cut is not None:
             if cut.hint is None:
                 raise ValueError(f"{self.unit.net_info}: {FITTED_BY_TILER}")
-            hint, picks = cut.hint, cut.picks(rows)
-        acting = Acting(hint, picks, rows, strength, weights, self.unit.fit)
+            hint, masks, picks = cut.hint, cut.inpaint, cut.picks(rows)
+        area = next(iter(masks), None)
+        acting = Acting(hint, picks, rows, strength, weights, self.unit.fit, area)
         self.journal.encoded += net.act(x, acting, options)
 
     def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:

@@ -112,8 +112,8 @@ def _in_region(unit: Unit, region: hints.Region) -> Unit:
 def _net_with_hint(unit: Unit, vae: Any) -> Any:
     """Copy the unit's net and set its hint, the area to inpaint marked as the net was trained."""
     net, hint, concat = unit.net.copy(), unit.hint, []
-    if isinstance(net, PatchNet):
-        net.inpaint_mask = unit.inpaint_mask
+    if isinstance(net, PatchNet) and unit.inpaint_mask is not None:
+        concat = [unit.inpaint_mask.unsqueeze(1)]
     elif unit.inpaint_mask is not None:
         bilinear = partial(resize, method="bilinear", crop="center")
         if unit.net_info.takes_mask:

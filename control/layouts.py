@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,9 +53,10 @@ def _mask_over_tokens(
     residual: torch.Tensor,
     x: torch.Tensor,
     fit: str,
+    patch: int = 2,
 ) -> torch.Tensor:
     """Return the mask over (rows, tokens, C). Raises ValueError where the tokens lie otherwise."""
-    of_frame = mask.tokens(frames, chunks, (x.shape[-2], x.shape[-1]), fit)
+    of_frame = mask.tokens(frames, chunks, (x.shape[-2], x.shape[-1]), fit, patch)
     factors = of_frame.repeat(1, x.shape[2] if x.ndim == 5 else 1, 1)
     if factors.shape[1] != residual.shape[1]:
         raise ValueError(
@@ -86,8 +88,8 @@ MAPS = Layout(_spread_weights)
 """Feature maps of any number of blocks, all of one size."""
 TOKENS = Layout(_spread_weights, _mask_over_tokens)
 """Tokens of a transformer's blocks, 2 x 2 of the latent each."""
-TOKENS_WITH_MASK = Layout(_spread_weights, _mask_over_tokens, takes_inpaint_value=True)
-"""The same, of a net inside the model that reads the area to inpaint beside its hint."""
+PIXEL_TOKENS = Layout(_spread_weights, partial(_mask_over_tokens, patch=1))
+"""Tokens of a transformer's blocks, one for each place of the latent."""
 
 LAYOUTS: Mapping[str, Layout] = {
     "comfy.cldm.cldm.ControlNet": BLOCKS,

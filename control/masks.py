@@ -59,17 +59,25 @@ class EffectMask:
         return fitted.expand(len(frames), 1, *size).repeat(chunks, 1, 1, 1)
 
     def tokens(
-        self, frames: Sequence[int], chunks: int, picture: tuple[int, int], fit: str = "crop"
+        self,
+        frames: Sequence[int],
+        chunks: int,
+        picture: tuple[int, int],
+        fit: str = "crop",
+        patch: int = 2,
     ) -> torch.Tensor:
         """Return the frames' masks as a transformer's tokens lie, row by row.
 
-        → (chunks * len(frames), tokens, 1). A token is 2 x 2 of the latent; one of an odd size is
-        padded to whole tokens, so the mask is averaged from the latent's size, not from its own.
+        → (chunks * len(frames), tokens, 1). A token is `patch` x `patch` of the latent; one of an
+        odd size is padded to whole tokens, so the mask is averaged from the latent's size, not from
+        its own.
         """
         of_latent = self.sized(frames, chunks, picture, picture, fit)
         height, width = picture
-        padded = functional.pad(of_latent, (0, width % 2, 0, height % 2), mode="replicate")
-        return functional.avg_pool2d(padded, 2).flatten(2).transpose(1, 2)
+        padded = functional.pad(
+            of_latent, (0, -width % patch, 0, -height % patch), mode="replicate"
+        )
+        return functional.avg_pool2d(padded, patch).flatten(2).transpose(1, 2)
 
 
 def effect_mask(mask: torch.Tensor) -> EffectMask | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,21 +22,29 @@ import comfy.controlnet
 import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import comfy.utils
 import torch
 
 from . import hints
 from .fits import FITS
 from .frames import Rows, frames_of
-from .layouts import TOKENS, TOKENS_WITH_MASK, Layout, class_names
+from .layouts import MAPS, TOKENS, Layout, class_names
+from .lllite import LLLite, LLLitePatch
 from .patch_hooks import AfterBlocks, Args, Change, InAttention, InMlp
 
 FITTED_BY_TILER = (
     "this tiler fits hints itself, which only works for nets that add to the model's blocks. Use"
     " Ultimate SD Upscale, or sample without a tiler."
 )
+ALWAYS = (float("inf"), float("-inf"))  # the sigmas of a patch whose range is decided before
 MAX_HINTS = 32  # sizes and tiles of one hint that stay encoded during a run
+UNET_STRIDES = (1, 2, 4, 8)  # of a UNet's levels
 Hooks = dict[str, list[Any]]  # place in the model → what is called there
+Strength = float | torch.Tensor | Mapping[int, torch.Tensor]
+"""A number, (rows, tokens, 1), or such a tensor for each number of tokens."""
+Factors = Callable[[torch.Tensor], torch.Tensor]
+"""A tensor as values of a net lie → the factor of each, of its frame and its place."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +52,39 @@ class Acting:
     """How a net acts in one step.
 
     `hint`: (B,3,H,W), and `picks`: its entry for each acting latent of a conditioning.
-    `strength`: a number, or (rows, tokens, 1) for the acting rows. `weights`: of the net's own
-    blocks.
+    `strength`: for the acting rows. `weights`: of the net's own blocks. `inpaint_mask`: (B,1,H,W),
+    1 in the area to inpaint.
     """
 
     hint: torch.Tensor
     picks: Sequence[int]
     rows: Rows
-    strength: float | torch.Tensor
+    strength: Strength
     weights: Sequence[float] | None = None
     fit: str = "crop"
+    inpaint_mask: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Patch:
     """A family of nets that act inside the model.
 
-    `family`: its name in `files/families.py`. `make`: the net, its hint (B,3,H,W) and the latent →
-    ComfyUI's own patch object with the hint encoded. `places`: where that object acts. `blocks`:
-    how many blocks of its own the net's module has. `block_of`: which of them acts, by what a hook
-    is called with. `resize`: ComfyUI's way of fitting this family's hints. `pads`: whether the
-    model shows the patch a latent of an even size. `reads_img`: see `Change`. `masks`: whether a
-    module reads an area to inpaint. `is_video`: the hint's entries are the frames of one clip.
+    `family`: its name in `files/families.py`. `make`: the net, its hint (B,3,H,W), the latent and
+    the area to inpaint (B,H,W) or None → ComfyUI's own patch object with the hint encoded.
+    `places`: where that object acts; None where it makes its own hooks for a `Change`. `blocks`:
+    how many blocks of its own the net's module has, or their heights. `block_of`: which of them
+    acts, by what a hook is called with. `resize`: ComfyUI's way of fitting this family's hints.
+    `pads`: whether the model shows the patch a latent of an even size. `reads_img`: see `Change`.
+    `masks`: whether a module reads an area to inpaint. `is_video`: the hint's entries are the
+    frames of one clip. `is_shared`: what is added for one conditioning is added for all of them.
+    `layout`: how masks and layers meet its values, and `strides`: the levels of a UNet in which
+    they lie.
     """
 
     family: str
-    make: Callable[[PatchNet, torch.Tensor, torch.Tensor], Any]
-    places: Callable[[Any], Hooks]
-    blocks: Callable[[Any], int]
+    make: Callable[[PatchNet, torch.Tensor, torch.Tensor, torch.Tensor | None], Any]
+    places: Callable[[Any], Hooks] | None
+    blocks: Callable[[Any], int | list[int]]
     block_of: Callable[[Any, Args], int] = lambda _module, args: args["block_index"]
     resize: str = "area"
     pads: bool = True
@@ -79,6 +92,9 @@ class Patch:
     needs_vae: bool = True
     masks: Callable[[Any], bool] = lambda module: getattr(module, "additional_in_dim", 0) > 0
     is_video: bool = False
+    is_shared: bool = False
+    layout: Layout = TOKENS
+    strides: tuple[int, ...] = ()
 
 
 class PatchNet(comfy.controlnet.ControlBase):
@@ -92,25 +108,35 @@ class PatchNet(comfy.controlnet.ControlBase):
         self.patcher, self.patch = patcher, patch
         # ComfyUI's nodes keep the VAE for nets that say what latents they read.
         self.latent_format = comfy.latent_formats.LatentFormat() if patch.needs_vae else None
-        self.inpaint_mask: torch.Tensor | None = None
         self.model: Any = None
         self.encoded: dict[Any, tuple[Any, Any]] = {}
 
     @property
     def layout(self) -> Layout:
         """How masks and layers meet the net."""
-        return TOKENS_WITH_MASK if self.patch.masks(self.patcher.model) else TOKENS
+        takes_mask = self.patch.masks(self.patcher.model)
+        return replace(self.patch.layout, takes_inpaint_value=takes_mask)
 
     @property
-    def blocks(self) -> int:
-        """Number of the net's own blocks."""
-        return self.patch.blocks(self.patcher.model)
+    def heights(self) -> list[int]:
+        """Heights of the net's own blocks, shallow to deep; a transformer's have all the same."""
+        blocks = self.patch.blocks(self.patcher.model)
+        return [1] * blocks if isinstance(blocks, int) else blocks
 
-    def tokens_like(self, x: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """Return a tensor as the net's tokens lie, (rows, tokens, 1), in the model's type."""
-        frames = x.shape[2] if x.ndim == 5 else 1
-        tokens = frames * -(-x.shape[-2] // 2) * -(-x.shape[-1] // 2)
-        return x.new_empty((len(rows.indices), tokens, 1), dtype=self.dtype)
+    def scaled(self, strength: float, x: torch.Tensor, rows: Rows, factors: Factors) -> Strength:
+        """Return a strength with the factors of the acting rows' frames and places."""
+        like = partial(x.new_empty, dtype=self.dtype)
+        height, width = x.shape[-2:]
+        if not self.patch.strides:
+            frames = x.shape[2] if x.ndim == 5 else 1
+            tokens = frames * -(-height // 2) * -(-width // 2)
+            return strength * factors(like((len(rows.indices), tokens, 1)))
+        by_tokens = dict[int, torch.Tensor]()
+        for stride in self.patch.strides:
+            size = -(-height // stride), -(-width // stride)
+            of_level = strength * factors(like((len(rows.indices), 1, *size)))
+            by_tokens.setdefault(size[0] * size[1], of_level.flatten(2).transpose(1, 2))
+        return by_tokens
 
     @property
     def dtype(self) -> torch.dtype:
@@ -133,7 +159,6 @@ class PatchNet(comfy.controlnet.ControlBase):
     def _twin(self, patcher: Any) -> PatchNet:
         twin = PatchNet(patcher, self.patch)
         self.copy_to(twin)
-        twin.inpaint_mask = self.inpaint_mask
         return twin
 
     def get_models(self) -> list[Any]:
@@ -170,7 +195,8 @@ class PatchNet(comfy.controlnet.ControlBase):
             frames = frames_of(x_noisy.shape[0] // batched_number, transformer_options)
             entries = tuple(range(len(frames)))
             rows = Rows(tuple(range(batched_number)), batched_number, entries, frames)
-            acting = Acting(self.cond_hint_original, frames, rows, self.strength)
+            mask = next(iter(self.extra_concat_orig), None)
+            acting = Acting(self.cond_hint_original, frames, rows, self.strength, inpaint_mask=mask)
             self.act(x_noisy, acting, transformer_options)
         return previous
 
@@ -182,7 +208,7 @@ class PatchNet(comfy.controlnet.ControlBase):
         is_new, encoded = self._encoded(x, acting)
         # A copy for each call: patches keep what they computed from block to block.
         patch = copy.copy(encoded)
-        patch.strength = acting.strength
+        patch.strength = self._strength(acting)
         _spread_over_conditionings(patch, acting.rows)
         kinds = options.get("cond_or_uncond") or [0] * acting.rows.all_chunks
         change = Change(
@@ -193,31 +219,42 @@ class PatchNet(comfy.controlnet.ControlBase):
             self.patch.reads_img,
         )
         before: Mapping[str, list[Any]] = options.get("patches", {})
-        ours = _changed(self.patch.places(patch), patch, change)
+        places = self.patch.places
+        ours = patch.hooks(change) if places is None else _changed(places(patch), patch, change)
         added = {place: [*before.get(place, []), *hooks] for place, hooks in ours.items()}
         options["patches"] = {**before, **added}
         return is_new
 
+    def _strength(self, acting: Acting) -> Strength:
+        """Return the strength for the rows that the patch computes."""
+        if self.patch.is_shared and isinstance(acting.strength, torch.Tensor):
+            return acting.strength[: len(acting.rows.entries)]
+        return acting.strength
+
     def _encoded(self, x: torch.Tensor, acting: Acting) -> tuple[bool, Any]:
         """Return ComfyUI's patch object with the hint of the acting frames, made at first use."""
-        hint, frames = acting.hint, tuple(acting.picks)
-        follows_frames = hint.shape[0] > 1 and not self.patch.is_video
-        key = (id(hint), x.shape[2:], acting.fit, frames if follows_frames else ())
+        hint, mask, frames = acting.hint, acting.inpaint_mask, tuple(acting.picks)
+        entries = max(hint.shape[0], 1 if mask is None else mask.shape[0])
+        follows_frames = entries > 1 and not self.patch.is_video
+        key = (id(hint), id(mask), x.shape[2:], acting.fit, frames if follows_frames else ())
         if is_new := key not in self.encoded:
             while len(self.encoded) >= MAX_HINTS:
                 del self.encoded[next(iter(self.encoded))]
-            picked = hints.for_frames(hint, frames) if follows_frames else hint
+            pick = partial(hints.for_frames, frames=frames)
+            picked = pick(hint) if follows_frames else hint
+            area = None if mask is None else (pick(mask) if follows_frames else mask).squeeze(1)
             loaded = comfy.model_management.loaded_models(only_currently_used=True)
-            patch = self.patch.make(self, self._fitted(picked, x, acting.fit), x)
+            patch = self.patch.make(self, self._fitted(picked, x, acting.fit), x, area)
             comfy.model_management.load_models_gpu(loaded)
             if hasattr(patch, "to"):
                 patch.to(x.device)
-            self.encoded[key] = (hint, patch)  # the hint too: its id must not be used again
+            # The hint and mask too: their ids must not be used again.
+            self.encoded[key] = ((hint, mask), patch)
         return is_new, self.encoded[key][1]
 
     def _fitted(self, hint: torch.Tensor, x: torch.Tensor, fit: str) -> torch.Tensor:
         """Fit a hint to the latent as the model shows it to the patch; (B,3,h,w)."""
-        if self.patch.is_video:
+        if self.patch.is_video and FITS[fit].hint is None:
             return hint
         per_latent = 8 if self.vae is None else self.vae.spacial_compression_encode()
         height, width = (
@@ -266,15 +303,15 @@ def _image(hint: torch.Tensor) -> torch.Tensor:
     return hint.movedim(1, -1)
 
 
-def _kept(net: PatchNet) -> torch.Tensor | None:
+def _kept(area: torch.Tensor | None) -> torch.Tensor | None:
     """Return what is not to be painted, (B,1,1,H,W), as ComfyUI's node hands it on."""
-    return None if net.inpaint_mask is None else 1.0 - net.inpaint_mask[:, None, None]
+    return None if area is None else 1.0 - area[:, None, None]
 
 
-def _z_image(net: PatchNet, hint: torch.Tensor, _x: torch.Tensor) -> Any:
+def _z_image(net: PatchNet, hint: torch.Tensor, _x: torch.Tensor, area: torch.Tensor | None) -> Any:
     from comfy_extras.nodes_model_patch import ZImageControlPatch
 
-    if (mask := _kept(net)) is None:
+    if (mask := _kept(area)) is None:
         return ZImageControlPatch(net.patcher, net.vae, _image(hint), 1.0)
     # The hint is the picture to inpaint; a second unit can control what is painted.
     return ZImageControlPatch(
@@ -288,21 +325,21 @@ def _z_image_block(module: Any, args: Args) -> int:
     return args["block_index"] // round(30 / module.n_control_layers)
 
 
-def _qwen_image(net: PatchNet, hint: torch.Tensor, _x: torch.Tensor) -> Any:
+def _qwen_image(
+    net: PatchNet, hint: torch.Tensor, _x: torch.Tensor, area: torch.Tensor | None
+) -> Any:
     from comfy_extras.nodes_model_patch import DiffSynthCnetPatch
 
-    return DiffSynthCnetPatch(net.patcher, net.vae, _image(hint), 1.0, _kept(net))
+    return DiffSynthCnetPatch(net.patcher, net.vae, _image(hint), 1.0, _kept(area))
 
 
-def _anima(net: PatchNet, hint: torch.Tensor, x: torch.Tensor) -> Any:
+def _anima(net: PatchNet, hint: torch.Tensor, x: torch.Tensor, area: torch.Tensor | None) -> Any:
     """Make Anima's patch, and let it embed the hint for a latent as the model will show it."""
     from comfy.ldm.anima.lllite import AnimaLLLitePatch
 
-    mask = net.inpaint_mask
-    if mask is None and net.patcher.model.cond_in_channels == 4:
-        mask = torch.zeros_like(hint[:, 0])
-    always = (float("inf"), float("-inf"))
-    patch = AnimaLLLitePatch(net.patcher, _image(hint), mask, 1.0, *always)
+    if area is None and net.patcher.model.cond_in_channels == 4:
+        area = torch.zeros_like(hint[:, 0])
+    patch = AnimaLLLitePatch(net.patcher, _image(hint), area, 1.0, *ALWAYS)
     height, width = (side + side % 2 for side in x.shape[-2:])
     shown = x.new_zeros((1, x.shape[1], x.shape[2], height, width), dtype=net.dtype)
     embedded: dict[Any, torch.Tensor] = {}
@@ -325,6 +362,21 @@ def _anima_places(patch: Any) -> Hooks:
         "attn2_patch": [AnimaLLLiteAttentionPatch(patch, {"q": "cross_attn_q_proj"})],
         "mlp_patch": [AnimaLLLiteMLPPatch(patch)],
     }
+
+
+def _uni3c(net: PatchNet, hint: torch.Tensor, x: torch.Tensor, _area: torch.Tensor | None) -> Any:
+    """Make Uni3C's patch, its clip encoded for as many frames as the latent has."""
+    from comfy_extras.nodes_model_patch import WanUni3CCnetPatch
+
+    clip, latents = _image(hint), net.model.latent_format
+    patch = WanUni3CCnetPatch(net.patcher, clip, net.vae, latents, 1.0, *ALWAYS)
+    height, width = (side + side % 2 for side in x.shape[-2:])
+    patch.prepared_render = patch.encode_render_video((x.shape[2], height, width))
+    return patch
+
+
+def _lllite(net: PatchNet, hint: torch.Tensor, x: torch.Tensor, _area: torch.Tensor | None) -> Any:
+    return LLLitePatch(net.patcher.model, hint.to(x.device, net.dtype))
 
 
 PATCHES: Mapping[str, Patch] = {
@@ -352,6 +404,27 @@ PATCHES: Mapping[str, Patch] = {
         needs_vae=False,
         masks=lambda module: module.cond_in_channels == 4,
     ),
+    "comfy.ldm.wan.uni3c.WanUni3CControlnet": Patch(
+        "Wan Uni3C patch",
+        _uni3c,
+        lambda patch: {"double_block": [patch]},
+        lambda module: module.num_layers,
+        resize="bilinear",
+        is_video=True,
+        is_shared=True,
+    ),
+    f"{LLLite.__module__}.{LLLite.__qualname__}": Patch(
+        "ControlNet-LLLite",
+        _lllite,
+        None,
+        lambda module: module.heights,
+        lambda module, where: module.block_of(where),
+        resize="nearest-exact",
+        pads=False,
+        needs_vae=False,
+        layout=MAPS,
+        strides=UNET_STRIDES,
+    ),
 }
 FAMILIES = frozenset(patch.family for patch in PATCHES.values())
 
@@ -362,3 +435,19 @@ def net_of(patcher: Any) -> PatchNet | None:
         if name in PATCHES:
             return PatchNet(patcher, PATCHES[name])
     return None
+
+
+def lllite_net(weights: dict[str, torch.Tensor]) -> PatchNet:
+    """Build the control object of a ControlNet-LLLite from its file's weights.
+
+    Raises ValueError, KeyError or RuntimeError where they are not those of such a net.
+    """
+    management = comfy.model_management
+    offload, dtype = management.unet_offload_device(), comfy.utils.weight_dtype(weights)
+    module = LLLite(weights, comfy.ops.manual_cast, dtype=dtype, device=offload)
+    module.load_state_dict(weights)
+    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    patcher = kind(module.eval(), management.get_torch_device(), offload)
+    net = net_of(patcher)
+    assert net is not None
+    return net

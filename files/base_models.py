@@ -17,6 +17,7 @@ MODEL_BASES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Flux": ("Flux", ("Flux",)),
     "HunyuanDiT": ("HunyuanDiT", ("HunyuanDiT",)),
     "HunyuanVideo": ("HunyuanVideo", ("HunyuanVideo",)),
+    "QwenImage21": ("Qwen-Image 2.1", ("Qwen-Image 2.1",)),
     "QwenImage": ("Qwen-Image", ("Qwen-Image",)),
     "ZImage": ("Z-Image", ("Z-Image",)),
     "Lumina2": ("Lumina 2", ()),
@@ -117,8 +118,9 @@ def unet_from_config(config: Mapping[str, Any]) -> Unet | None:
 
 def token_width(config: Mapping[str, Any]) -> int:
     """Return the token width of a transformer from ComfyUI's configuration; 0 where unknown."""
-    if isinstance(width := config.get("hidden_size"), int):
-        return width
+    for key in ("hidden_size", "dim"):
+        if isinstance(width := config.get(key), int):
+            return width
     if "context_embedder_config" in config and isinstance(depth := config.get("depth"), int):
         return 64 * depth  # SD3's transformers are 64 wide per block
     heads, head_width = config.get("num_attention_heads"), config.get("attention_head_dim")

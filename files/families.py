@@ -116,6 +116,12 @@ def _t2i_base(shapes: Shapes) -> str:
     return T2I_CHANNELS.get(axis(shapes, key, 1), "")
 
 
+def _lllite_base(shapes: Shapes) -> str:
+    """Read the base model from the blocks in which it acts: SDXL's first level has no attention."""
+    first = r"^lllite_unet_(input_blocks_[12]|output_blocks_([6-9]|10|11))_1_"
+    return "SD1.5" if any(re.match(first, key) for key in shapes) else "SDXL"
+
+
 def axis(shapes: Shapes, key: str, number: int) -> int:
     """Return the length of one axis of a tensor; 0 where there is no such tensor or axis."""
     shape = shapes.get(key, ())
@@ -189,6 +195,7 @@ RULES: tuple[Rule, ...] = (
         ("controlnet_patch_embedding.weight",),
         base="Wan",
         needs=VAE,
+        width="proj_out.0.weight",
         served_by="Apply Wan Uni3C ControlNet (after Load Model Patch)",
     ),
     Rule(
@@ -197,7 +204,15 @@ RULES: tuple[Rule, ...] = (
         ("control_proj_in.weight", "control_blocks.0.adaln_proj.linear.weight"),
         base="MiniMax-H3",
         needs=VAE,
-        served_by="MiniMax H3 Fun ControlNet Apply (after Load Model Patch, newest ComfyUI)",
+        served_by="Apply MiniMax H3 Fun ControlNet (after Load Model Patch, newest ComfyUI)",
+    ),
+    Rule(
+        "Qwen-Image 2.1 Fun patch",
+        PATCH,
+        ("control_img_in.weight", "control_blocks.0.img_mlp.out.weight"),
+        base="Qwen-Image 2.1",
+        needs=VAE,
+        served_by="Apply Qwen Image 2.1 Fun ControlNet (after Load Model Patch, newest ComfyUI)",
     ),
     Rule(
         "SUPIR patch",
@@ -209,13 +224,6 @@ RULES: tuple[Rule, ...] = (
         served_by="Apply SUPIR Patch (after Load Model Patch)",
     ),
     # ControlNets that ComfyUI cannot load; other packs can.
-    Rule(
-        "ControlNet-LLLite",
-        CONTROL,
-        like=r"^lllite_(unet|mid)",
-        base="SD1.5 or SDXL",
-        served_by=ACN,
-    ),
     Rule(
         "AnimateDiff SparseCtrl",
         CONTROL,
@@ -234,15 +242,6 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("CtrLoRA", CONTROL, like=r"lora_layer\.", base="SD1.5", served_by=ACN),
     Rule(
-        "Flux 2 Fun ControlNet",
-        CONTROL,
-        ("control_img_in.weight", "control_transformer_blocks.0.after_proj.weight"),
-        base="Flux 2",
-        needs=VAE,
-        width="control_img_in.weight",
-        served_by="comfyui-flux2fun-controlnet",
-    ),
-    Rule(
         "ControlNet-XS",
         CONTROL,
         ("control_to_base_for_conv_in.weight", "controlnet_cond_embedding.conv_in.weight"),
@@ -258,6 +257,16 @@ RULES: tuple[Rule, ...] = (
         like=r"^controlnet_encode_first\.",
         base="CogVideoX",
         served_by=DIFFUSERS,
+    ),
+    # What this pack builds.
+    Rule("ControlNet-LLLite", CONTROL, like=r"^lllite_unet_", base=_lllite_base),
+    Rule(
+        "Flux 2 Fun ControlNet",
+        CONTROL,
+        ("control_img_in.weight", "control_transformer_blocks.0.after_proj.weight"),
+        base="Flux 2",
+        needs=VAE,
+        width="control_img_in.weight",
     ),
     # What ComfyUI's loader builds.
     Rule("Control-LoRA", CONTROL, ("lora_controlnet",), base=_control_lora_base),

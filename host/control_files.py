@@ -10,8 +10,9 @@ import comfy.controlnet
 import comfy.utils
 import folder_paths
 
+from ..control.flux2_fun import flux2_fun_net
 from ..control.net_info import TAG, weights_of
-from ..control.patches import FAMILIES, net_of
+from ..control.patches import FAMILIES, lllite_net, net_of
 from ..files.families import CONTROL, Identity, Source, identify, with_article
 from ..files.header import FileError, Header, is_safetensors, read_header
 from ..files.leftovers import other_count, unused
@@ -24,6 +25,10 @@ IN_DIFFUSERS = "controlnet_cond_embedding.conv_in.weight"
 """A key of every UNet's ControlNet in diffusers' layout."""
 PREFIXES = ("control_model.", "")
 """What stands before the keys of a UNet's ControlNet in ldm's layout."""
+
+
+OWN = {"ControlNet-LLLite": lllite_net, "Flux 2 Fun ControlNet": flux2_fun_net}
+"""Families that this pack builds, because ComfyUI has no class for them."""
 
 
 def list_nets() -> list[str]:
@@ -52,7 +57,8 @@ def load_net(name: str) -> Any:
     else:
         state_dict = _unpickled(path)
         identity = _identify_control(name, _header_of(state_dict))
-    net = _built(name, identity, state_dict)
+    build = _built_here if identity.family in OWN else _built
+    net = build(name, identity, state_dict)
     setattr(net, TAG, Source(name, identity))
     return net
 
@@ -199,6 +205,22 @@ def _built(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
     _refuse_missing(name, identity, net, keys)
     _check_leftovers(name, identity, net, keys, state_dict)
     return net
+
+
+def _built_here(name: str, identity: Identity, state_dict: dict[str, Any]) -> Any:
+    """Build a net of a class of ours. Raises FileError for other weights."""
+    it_is = with_article(str(identity))
+    try:
+        return OWN[identity.family](state_dict)
+    except (RuntimeError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
+        differs = _what_differs(error)
+        raise FileError(
+            f"{name} has the keys of {it_is} but not {differs}. Download it again."
+        ) from error
+    except ValueError as error:
+        raise FileError(f"{name} is {it_is}: {error}. Choose another file.") from error
 
 
 def _check_leftovers(

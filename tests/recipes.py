@@ -48,12 +48,27 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe of CONTRIBUTING: `accepts` where its last step is `python3 tests --accept`."""
+    """A recipe of CONTRIBUTING: `accepts` where its last step is `python3 tests --accept`.
+
+    `removed`: where its example stands in the tree already, what is taken out of it first.
+    `needs_host`: its tests run in ComfyUI.
+    """
 
     steps: tuple[Step, ...]
     most_files: int
     tests: tuple[tuple[str, ...], ...]
     accepts: bool = False
+    removed: tuple[tuple[str, str], ...] = ()
+    needs_host: bool = False
+
+    def take_out(self, tree: Path) -> None:
+        """Take the example out of a copy of the tree. Raises AssertionError where it is not in."""
+        for file, text in self.removed:
+            path = tree / file
+            start, example, end = path.read_text(encoding="utf-8").partition(text)
+            assert example, f"CONTRIBUTING shows other lines than {file}:\n{text}"
+            path.write_text(start + end, encoding="utf-8")
+        _output(("git", "add", "-A"), tree)
 
 
 def after(anchor: str, addition: str) -> Callable[[str], str]:
@@ -207,10 +222,64 @@ def family() -> Recipe:
     )
 
 
+def model_patch() -> Recipe:
+    """Read the recipe of a model patch, whose example stands in the tree."""
+    function, row, net, tiny = code("A model patch")
+    engine, bench = "control/patches.py", "workbench/tiny_patches.py"
+    functions = f"{function.rstrip()}\n\n\n"
+    nets = [f"{part.strip()}\n\n\n" for part in net.split("\n\n\n")]
+    entry, tiny_entry = (textwrap.indent(block.rstrip(), "    ") + "\n" for block in (row, tiny))
+    host_tests = tuple(
+        (
+            sys.executable,
+            "-m",
+            "pytest",
+            "--no-header",
+            f"tests/host/control/{file}.py",
+            "-k",
+            words,
+        )
+        for file, words in (
+            ("test_units", "test_every_model_patch"),
+            ("test_model_patches", "a_tiny_net or (Uni3C and (plain or layers or cond_only))"),
+        )
+    )
+    return Recipe(
+        (
+            Step(
+                engine,
+                both(
+                    before("PATCHES: Mapping[str, Patch] = {", functions),
+                    before("}\nFAMILIES = ", entry),
+                ),
+                "add a row to PATCHES",
+            ),
+            Step(
+                bench,
+                both(
+                    before("BASES: dict[str", "".join(nets)),
+                    lambda text: text.rstrip().removesuffix("}") + tiny_entry + "}\n",
+                ),
+                "add a tiny net to PATCHES of workbench/tiny_patches.py",
+            ),
+        ),
+        most_files=2,
+        tests=((*RUFF, "check", "control", "workbench"), *host_tests),
+        removed=(
+            (engine, functions),
+            (engine, entry),
+            *((bench, part) for part in nets),
+            (bench, tiny_entry),
+        ),
+        needs_host=True,
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "preprocessor": preprocessor,
     "layers profile": layers_profile,
     "family": family,
+    "model patch": model_patch,
 }
 
 
@@ -274,6 +343,7 @@ def check(name: str, *, suite: bool = False) -> None:
     """Follow a recipe wholly, then with each step left out. Raises AssertionError with a reason."""
     recipe = RECIPES[name]()
     with copied() as tree:
+        recipe.take_out(tree)
         touched = follow(recipe, tree, accept=True)
         assert len(touched) <= recipe.most_files, f"{name} touches {touched}"
         printed = failure(recipe, tree, suite=suite)
@@ -281,6 +351,7 @@ def check(name: str, *, suite: bool = False) -> None:
         print(f"{name}: {len(touched)} files ({', '.join(touched)}); the tests pass", flush=True)
     for step in recipe.steps:
         with copied() as tree:
+            recipe.take_out(tree)
             follow(recipe, tree, step, accept=True)
             _check_reminder(name, step.file, step.reminder, failure(recipe, tree))
     if recipe.accepts:

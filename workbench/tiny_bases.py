@@ -94,6 +94,23 @@ CHROMA_SHAPE = {
     "hidden_dim": 64,
     "n_layers": 1,
 }
+FLUX2_SHAPE = {
+    **FLUX_SHAPE,
+    "image_model": "flux2",
+    "in_channels": 128,
+    "out_channels": 128,
+    "patch_size": 1,
+    "vec_in_dim": None,
+    "mlp_ratio": 3.0,
+    "depth": 4,
+    "axes_dim": [8, 8, 8, 8],
+    "theta": 2000,
+    "qkv_bias": False,
+    "ops_bias": False,
+    "txt_ids_dims": [3],
+    "global_modulation": True,
+    "mlp_silu_act": True,
+}
 QWEN_SHAPE = {
     "image_model": "qwen_image",
     "in_channels": 64,
@@ -147,6 +164,11 @@ def flux() -> Base:
         pooled_output=_noise(1, 24),
         guidance=3.5,
     )
+
+
+def flux2() -> Base:
+    latent = (1, 128, LATENT, LATENT)
+    return base_of("Flux2", FLUX2_SHAPE, latent, text=(6, 48), pooled_output=None, guidance=3.5)
 
 
 def chroma() -> Base:
@@ -359,6 +381,39 @@ def instantx_net(seed: int = 24, *, channels: int = 16, modes: int = 0) -> Any:
     return _wrapped(module, seed, concat_mask=channels == 17, **options)
 
 
+def flux2_fun_weights(width: int = 64, head: int = 32, channels: int = 260) -> dict[str, Any]:
+    """Return the weights of a Fun net for Flux 2, of two blocks, with the published file's keys."""
+    import torch
+
+    inner, blocks = 3 * width, "control_transformer_blocks"
+    linear = {"to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"}
+    linear |= {"to_out.0", "to_add_out"}
+    shapes: dict[str, tuple[int, ...]] = {"control_img_in.weight": (width, channels)}
+    shapes["control_img_in.bias"] = (width,)
+    for i in range(2):
+        of = f"{blocks}.{i}"
+        shapes |= {f"{of}.attn.{name}.weight": (width, width) for name in sorted(linear)}
+        norms = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
+        shapes |= {f"{of}.attn.{name}.weight": (head,) for name in norms}
+        for part in ("ff", "ff_context"):
+            shapes[f"{of}.{part}.linear_in.weight"] = (2 * inner, width)
+            shapes[f"{of}.{part}.linear_out.weight"] = (width, inner)
+        for part in ("before_proj", "after_proj")[i:]:
+            shapes[f"{of}.{part}.weight"], shapes[f"{of}.{part}.bias"] = (width, width), (width,)
+    generator = torch.Generator().manual_seed(32)
+    return {
+        key: torch.randn(*shape, generator=generator) * (1.0 if len(shape) == 1 else 0.2)
+        for key, shape in shapes.items()
+    }
+
+
+def flux2_fun() -> Any:
+    """Build our own control object; ComfyUI has no class for this net. The pack is `pack`."""
+    from pack.control.flux2_fun import flux2_fun_net
+
+    return flux2_fun_net(flux2_fun_weights())
+
+
 def qwen_net(seed: int = 25, *, mask: bool = False) -> Any:
     import comfy.ldm.qwen_image.controlnet
 
@@ -455,6 +510,7 @@ BASES: dict[str, Callable[[], Base]] = {
     "qwen": qwen,
     "hunyuan_dit": hunyuan_dit,
     "cascade": cascade,
+    "flux2": flux2,
 }
 # Family → the base that it acts on, and its net.
 NETS: dict[str, tuple[str, Callable[[], Any]]] = {
@@ -477,4 +533,5 @@ NETS: dict[str, tuple[str, Callable[[], Any]]] = {
     "Qwen-Image Fun": ("qwen", qwen_fun_net),
     "HunyuanDiT": ("hunyuan_dit", hunyuan_net),
     "Stable Cascade": ("cascade", cascade_net),
+    "Flux 2 Fun": ("flux2", flux2_fun),
 }

@@ -87,6 +87,11 @@ export const sentences = {
     ["union_type: this tiler deals several hints to the rows of its tiles, so they cannot"
       + " be told apart by type. Use one hint for all types, or a unit for each.",
       "union_type：此分块采样节点把多张提示图分给各分块，无法按类型区分。请用一张提示图对应所有类型，或每个类型各添加一次。"],
+    ["ControlNet-LLLite: the model's block {block} has {count} tokens, and the hint was made"
+      + " for {expected}. Another node changes the size of the picture inside the model (a deep"
+      + " shrink, merged tokens): remove it, or this ControlNet.",
+      "ControlNet-LLLite：模型的块 {block} 有 {count} 个 token，而提示图是为 {expected} 个生成的。另有节点改变了模型内部的图像"
+        + "大小（deep shrink 或合并 token）：请移除该节点，或移除此 ControlNet。"],
     ["this tiler fits hints itself, which only works for nets that add to the model's"
       + " blocks. Use Ultimate SD Upscale, or sample without a tiler.",
       "此分块采样节点自行适配提示图，这只适用于在模型各块上叠加残差的网络。请使用 Ultimate SD Upscale，或不用分块采样。"],

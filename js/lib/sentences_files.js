@@ -77,6 +77,7 @@ export const sentences = {
     ["{file} has the keys of {family} but not {reason}. Download it again, or update"
       + " ComfyUI.",
       "{file} 有 {family} 的键，但{reason}。请重新下载，或更新 ComfyUI。"],
+    ["{file} is {family}: {reason}. Choose another file.", "{file} 是 {family}：{reason}。请选择其他文件。"],
     ["{file} has the keys of {family} but not {reason}. Download it again.",
       "{file} 有 {family} 的键，但{reason}。请重新下载。"],
     ["{file} is damaged ({error}). Download it again.", "{file} 已损坏（{error}）。请重新下载。"],
@@ -149,6 +150,9 @@ export const sentences = {
 // What its sentences are assembled of.
 export const phrases = {
   zh: [
+    ["{count} of its {total} modules do not stand before an attention of a UNet (first:"
+      + " {module}), and this pack knows no others",
+      "其 {total} 个模块中有 {count} 个不在 UNet 的注意力之前（第一个：{module}），本节点包不认识其他模块"],
     ["an address that does not read", "一个无法解析的地址"],
     ["the picture is {size}", "图像为 {size}"],
     ["the file is empty", "文件为空"],

@@ -22,7 +22,7 @@ HOST = {
     "server",
     "execution",
 }
-MEET_THE_SAMPLER = ("net_info", "adapter", "hint_cache", "attach", "checks", "patches")
+MEET_THE_SAMPLER = ("net_info", "adapter", "hint_cache", "attach", "checks", "patches", "flux2_fun")
 MAY_IMPORT_HOST = (
     "nodes/",
     "host/",

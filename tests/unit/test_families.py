@@ -63,6 +63,7 @@ FLUX_BLOCK = "double_blocks.0.img_attn.proj.weight"
 SUPIR = "model.diffusion_model.project_modules.0.zero_conv.weight"
 MODES = {"controlnet_mode_embedder.weight": (10, 3072)}
 
+LLLITE = "lllite_unet_%s_1_transformer_blocks_0_attn1_to_q"
 CASES = [
     ("ControlNet", "SD1.5", "controlnet", cldm()),
     ("ControlNet", "SD1.5", "controlnet", cldm("control_model.")),
@@ -165,6 +166,16 @@ CASES = [
         {"control_proj_in.weight": (), "control_blocks.0.adaln_proj.linear.weight": ()},
     ),
     (
+        "Qwen-Image 2.1 Fun patch",
+        "Qwen-Image 2.1",
+        "model_patches",
+        {
+            "control_img_in.weight": (4096, 129),
+            "control_blocks.0.after_proj.weight": (),
+            "control_blocks.0.img_mlp.out.weight": (),
+        },
+    ),
+    (
         "SUPIR patch",
         "SDXL",
         "model_patches",
@@ -207,7 +218,8 @@ CASES = [
     ("diffusion model", "", "diffusion_models", {"img_in.weight": (3072, 64), FLUX_BLOCK: ()}),
     ("Flux Canny or Depth LoRA", "Flux", "loras", {"img_in.lora_A.weight": (128, 128)}),
     ("Anima LLLite", "Anima", "model_patches", {"lllite_conditioning1.conv1.weight": ()}),
-    ("ControlNet-LLLite", "SD1.5 or SDXL", "controlnet", {"lllite_unet_x.down.0.weight": ()}),
+    ("ControlNet-LLLite", "SDXL", "controlnet", {f"{LLLITE % 'input_blocks_4'}.down.0.weight": ()}),
+    ("ControlNet-LLLite", "SD1.5", "controlnet", {f"{LLLITE % 'input_blocks_1'}.up.0.weight": ()}),
     (
         "Qwen-Image DiffSynth patch",
         "Qwen-Image",
@@ -304,11 +316,9 @@ def test_only_what_comfyuis_loader_builds_is_a_control(family, base, folder, sha
 
 
 ELSEWHERE = {
-    "ControlNet-LLLite",
     "AnimateDiff SparseCtrl",
     "SVD ControlNet",
     "CtrLoRA",
-    "Flux 2 Fun ControlNet",
     "ControlNet-XS",
     "Sana ControlNet",
     "CogVideoX ControlNet",

@@ -186,6 +186,7 @@ MODEL_NAMES = {
     "qwen": "Qwen-Image",
     "hunyuan_dit": "HunyuanDiT",
     "cascade": "Stable Cascade",
+    "flux2": "Flux 2",
 }
 
 

@@ -27,11 +27,13 @@ BLOCKS = {
     "Qwen-Image Fun": ["control_blocks"],
     "HunyuanDiT": ["after_proj_list"],
     "Stable Cascade": ["projections"],
+    "Flux 2 Fun": ["control_transformer_blocks"],
 }
 COUNTS = {"InstantX": 4, "Flux inpainting": 4, "InstantX on Chroma": 4, "HunyuanDiT": 19}
 COUNTS["Stable Cascade"] = 4
 PIXEL_NETS = ("XLabs", "MistoLine")  # their hint encoder needs even latents
 ONE_OF_EACH = ("SD3", "SD3.5", "XLabs", "InstantX", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT")
+ONE_OF_EACH += ("Flux 2 Fun",)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def family(bases, request):
     net = make()
     module = net.t2i_model if request.param == "Stable Cascade" else net.control_model
     blocks = [block for place in BLOCKS[request.param] for block in getattr(module, place)]
-    if request.param == "Qwen-Image Fun":
+    if request.param in ("Qwen-Image Fun", "Flux 2 Fun"):
         blocks = [block.after_proj for block in blocks]
     assert len(blocks) == COUNTS.get(request.param, 2)
     return bases(base), net, blocks
@@ -82,8 +84,10 @@ def over_latent(mask):
     return mask.reshape(batch, height // 8, 8, width // 8, 8).mean((2, 4))
 
 
-def over_tokens(mask):
-    """Average a mask over each token's 2 x 2 of the latent, its last row or column standing twice.
+def over_tokens(mask, patch):
+    """Average a mask over a token's 2 x 2 of the latent, its last row or column standing twice.
+
+    Flux 2's tokens are one place of the latent each (`patch` is 1).
 
     (B,H,W) → (B,tokens,1)
     """
@@ -91,6 +95,8 @@ def over_tokens(mask):
 
     latent = over_latent(mask)
     height, width = latent.shape[1:]
+    if patch == 1:
+        return latent.flatten(1).unsqueeze(2)
     rows = [[2 * i, min(2 * i + 1, height - 1)] for i in range((height + 1) // 2)]
     columns = [[2 * j, min(2 * j + 1, width - 1)] for j in range((width + 1) // 2)]
     cells = [latent[:, row][:, :, column].mean((1, 2)) for row in rows for column in columns]
@@ -116,7 +122,11 @@ def with_residuals(base, change):
 
 def masked(mask, residual):
     """Multiply a residual of all rows by the mask, by hand."""
-    factors = over_latent(mask).unsqueeze(1) if residual.ndim == 4 else over_tokens(mask)
+    if residual.ndim == 4:
+        factors = over_latent(mask).unsqueeze(1)
+    else:
+        places = mask.shape[-2] * mask.shape[-1] // 64
+        factors = over_tokens(mask, 1 if residual.shape[1] == places else 2)
     return residual * factors.repeat(residual.shape[0] // factors.shape[0], 1, 1, 1)[
         :, : factors.shape[1]
     ].reshape(residual.shape[0], *factors.shape[1:])

@@ -148,7 +148,7 @@ def test_weights_that_a_net_does_not_use_are_noticed(load, caplog, name):
 
 @pytest.mark.parametrize("blocks", [3, 16])
 def test_a_net_of_another_number_of_blocks_is_refused_by_name(load, blocks):
-    """Qwen-Image 2.1's net has the same keys as 2512's, and 16 blocks; ComfyUI builds 5."""
+    """ComfyUI builds five blocks whatever the file has, and leaves the others out."""
     needs("Qwen-Image Fun")
     with pytest.raises(ValueError, match=r"net\.safetensors has") as refused:
         load(qwen_fun(blocks))

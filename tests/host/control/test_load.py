@@ -210,11 +210,15 @@ PATCHES = {
             "control_proj_in.weight": (1, 1),
             "control_blocks.0.adaln_proj.linear.weight": (1, 1),
         },
-        "MiniMax H3 Fun ControlNet",
+        "Apply MiniMax H3 Fun ControlNet",
     ),
-    "Wan Uni3C patch": (
-        {"controlnet_patch_embedding.weight": (1, 1)},
-        "Apply Wan Uni3C ControlNet",
+    "Qwen-Image 2.1 Fun patch for Qwen-Image 2.1": (
+        {
+            "control_img_in.weight": (2, 129),
+            "control_blocks.0.after_proj.weight": (1, 1),
+            "control_blocks.0.img_mlp.out.weight": (1, 1),
+        },
+        "Apply Qwen Image 2.1 Fun ControlNet",
     ),
     "ControlNet for SD1.5, not a model patch": (
         {

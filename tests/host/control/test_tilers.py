@@ -137,6 +137,40 @@ def test_an_inpaint_mask_is_cropped_too(host):
             assert a.equal(b)
 
 
+@pytest.mark.parametrize("family", ["Z-Image Fun 2.1", "Qwen DiffSynth inpaint"])
+def test_an_inpaint_mask_of_a_model_patch_is_cropped_too(host, family):
+    """What is encoded for a tile is what hint and mask give that were cut before."""
+    import torch
+
+    from pack.control.patches import net_of
+    from pack.nodes.apply import Add, Apply
+    from workbench import tiny_patches
+
+    tiny = tiny_patches.PATCHES[family]
+    base, net = tiny_patches.BASES[tiny.base](), net_of(tiny.net())
+    generator = torch.Generator().manual_seed(2)
+    image = torch.rand(1, 64, 128, 3, generator=generator)
+    mask = (torch.rand(1, 64, 128, generator=generator) > 0.5).float()
+
+    def control(picture, area):
+        stack = Add.execute(net, picture, inpaint_mask=area)[0]
+        return Apply.execute(base.positive, stack, base.negative, vae=base.vae)[0][0][1]["control"]
+
+    def encoded(member):
+        sampling = base.patcher.model.model_sampling
+        member.pre_run(base.patcher.model, sampling.percent_to_sigma)
+        x, options = torch.zeros(1, *base.latent[1:-2], 8, 8), {"cond_or_uncond": [0]}
+        assert member.get_control(x, torch.tensor([0.7]), {}, 1, options) is None
+        return options["patches"]["double_block"][0].encoded_image
+
+    whole = control(image, mask)
+    for box in BOXES:
+        alone = control(crop(image.movedim(-1, 1), box).movedim(1, -1), crop(mask, box))
+        assert encoded(cropped(whole, (box,))).equal(encoded(alone))
+        other = control(crop(image.movedim(-1, 1), box).movedim(1, -1), 1 - crop(mask, box))
+        assert not encoded(cropped(whole, (box,))).equal(encoded(other))
+
+
 def test_a_tiler_that_loses_the_mask_is_a_sentence(world):
     import torch
 
