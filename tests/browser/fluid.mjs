@@ -1,31 +1,14 @@
-// Frames a second while a point of one curve is dragged among fifty nodes with both fields open,
-// and at rest. The same drag again and again, until one is as fluid as was asked for. node
-// fluid.mjs ASK.json, with browser.mjs's keys and {"enough": frames a second, "drags": at most so
-// many}
-import { ask, atRest, frames as drawn, launch, openPage, settle } from "./browser.mjs";
+// What a move of the pointer costs while a point of one curve is dragged among fifty nodes with
+// both fields open: calls of our functions, and processor time of the page's thread. node fluid.mjs
+// ASK.json, with browser.mjs's keys and {"rounds": how often the time is measured}
+//
+// Nothing here depends on how busy the machine is: one move is one frame, calls are counted, time
+// is the thread's own (what it waits for does not count), and what the page does anyhow (the same
+// moves without a button) is measured between and subtracted.
+import { ask, atRest, frames, launch, openPage, settle } from "./browser.mjs";
 
-const SECONDS = 2;
-
-const frames = (page) =>
-  page.evaluate(
-    (seconds) =>
-      new Promise((done) => {
-        const began = performance.now(),
-          gaps = [];
-        let last = began;
-        requestAnimationFrame(function step(now) {
-          gaps.push(now - last);
-          last = now;
-          if (now - began < seconds * 1000) requestAnimationFrame(step);
-          else
-            done({
-              fps: gaps.length / ((now - began) / 1000),
-              worst_ms: Math.max(...gaps.slice(1)),
-            });
-        });
-      }),
-    SECONDS,
-  );
+const MOVES = 30;
+const OURS = "/extensions/controlstack/";
 
 const browser = await launch();
 try {
@@ -60,28 +43,86 @@ try {
   });
   const point = page.locator(".controlstack-plot circle").nth(2);
   await point.waitFor();
-  await atRest(page, () => point.boundingBox(), { calmMs: 500 });
+  const rest = () => atRest(page, () => point.boundingBox(), { calmMs: 500 });
+  await rest();
 
-  const drag = async () => {
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
+  const busyMs = async () => {
+    const { metrics } = await cdp.send("Performance.getMetrics");
+    return 1000 * metrics.find(({ name }) => name === "TaskDuration").value;
+  };
+
+  // Moves the pointer about a place, a frame for each move; with a button it drags the point.
+  // What `read` gives before and after the moves.
+  async function move({ isDrag, read }) {
     const box = await point.boundingBox();
     const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
     await page.mouse.move(x, y);
-    await page.mouse.down();
-    const measured = frames(page);
-    const ends = performance.now() + SECONDS * 1000;
-    for (let i = 0; performance.now() < ends; i++)
+    if (isDrag) await page.mouse.down();
+    await frames(page);
+    const before = await read();
+    for (let i = 0; i < MOVES; i++) {
       await page.mouse.move(x + 15 * Math.sin(i / 5), y + 15 * Math.cos(i / 7));
-    const seen = await measured;
+      await frames(page, 1);
+    }
+    const after = await read();
     await page.mouse.move(x, y);
-    await page.mouse.up();
-    await drawn(page, 5);
-    return seen;
-  };
+    await frames(page, 1);
+    if (isDrag) await page.mouse.up();
+    await frames(page, 5);
+    await rest();
+    return [before, after];
+  }
 
-  const rest = await frames(page);
-  const drags = [];
-  while (drags.length < ask.drags && !drags.some(({ fps }) => fps >= ask.enough))
-    drags.push(await drag());
+  async function moveMs(isDrag) {
+    const [before, after] = await move({ isDrag, read: busyMs });
+    return (after - before) / MOVES;
+  }
+
+  // A fixed piece of work of the same kind, by which machines of any speed are compared: the path
+  // of one curve. The best of several, once the browser has compiled it.
+  async function yardstickMs() {
+    const write = (times) =>
+      page.evaluate((times) => {
+        const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+        for (let k = 0; k < times; k++) {
+          const points = Array.from({ length: 97 }, (_, i) => [i, Math.sin(i + k)]);
+          const words = points.map((pair) => pair.map((one) => Math.round(one * 100) / 100).join());
+          path.setAttribute("d", `M${words.join("L")}`);
+        }
+      }, times);
+    const times = 500, spent = [];
+    await write(times);
+    for (let i = 0; i < 5; i++) {
+      const before = await busyMs();
+      await write(times);
+      spent.push(((await busyMs()) - before) / times);
+    }
+    return Math.min(...spent);
+  }
+
+  const seen = [];
+  for (let i = 0; i < ask.rounds; i++) {
+    const idleMs = await moveMs(false);
+    const dragMs = await moveMs(true);
+    seen.push({ idleMs, dragMs, unitMs: await yardstickMs() });
+  }
+
+  // Counting makes functions slower, so it comes last.
+  await cdp.send("Profiler.enable");
+  await cdp.send("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
+  const read = () => cdp.send("Profiler.takePreciseCoverage"); // since it was last taken
+  const [, { result }] = await move({ isDrag: true, read });
+  const calls = {};
+  for (const { url, functions } of result) {
+    if (!url.includes(OURS)) continue;
+    const file = url.slice(url.indexOf(OURS) + OURS.length).split("?")[0];
+    for (const { functionName, ranges } of functions) {
+      const name = `${file} ${functionName}`;
+      calls[name] = (calls[name] ?? 0) + ranges[0].count / MOVES;
+    }
+  }
   const nodes = await page.evaluate(() => ({
     shown: [...document.querySelectorAll(".controlstack-plot")].filter((plot) =>
       plot.checkVisibility(),
@@ -92,7 +133,7 @@ try {
         "0:0, 0.3:0.9, 0.5:1, 0.7:0.6, 1:0 | smooth",
     ).length,
   }));
-  console.log(JSON.stringify({ rest, drags, ...nodes, errors }));
+  console.log(JSON.stringify({ rounds: seen, calls, ...nodes, errors }));
 } finally {
   await browser.close();
 }

@@ -1,30 +1,36 @@
-"""Fifty nodes with both fields open: dragging a point keeps the page fluid."""
+"""Fifty nodes with both fields open: dragging a point costs the drawing of one field, no more."""
 
 from __future__ import annotations
 
 import pytest
 
-ENOUGH_FPS = 30
-DRAGS = 12
+MOST_CALLS = 4_000  # of what draws, for a move: one curve with its numbers takes 2,300
+MOST_CURVES = 3_000  # the time of a move, in times of writing the path of one curve: 450 to 1,100
+ROUNDS = 2
+DRAWING = ("widgets/", "lib/")  # elsewhere there are timers, which count more on slow machines
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes2"])
-def test_dragging_among_fifty_nodes_keeps_thirty_frames_a_second(drive, running, vue):
-    """What the page is able to: of equal drags the best counts, because other work on the machine
-    (another test's browser, a neighbour in CI) takes frames away and never adds any. Where even the
-    page at rest gives fewer than 50, as on a slow machine without a graphics card, dragging must
-    keep 60 % of what there is.
+def test_a_move_of_the_pointer_draws_one_field_of_a_hundred(drive, running, vue):
+    """What our code does, not how fast the machine is or how much else runs on it.
+
+    Calls are counted, so redrawing the other 99 fields is seen on any machine. The time is the
+    processor's for the page's thread, without what the same moves take when nothing is dragged, and
+    compared with a fixed piece of work in the same page: it shows work that is slow in few calls.
     """
-    seen = drive(
-        "fluid.mjs", {"address": running.address, "vue": vue, "enough": ENOUGH_FPS, "drags": DRAGS}
+    seen = drive("fluid.mjs", {"address": running.address, "vue": vue, "rounds": ROUNDS})
+    drawing = {name: count for name, count in seen["calls"].items() if name.startswith(DRAWING)}
+    calls = sum(drawing.values())
+    idle_ms, drag_ms, unit_ms = (
+        min(one[key] for one in seen["rounds"]) for key in ("idleMs", "dragMs", "unitMs")
     )
-    best = max(seen["drags"], key=lambda drag: drag["fps"])
-    figures = (
-        f"{best['fps']:.0f} frames a second (worst {best['worst_ms']:.0f} ms), at rest"
-        f" {seen['rest']['fps']:.0f}"
+    move_ms = drag_ms - idle_ms
+    print(
+        f"{seen['shown']} plots, one point dragged: {calls:.0f} calls a move, {move_ms:.1f} ms,"
+        f" {move_ms / unit_ms:.0f} times writing a curve"
     )
-    print(f"{seen['shown']} plots, one point dragged, the best of {len(seen['drags'])}: {figures}")
     assert seen["changed"] == 1
     assert seen["errors"] == []
-    assert best["fps"] >= min(ENOUGH_FPS, 0.6 * seen["rest"]["fps"])
+    assert 0 < calls <= MOST_CALLS, sorted(drawing.items(), key=lambda one: -one[1])[:10]
+    assert move_ms <= MOST_CURVES * unit_ms
