@@ -145,6 +145,25 @@ def types_offered(net: Any) -> dict[str, int]:
     return {name: number for name, number in union.types().items() if number < count}
 
 
+UNION_FAMILIES: Mapping[str, str] = {
+    "union ControlNet": "comfy.cldm.cldm.ControlNet",
+    "Flux union ControlNet": "comfy.ldm.flux.controlnet.ControlNetFlux",
+}
+"""The class that ComfyUI makes of a file, by its family."""
+
+
+def types_in_file(identity: families.Identity) -> tuple[dict[str, int], bool]:
+    """Return the union types of a file, name → number, and whether its net takes several at once.
+
+    Equal to what `look_at` tells once the net is loaded; empty for a file without types.
+    """
+    if identity.family not in UNION_FAMILIES:
+        return {}, False
+    union = UNIONS[UNION_FAMILIES[identity.family]]
+    types = {name: row for name, row in union.types().items() if row < identity.union_types}
+    return types, union.fuses
+
+
 def all_union_types() -> dict[str, int]:
     """Return the types of all union nets → a number; which one it is depends on the net."""
     return {name: row for union in UNIONS.values() for name, row in union.types().items()}

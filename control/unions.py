@@ -51,8 +51,12 @@ def words_of(numbers: Mapping[str, int]) -> dict[str, str]:
     return {alias: words[word] for alias, word in ALIASES.items() if word in words} | words
 
 
-def parse(text: str, numbers: Mapping[str, int]) -> tuple[UnionType, ...]:
+def parse(
+    text: str, numbers: Mapping[str, int], own: Mapping[str, int] | None = None
+) -> tuple[UnionType, ...]:
     """Read `canny, depth:0.5` as types; none for "auto". `numbers`: the number of each name.
+
+    `own`: those of the net that is asked; its words count where other nets use them too.
 
     Raises TextError for a name that is not among them, a weight outside 0 to 10, or a single type
     with a weight.
@@ -60,7 +64,8 @@ def parse(text: str, numbers: Mapping[str, int]) -> tuple[UnionType, ...]:
     text = plain(text)
     if text.strip(WHITE) in ("", AUTO):
         return ()
-    names = words_of(numbers)
+    own = own or {}
+    names, numbers = words_of(numbers) | words_of(own), {**numbers, **own}
     types: list[UnionType] = []
     for word, at in split(text):
         name, colon, written = word.partition(":")

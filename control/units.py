@@ -121,9 +121,8 @@ def _types_of(text: str, info: NetInfo, hint: torch.Tensor) -> tuple[unions.Unio
             f"{info} has no union types to choose from: leave union_type at 'auto'. It was trained"
             " on one kind of hint, or tells kinds apart by the picture alone."
         )
-    own = info.union_types  # last, because they count where another net names a type alike
-    others = {name: row for name, row in all_union_types().items() if name not in own}
-    types = unions.parse(text, {**others, **own})
+    own = info.union_types
+    types = unions.parse(text, all_union_types(), own)
     for kind in types:
         if kind.name not in own:
             offered = ", ".join(own)

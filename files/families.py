@@ -91,6 +91,7 @@ class Rule:
 
 
 CONTROL = "controlnet"
+DIFFERENCE = "ControlNet (difference)"  # ComfyUI adds it to its base model: a loader of its own
 PATCH = "model_patches"
 ACN = "ComfyUI-Advanced-ControlNet"
 DIFFUSERS = "diffusers (this pack knows of no ComfyUI node for it)"
@@ -285,7 +286,7 @@ RULES: tuple[Rule, ...] = (
         types="task_embedding",
     ),
     Rule("ControlNet (diffusers)", CONTROL, ("controlnet_cond_embedding.conv_in.weight",)),
-    Rule("ControlNet (difference)", CONTROL, ("control_model.zero_convs.0.0.weight", "difference")),
+    Rule(DIFFERENCE, CONTROL, ("control_model.zero_convs.0.0.weight", "difference")),
     Rule("ControlNet", CONTROL, ("control_model.zero_convs.0.0.weight",)),
     Rule("ControlNet", CONTROL, ("zero_convs.0.0.weight", "input_hint_block.0.weight")),
     Rule(

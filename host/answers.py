@@ -5,7 +5,6 @@ from __future__ import annotations
 import io as memory
 import json
 import logging
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +16,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..files import base_models, families
-from ..files.header import FileError, Header, is_safetensors, read_header
+from ..control.net_info import all_union_types, types_in_file
+from ..files import base_models
 from ..preprocessors import CATALOGUE, Preprocessor
 from ..preprocessors.images import fitted
-from .control_files import PATCHES, list_nets
 from .folders import FileNameError, inside, shortened
 from .kept import Kept
+from .net_files import changed_ns, header_of, identity_of, is_loadable, list_nets
 from .picture_files import PictureError, Rules, decode, ignore_transparency, rgb_like_comfyui
 
 MAX_SOURCE_PX = 40_000_000
@@ -67,7 +66,10 @@ shapes that no model has."""
 MOST_TENSORS = 50_000
 kept_pictures = Kept(64 << 20)
 """Of the last questions, so that a slider does not decode the same file again."""
-UNKNOWN = {"is": "", "base": "", "blocks": None, "fits": None}
+UNKNOWN = {
+    **{"is": "", "base": "", "blocks": None, "fits": None},
+    **{"is_net": None, "types": None, "fuses": False},
+}
 
 
 class RequestError(Exception):
@@ -185,13 +187,15 @@ def _png(frame: torch.Tensor, *, grey: bool) -> bytes:
 def nets(question: dict[str, Any]) -> bytes:
     """Describe all nets for {"model": {"folder", "name"} or null}, as JSON.
 
-    {"nets": {NAME: {"is", "base", "blocks", "fits"}}, "base"}: `base` is the model's; `fits` is
-    null where unknown. Only headers of files are read. Raises RequestError as `hint`.
+    {"nets": {NAME: {"is", "base", "blocks", "fits", "is_net", "types", "fuses"}}, "base", "types"}:
+    `base` is the model's, `types` are those of all union nets. A net's `fits`, `is_net` (whether
+    Load ControlNet loads it) and `types` are null where unknown. Only headers of files are read.
+    Raises RequestError as `hint`.
     """
     model = _model(question.get("model"))
     table = {name: _net_or_unknown(name, model) for name in list_nets()}
     base = model.base if model and model.is_known else ""
-    return json.dumps({"nets": table, "base": base}).encode()
+    return json.dumps({"nets": table, "base": base, "types": [*all_union_types()]}).encode()
 
 
 def _net_or_unknown(name: str, model: base_models.Model | None) -> dict[str, Any]:
@@ -204,16 +208,19 @@ def _net_or_unknown(name: str, model: base_models.Model | None) -> dict[str, Any
 
 
 def _net(name: str, model: base_models.Model | None) -> dict[str, Any]:
-    folder, file = ("controlnet", name)
-    if name.startswith(f"{PATCHES}/"):
-        folder, file = PATCHES, name.removeprefix(f"{PATCHES}/")
-    header = _header(folder_paths.get_full_path(folder, file))
-    identity = families.identify(header.shapes, header.metadata) if header else None
+    identity = identity_of(name)
     if identity is None:
         return UNKNOWN
-    blocks = len(identity.unet.skips) + 1 if identity.unet else None  # and the middle
-    fits = model.accepts(identity) if model else None
-    return {"is": str(identity), "base": identity.base, "blocks": blocks, "fits": fits}
+    types, fuses = types_in_file(identity)
+    return {
+        "is": str(identity),
+        "base": identity.base,
+        "blocks": len(identity.unet.skips) + 1 if identity.unet else None,  # and the middle
+        "fits": model.accepts(identity) if model else None,
+        "is_net": is_loadable(name, identity),
+        "types": [*types],
+        "fuses": fuses,
+    }
 
 
 def _model(choice: Any) -> base_models.Model | None:
@@ -226,35 +233,13 @@ def _model(choice: Any) -> base_models.Model | None:
     if name not in folder_paths.get_filename_list(folder):
         raise RequestError(404, f"model: there is no such file in {folder}")
     file = folder_paths.get_full_path(folder, name)
-    return _described(file, _changed_ns(file)) if file else None
-
-
-def _header(file: str | None) -> Header | None:
-    """Read a safetensors file's header; None where there is none, or it does not read."""
-    if file is None or not is_safetensors(Path(file)):
-        return None
-    try:
-        return _read(file, _changed_ns(file))
-    except FileError:
-        return None
-
-
-def _changed_ns(file: str) -> int:
-    try:
-        return os.stat(file).st_mtime_ns
-    except OSError:  # deleted since it was listed
-        return 0
-
-
-@lru_cache(maxsize=256)
-def _read(file: str, _changed_ns: int) -> Header:
-    return read_header(Path(file))
+    return _described(file, changed_ns(file)) if file else None
 
 
 @lru_cache(maxsize=16)
 def _described(file: str, _changed_ns: int) -> base_models.Model | None:
     """Detect a base model as ComfyUI does, from shapes only; None where those do not suffice."""
-    header = _header(file)
+    header = header_of(file)
     if header is None or len(header.shapes) > MOST_TENSORS:
         return None
     try:

@@ -13,14 +13,14 @@ import folder_paths
 from ..control.flux2_fun import flux2_fun_net
 from ..control.net_info import TAG, weights_of
 from ..control.patches import FAMILIES, lllite_net, net_of
-from ..files.families import CONTROL, Identity, Source, identify, with_article
+from ..files.families import CONTROL, DIFFERENCE, Identity, Source, identify, with_article
 from ..files.header import FileError, Header, is_safetensors, read_header
 from ..files.leftovers import other_count, unused
 from .memory import is_out_of_memory
+from .net_files import PATCHES
 from .pickles import refuse_claims, unpickled
 from .progress import warn
 
-PATCHES = "model_patches"
 IN_DIFFUSERS = "controlnet_cond_embedding.conv_in.weight"
 """A key of every UNet's ControlNet in diffusers' layout."""
 PREFIXES = ("control_model.", "")
@@ -29,17 +29,6 @@ PREFIXES = ("control_model.", "")
 
 OWN = {"ControlNet-LLLite": lllite_net, "Flux 2 Fun ControlNet": flux2_fun_net}
 """Families that this pack builds, because ComfyUI has no class for them."""
-
-
-def list_nets() -> list[str]:
-    """List the files of the controlnet folder, then those of model_patches as FOLDER/NAME."""
-    patches = list[str]()
-    if PATCHES in folder_paths.folder_names_and_paths:
-        patches = folder_paths.get_filename_list(PATCHES)
-    return [
-        *folder_paths.get_filename_list("controlnet"),
-        *(f"{PATCHES}/{name}" for name in patches),
-    ]
 
 
 def load_net(name: str) -> Any:
@@ -70,7 +59,7 @@ def _identify_control(name: str, header: Header) -> Identity:
         raise FileError(_unrecognised(name, "ControlNet", header))
     if not identity.is_control:
         raise FileError(_not_a_controlnet(name, identity))
-    if identity.family == "ControlNet (difference)":
+    if identity.family == DIFFERENCE:
         raise FileError(
             f"{name} contains only the difference from its base model ({identity.base}). Load it"
             " with ComfyUI's 'Load ControlNet Model (diff)'; its output works here too."

@@ -2,13 +2,22 @@
 
 import { chain } from "./host.js";
 import { EXAMPLES } from "./lib/grammar.js";
-import { netFile, samplerSteps } from "./lib/graph.js";
+import { batchSize, netFile, samplerSteps } from "./lib/graph.js";
 import { layersField } from "./widgets/bars_editor.js";
 import { scheduleField } from "./widgets/curve_editor.js";
+import { framesField } from "./widgets/frame_editor.js";
+import { unionField } from "./widgets/union_editor.js";
 
 // Node → input → the widget's type. The values stay ComfyUI's plain STRING.
 export const FIELDS = {
-  ControlStackAdd: { schedule: "CONTROLSTACK_SCHEDULE", layers: "CONTROLSTACK_LAYERS" },
+  ControlStackAdd: {
+    schedule: "CONTROLSTACK_SCHEDULE", layers: "CONTROLSTACK_LAYERS",
+    union_type: "CONTROLSTACK_UNION_TYPE", frame_strength: "CONTROLSTACK_FRAME_STRENGTH",
+  },
+};
+// Input → what makes its field.
+const MAKERS = {
+  schedule: scheduleField, layers: layersField, union_type: unionField, frame_strength: framesField,
 };
 const OPEN = "controlstack_open"; // the node's property that stores which fields are open
 const FRESH_MS = 250; // how long a value read from the graph is reused: a drag reads it every frame
@@ -16,10 +25,9 @@ const UNDO_MS = 500; // how long keys are collected into one step of undo
 
 // The constructors of our widgets, by type. `nets` knows how many blocks a net has.
 export function fieldWidgets(host, nets, mounting) {
-  return {
-    CONTROLSTACK_SCHEDULE: fieldWidget(host, nets, mounting, scheduleField),
-    CONTROLSTACK_LAYERS: fieldWidget(host, nets, mounting, layersField),
-  };
+  const rows = Object.values(FIELDS).flatMap((inputs) => Object.entries(inputs));
+  return Object.fromEntries(rows.map(([input, type]) =>
+    [type, fieldWidget(host, nets, mounting, MAKERS[input])]));
 }
 
 const reported = new Set(); // inputs whose failure was logged
@@ -68,6 +76,7 @@ function addField({ host, nets, mounting }, node, name, makeField, text) {
   });
   field.setText(text);
   widget = host.addTextWidget(node, name, `controlstack_${name}`, field);
+  widget.controlstack = field;
   queueMicrotask(() => field.draw()); // the frontend sets the widget's translated label only now
   chain(node, "onAdded", () => fieldsInGraph.add(field));
   chain(node, "onRemoved", () => fieldsInGraph.delete(field));
@@ -76,8 +85,8 @@ function addField({ host, nets, mounting }, node, name, makeField, text) {
 }
 
 // The field of a text that a subgraph shows on its node. `source` holds the value.
-export function promotedField(host, mounting, { node, input, name, source }) {
-  const makeField = name === "schedule" ? scheduleField : layersField;
+export function promotedField(host, nets, mounting, { node, input, name, source }) {
+  const makeField = MAKERS[name];
   const slot = () => node.inputs.indexOf(input);
   const field = makeField({
     label: () => input.label ?? input.name,
@@ -95,6 +104,8 @@ export function promotedField(host, mounting, { node, input, name, source }) {
     forward: (element) => host.forward(element),
     steps: () => null,
     blocks: () => null,
+    frames: () => null,
+    union: () => nets.union(null),
     range: () => [0, 1],
   });
   field.setText(source.value);
@@ -110,6 +121,8 @@ export function promotedField(host, mounting, { node, input, name, source }) {
     },
   };
   const widget = host.addPromoted(node, input, `controlstack_${name}`, view);
+  fieldsInGraph.add(field);
+  chain(widget, "onRemove", () => fieldsInGraph.delete(field));
   return { widget, field };
 }
 
@@ -132,6 +145,8 @@ function graphReaders(host, node, nets) {
   return {
     steps: cached(() => samplerSteps(host, node)),
     blocks: cached(() => nets.blocks(netFile(host, node))),
+    frames: cached(() => batchSize(host, node)),
+    union: cached(() => nets.union(netFile(host, node))),
     range: () => [number("start_percent", 0), number("end_percent", 1)],
   };
 }

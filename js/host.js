@@ -143,6 +143,7 @@ export class Host {
     } finally {
       delete node.addCustomWidget;
     }
+    this.refit(node); // the classic renderer shows an element once it has drawn its node
     return input._widget;
   }
 

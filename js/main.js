@@ -15,7 +15,7 @@ import { Tooltips } from "./tooltips.js";
 
 const host = new Host(app, api);
 const mounting = new Mounting(host);
-const nets = new NetLists(host, redrawFields);
+const nets = new NetLists(host, redrawFields, (node, isEmpty) => remarks.needsNet(node, isEmpty));
 const live = new LiveHints(host, () => mounting.soon());
 const tooltips = new Tooltips(host);
 const reported = new Set();
@@ -24,7 +24,7 @@ const remarks = new Remarks(host, decodeURIComponent(pack ?? ""), () => mounting
 const contradiction = (node) => remarks.contradiction(node);
 const bars = new NetBars(host, contradiction, () => mounting.soon());
 const stackType = new StackType(host);
-const promoted = new Promoted(host, mounting);
+const promoted = new Promoted(host, nets, mounting);
 let restoreTimer = 0;
 
 document.head.append(Object.assign(document.createElement("link"), {
@@ -49,12 +49,13 @@ const follow = guarded("following the graph", () => {
   redrawFields();
   mounting.soon();
   stackType.apply();
+  promoted.try();
   clearTimeout(restoreTimer);
-  restoreTimer = setTimeout(guarded("what nodes say", () => {
-    remarks.restore();
-    bars.restore();
-    promoted.run();
-  }), RESTORE_MS);
+  restoreTimer = setTimeout(() => {
+    guarded("what nodes say", () => remarks.restore())();
+    guarded("what nets did", () => bars.restore())();
+    promoted.try();
+  }, RESTORE_MS);
 });
 
 const SETTINGS = [
@@ -117,6 +118,7 @@ app.registerExtension({
     guarded("bars", () => bars.watch(node))();
     guarded("live hints", () => live.isOurs(node) && live.watch(node))();
   },
+  refreshComboInNodes: guarded("the lists of nets", () => nets.refresh()),
   loadedGraphNode: guarded("comparing", (node) => live.isOurs(node) && live.loaded(node)),
   getNodeMenuItems: (node) => guarded("menu", () => live.menu(node))() ?? [],
 });

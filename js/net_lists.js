@@ -1,17 +1,19 @@
 // The lists of nets in the loaders: those that fit the connected model, each with its family.
 
 import { baseModel } from "./lib/graph.js";
-import { isTable, label, offered } from "./lib/net_choices.js";
+import { isTable, isWithoutNets, label, offered } from "./lib/net_choices.js";
 
-const LOADER = "ControlStackLoad", INPUT = "control_net_name";
+const LOADER = "ControlStackLoad", ADD = "ControlStackAdd", INPUT = "control_net_name";
 export const FILTER = "ControlStack.FilterNets";
 const QUIET_MS = 200;
 
 export class NetLists {
-  // `onTable` is called when the server has sent a table.
-  constructor(host, onTable) {
+  // `onTable` is called when the server has sent a table, `onLooked(node, isWithoutNets)` for each
+  // loader.
+  constructor(host, onTable, onLooked) {
     this.host = host;
     this.onTable = onTable;
+    this.onLooked = onLooked;
     this.tables = new Map(); // the model as JSON → a promise of the server's table
     this.latest = null; // the newest table, for how many blocks a net has
     this.lists = new WeakMap(); // widget → {all, ours}
@@ -27,17 +29,35 @@ export class NetLists {
   }
 
   async update() {
-    const loaders = this.host.nodes().filter((node) => this.host.comfyClass(node) === LOADER);
+    const nodes = this.host.nodes(), isA = (kind) => (node) => this.host.comfyClass(node) === kind;
+    const loaders = nodes.filter(isA(LOADER));
+    if (!loaders.length && nodes.some(isA(ADD))) await this.table(null); // for its union types
     for (const node of loaders) {
       const table = await this.table(baseModel(this.host, node));
       const widget = this.host.widget(node, INPUT);
-      if (table && widget) this.show(widget, table);
+      if (!table || !widget) continue;
+      this.show(widget, table);
+      this.onLooked(node, isWithoutNets(table));
     }
+  }
+
+  // The lists are read anew: there may be other files.
+  refresh() {
+    this.tables.clear();
+    this.soon();
   }
 
   // How many blocks a net has, or null where the server does not tell.
   blocks(file) {
     return (file && this.latest?.nets[file]?.blocks) || null;
+  }
+
+  // The types of union nets, as lib/unions.js takes them; `file` is the connected net's, or null.
+  union(file) {
+    const net = (file && this.latest?.nets[file]) || {};
+    const { types: own = null, fuses = false, is } = net;
+    const all = this.latest?.types ?? null;
+    return { all, own, fuses, net: own && `ControlNet '${file}' (${is})` };
   }
 
   table(model) {

@@ -4,13 +4,16 @@
 import { promotedField } from "./fields.js";
 
 const OFTEN_MS = 1000;
-const TYPES = /^controlstack_(schedule|layers)$/;
+const PROMOTED = "widget-promoted"; // ComfyUI's event of a subgraph that shows one widget more
+const TYPES = /^controlstack_(schedule|layers|union_type|frame_strength)$/;
 
 export class Promoted {
-  constructor(host, mounting) {
+  constructor(host, nets, mounting) {
     this.host = host;
+    this.nets = nets;
     this.mounting = mounting;
     this.fields = new WeakMap(); // widget → {refresh()}
+    this.heard = new WeakSet(); // subgraphs whose events are listened to
     this.reported = false;
     setInterval(() => this.try(), OFTEN_MS); // copies of subgraphs are made without an event
   }
@@ -28,8 +31,15 @@ export class Promoted {
   run() {
     for (const node of this.host.nodes()) {
       if (!node.subgraph) continue;
+      this.listen(node.subgraph);
       for (const input of node.inputs ?? []) this.look(node, input);
     }
+  }
+
+  listen(subgraph) {
+    if (this.heard.has(subgraph)) return;
+    this.heard.add(subgraph);
+    subgraph.events?.addEventListener(PROMOTED, () => queueMicrotask(() => this.try()));
   }
 
   look(node, input) {
@@ -42,7 +52,7 @@ export class Promoted {
 
   add(node, input, name, source) {
     const place = { node, input, name, source };
-    const { widget, field } = promotedField(this.host, this.mounting, place);
+    const { widget, field } = promotedField(this.host, this.nets, this.mounting, place);
     this.fields.set(widget, { refresh: () => field.setText(source.value) });
     this.mounting.soon();
   }

@@ -4,7 +4,7 @@
 // two lines at most, and newer frontends remove it when the run ends.
 
 import { chain } from "./host.js";
-import { contradiction, refusals, withoutRepeats } from "./lib/results.js";
+import { contradiction, isAbout, refusals, withoutRepeats } from "./lib/results.js";
 import { RemarkView } from "./widgets/remark.js";
 
 const SPEAKERS = {
@@ -62,7 +62,7 @@ export class Remarks {
         || line.includes(`custom_nodes\\${this.pack}\\`));
     if (!isOurs) return;
     this.remove(node, COMFYUIS_PREVIEW); // such as the download that failed
-    this.say(node, "error", "error", message.trim());
+    this.say(node, "error", "error", this.unsaid(node, [message.trim()]).join("\n"));
   }
 
   lookForRefusals() {
@@ -78,8 +78,19 @@ export class Remarks {
     this.refused = now;
     for (const [id] of before) this.say(this.host.nodeOf(id), "refusal");
     for (const [id, { errors: list = [] }] of errors) {
-      this.say(this.host.nodeOf(id), "refusal", "error", refusals(list).join("\n"));
+      const node = this.host.nodeOf(id);
+      const sentences = this.unsaid(node, refusals(list, this.host.say));
+      this.say(node, "refusal", "error", sentences.join("\n"));
     }
+  }
+
+  // The sentences that no field of the node says already, under the text that is wrong.
+  unsaid(node, sentences) {
+    const problems = (node?.widgets ?? [])
+      .filter(({ controlstack }) => controlstack?.problem)
+      .map(({ name, controlstack }) => [name, controlstack.problem]);
+    return sentences.filter((sentence) => !problems.some(([name, problem]) =>
+      isAbout(name, sentence) || problem === this.host.translated(sentence)));
   }
 
   isOurs(node) {
@@ -109,6 +120,11 @@ export class Remarks {
     if (this.host.comfyClass(node) !== ADD || !node.graph) return;
     const key = this.contradiction(node);
     this.say(node, "settings", "warning", key && this.host.say(key));
+  }
+
+  // Says on a loader what to do where there are no nets.
+  needsNet(node, isWithoutNets) {
+    this.say(node, "settings", "warning", isWithoutNets ? this.host.say("noNets") : "");
   }
 
   contradiction(node) {

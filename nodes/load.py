@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host.control_files import list_nets, load_net
+from ..host.control_files import load_net
+from ..host.net_files import list_nets
 from .schema import schema
 
 

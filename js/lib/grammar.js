@@ -8,6 +8,7 @@ const PLAIN = { "\u3000": " ", "\u3001": ",", "\u3002": "." };
 // A text that parses, for each field.
 export const EXAMPLES = {
   schedule: "0:1, 0.6:0", layers: "soft 0.825", frame_strength: "0:1, 8:0.5",
+  union_type: "canny, depth:0.5",
 };
 
 export class TextError extends Error {

@@ -24,6 +24,15 @@ export function samplerSteps(host, node) {
   return null;
 }
 
+// Entries of the batch that the first sampler after `node` makes, or null.
+export function batchSize(host, node) {
+  for (const one of downstream(host, node)) {
+    const size = value(host, host.source(one, "latent_image"), "batch_size");
+    if (Number.isInteger(size) && size > 1) return size;
+  }
+  return null;
+}
+
 // The file of the net that feeds `node`, or null.
 export function netFile(host, node) {
   const name = value(host, host.source(node, "control_net"), "control_net_name");

@@ -1,16 +1,23 @@
 // Which nets a list offers and how it names them, from the server's table:
-// {nets: {NAME: {is, base, blocks, fits}}, base}.
+// {nets: {NAME: {is, base, blocks, fits, is_net}}, base}.
 
 import { english } from "./words.js";
 
-// The names that may fit, in their order. The saved name always stays, and all names do where none
-// is certain to fit.
+// The names that may fit, in their order, without files that are known to be something else. The
+// saved name always stays, and all names do where none is certain to fit.
 export function offered(names, table, saved) {
-  const possible = names.filter((name) => name === saved || table.nets[name]?.fits !== false);
+  const without = (key) => (name) => name === saved || table.nets[name]?.[key] !== false;
+  const nets = names.filter(without("is_net"));
+  const possible = nets.filter(without("fits"));
   const isAnyCertain = possible.some((name) => table.nets[name]?.fits === true);
-  const offers = isAnyCertain ? possible : [...names];
+  const offers = isAnyCertain ? possible : nets;
   const isListed = offers.includes(saved) || typeof saved !== "string" || saved === "";
   return isListed ? offers : [saved, ...offers];
+}
+
+// Whether the folders hold no file that may be a net.
+export function isWithoutNets(table) {
+  return !Object.values(table.nets).some((net) => net.is_net !== false);
 }
 
 // How a list shows a net: its name, its family, and whether it does not fit the model. `say` as
@@ -19,6 +26,7 @@ export function label(name, table, say = english) {
   const net = table?.nets[name];
   if (!net?.is) return name;
   const family = familyOf(net, say);
+  if (net.is_net === false) return `${name}  ·  ${say("notANet", { file: family })}`;
   const fit = net.fits === false ? say("doesNotFit", { net: family, base: table.base }) : family;
   return `${name}  ·  ${fit}`;
 }

@@ -2,8 +2,10 @@
 
 import { parse as parseLayers, weights } from "./layers.js";
 import { parse as parseSchedule, parseFrames } from "./schedule.js";
+import { english } from "./words.js";
 
 const MOST_BLOCKS = 13;
+const NET = "control_net_name";
 // The words for why a net does nothing: the server's reasons, and those of settings.
 export const IDLE = [
   "idle_strength", "idle_schedule", "idle_frames", "idle_mask", "idle_layers", "idle_range",
@@ -64,8 +66,7 @@ export function withoutRepeats(errors) {
   const isOwn = ({ details = "", extra_info: more }) => {
     const name = more?.input_name, prefix = `${name} - `;
     if (!name || !details.startsWith(prefix)) return true;
-    const sentences = details.slice(prefix.length).split(/(?<=\.) (?=[a-z_]+: )/);
-    return sentences.some((sentence) => sentence.startsWith(`${name}: `));
+    return sentences(details.slice(prefix.length)).some((one) => isAbout(name, one));
   };
   const own = errors.filter(isOwn);
   return own.length ? own : errors;
@@ -73,11 +74,22 @@ export function withoutRepeats(errors) {
 
 // The sentences of a refused node, each once. `errors` as the server gives them; where it names
 // every input that a check looks at, the sentence is the same.
-export function refusals(errors) {
-  const sentences = errors.map(({ message = "", details = "", extra_info: more }) => {
+export function refusals(errors, say = english) {
+  const all = errors.flatMap(({ type, message = "", details = "", extra_info: more }) => {
+    if (type === "value_not_in_list" && more?.input_name === NET) {
+      return [say("missingNet", { file: more.received_value })];
+    }
     const cut = details.indexOf(" - ");
-    if (cut >= 0 && details.slice(0, cut) === more?.input_name) return details.slice(cut + 3);
-    return [message, details].filter(Boolean).join(": ");
+    if (cut >= 0 && details.slice(0, cut) === more?.input_name) {
+      return sentences(details.slice(cut + 3));
+    }
+    return [[message, details].filter(Boolean).join(": ")];
   });
-  return [...new Set(sentences)];
+  return [...new Set(all)];
 }
+
+// Whether a sentence of ours is about an input: it begins with its name.
+export const isAbout = (name, sentence) => sentence.startsWith(`${name}: `);
+
+// One text with the sentences of several inputs.
+const sentences = (text) => text.split(/(?<=\.) (?=[a-z_]+: )/);

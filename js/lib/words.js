@@ -34,6 +34,15 @@ export const WORDS = {
     early: "early",
     late: "late",
     bell: "bell",
+    // frame_strength as a curve
+    frameNumber: "frame {at}",
+    frameUnit: "frame of the clip, or entry of the batch, from 0",
+    // union_type and its list
+    typesOf: "{field}: types to choose from",
+    typesOfAll: "types of all union nets",
+    typesMore: "together with",
+    noTypeNeeded: "not needed",
+    noTypeNeededTip: "{net} has no union types: 'auto' is right.",
     // the layers as bars
     blocks: "{field}: a weight for each block, from input to middle. Arrow keys change it.",
     block: "block {number} of {count}",
@@ -82,6 +91,11 @@ export const WORDS = {
     // lists of nets
     netFor: "{family} for {base}",
     doesNotFit: "{net}, does not fit {base}",
+    notANet: "{file}, not a ControlNet",
+    missingNet: "control_net_name: '{file}' was not found in models/controlnet or"
+      + " models/model_patches. Put it there and press R, or choose another ControlNet.",
+    noNets: "No ControlNet was found: put a file such as control_v11p_sd15_canny_fp16.safetensors"
+      + " into models/controlnet, then press R.",
   },
   zh: {
     asText: "{field}（文本）",
@@ -113,6 +127,13 @@ export const WORDS = {
     early: "前期",
     late: "后期",
     bell: "钟形",
+    frameNumber: "第 {at} 帧",
+    frameUnit: "视频的帧或批次的条目，从 0 起",
+    typesOf: "{field}：可选的类型",
+    typesOfAll: "所有联合网络的类型",
+    typesMore: "与之同时使用",
+    noTypeNeeded: "不需要",
+    noTypeNeededTip: "{net} 没有联合类型：保持 'auto' 即可。",
     blocks: "{field}：每个块的权重，从输入块到中间块。方向键调整。",
     block: "第 {number} 块，共 {count} 块",
     middle: "中间块",
@@ -156,6 +177,11 @@ export const WORDS = {
     idle_zero: "没有加入任何量：网络的输出全为 0，例如尚未训练的网络。",
     netFor: "{base} 的 {family}",
     doesNotFit: "{net}，不适用于 {base}",
+    notANet: "{file}，不是 ControlNet",
+    missingNet: "control_net_name：在 models/controlnet 和 models/model_patches 中未找到 '{file}'。"
+      + "请放入后按 R，或选择其他 ControlNet。",
+    noNets: "没有找到 ControlNet：请把文件（例如 control_v11p_sd15_canny_fp16.safetensors）放入"
+      + " models/controlnet，然后按 R。",
   },
 };
 

@@ -18,11 +18,17 @@ const POINT = {
 
 // `services` as Field's, and steps(): the sampler's, or null; range(): [start, end] of the control.
 export function scheduleField(services) {
-  const makeEditor = (field) => new CurveEditor(field, services, parse, HEIGHT_PX);
-  return new Field(services, { bodyHeight: BODY_PX, makeEditor });
+  const makeEditor = (field, heightPx) => new CurveEditor(field, services, parse, heightPx);
+  return curveField(services, makeEditor);
 }
 
-class CurveEditor extends PlotEditor {
+// A field with a curve; makeEditor(field, heightPx) gives its CurveEditor.
+export function curveField(services, makeEditor) {
+  const make = (field) => makeEditor(field, HEIGHT_PX);
+  return new Field(services, { bodyHeight: BODY_PX, makeEditor: make });
+}
+
+export class CurveEditor extends PlotEditor {
   buildPlot() {
     const names = ["outside", "grid", "ticks", "under", "line"];
     const paths = names.map((name) => [name, svg("path", { class: name })]);
@@ -39,7 +45,7 @@ class CurveEditor extends PlotEditor {
 
   buildNumbers() {
     const { say } = this.services;
-    const position = { title: say("positionUnit") };
+    const position = { title: this.positionTip };
     this.at = this.numberInput(say("position"), (value) => this.place(value, null), position);
     this.strength = this.numberInput(say("strength"), (value) => this.place(null, value));
     this.plus = this.button("+", say("add"), () => this.insert());
@@ -81,6 +87,28 @@ class CurveEditor extends PlotEditor {
 
   get steps() {
     return this.services.steps() ?? ASSUMED_STEPS;
+  }
+
+  // How many parts the axis is marked in, or null.
+  get ticks() {
+    return this.services.steps();
+  }
+
+  get positionTip() {
+    return this.services.say("positionUnit");
+  }
+
+  // A point's position in words.
+  where({ at, unit }) {
+    const { say } = this.services;
+    return unit === "step"
+      ? say("samplerStep", { at }) : say("percent", { at: geometry.round(at * 100) });
+  }
+
+  // What stands at the start of the axis, in its middle, and at its end.
+  axisWords(count) {
+    const { say } = this.services;
+    return [say("startOfSampling"), count ? say("steps", { count }) : "", say("endOfSampling")];
   }
 
   get box() {
@@ -128,9 +156,7 @@ class CurveEditor extends PlotEditor {
 
   drawHandle(handle, point, index, [cx, cy]) {
     const { say } = this.services, { strength } = point;
-    const where = point.unit === "step"
-      ? say("samplerStep", { at: point.at })
-      : say("percent", { at: geometry.round(point.at * 100) });
+    const where = this.where(point);
     setAttributes(handle, {
       cx,
       cy,
@@ -145,7 +171,7 @@ class CurveEditor extends PlotEditor {
     const heights = [0, 0.5, 1].map((part) => toPixels(0, part * top)[1]);
     this.drawGrid(this.paths.grid, heights, box.margin);
     this.drawOutside((x) => toPixels(x, 0)[0], box);
-    const steps = this.services.steps();
+    const steps = this.ticks;
     const count = steps && steps <= MOST_TICKS ? steps : 0;
     const ticks = Array.from({ length: count }, (_, step) => toPixels(step / steps, 0));
     const d = ticks.map(([x, y]) => `M${x},${y}v${MARGIN_PX - 2}`).join("");
@@ -155,14 +181,14 @@ class CurveEditor extends PlotEditor {
 
   // What the axes mean: their ends and levels, and how many steps there are.
   drawWords(box, [, middle, highest], top, steps) {
-    const { say } = this.services, y = this.height - 4;
+    const y = this.height - 4, [first, between, last] = this.axisWords(steps);
     const put = (text, x, baseline, words) => {
       setAttributes(text, { x, y: baseline });
       text.textContent = words;
     };
-    put(this.ends[0], MARGIN_PX, y, say("startOfSampling"));
-    put(this.ends[1], box.width - MARGIN_PX, y, say("endOfSampling"));
-    put(this.stepsText, box.width / 2, y, steps ? say("steps", { count: steps }) : "");
+    put(this.ends[0], MARGIN_PX, y, first);
+    put(this.ends[1], box.width - MARGIN_PX, y, last);
+    put(this.stepsText, box.width / 2, y, between);
     put(this.levels[0], MARGIN_PX + 2, highest + 10, `${top}`);
     put(this.levels[1], MARGIN_PX + 2, middle - 2, `${top / 2}`);
   }

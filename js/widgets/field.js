@@ -1,13 +1,14 @@
 // A text input with a picture: a row with the text and a small drawing, and an editor that opens
 // below it. The text is the only state. An editor is {parts: its elements, draw(), check(text):
-// the error's message or "", spark(): path data of the small drawing}. `services` is what the node
+// the error's message or "", spark(): path data of the small drawing}. Without a body
+// (`bodyHeight` 0) its `tools` stand in the row instead of the drawing. `services` is what the node
 // offers: {label(), example, say(key, values), translated(sentence), isWired(), changed(),
 // settled(), resized(byPx), setOpen(open), forward(element)}. An open editor takes whatever height
-// the node has left.
+// the node has left. What is wrong with the text is said here, whole, and nowhere else.
 
 import { claimInput, element, setAttributes, svg } from "./dom.js";
 
-const ROW_PX = 22, GAP_PX = 4, ERROR_PX = 48;
+const ROW_PX = 22, GAP_PX = 4, LINES_PX = 48; // three lines, until they can be measured
 
 export class Field {
   constructor(services, { makeEditor, bodyHeight }) {
@@ -15,9 +16,11 @@ export class Field {
     this.bodyHeight = bodyHeight;
     this.text = "";
     this.open = false;
+    this.errorPx = LINES_PX;
     this.build();
     this.editor = makeEditor(this);
     this.body.append(...this.editor.parts);
+    if (!bodyHeight) this.spark.replaceWith(...this.editor.tools);
     this.listen();
     this.draw();
   }
@@ -52,10 +55,25 @@ export class Field {
     this.body.addEventListener("copy", (event) => this.copy(event));
     this.body.addEventListener("paste", (event) => this.paste(event));
     this.services.forward(this.element);
+    new ResizeObserver(() => this.measure()).observe(this.error);
+  }
+
+  // The sentence that stands under the text, in the frontend's language; "" for a right text.
+  get problem() {
+    return this.error.hidden ? "" : this.error.textContent;
+  }
+
+  // The height of the sentence, once it is drawn, at the node's width.
+  measure() {
+    const actual = this.error.hidden ? 0 : this.error.offsetHeight;
+    if (!actual || actual === this.errorPx) return;
+    this.errorPx = actual;
+    this.element.style.minHeight = `${this.height}px`;
+    this.services.resized(0);
   }
 
   get height() {
-    const error = this.error.hidden ? 0 : ERROR_PX + GAP_PX;
+    const error = this.error.hidden ? 0 : this.errorPx + GAP_PX;
     return ROW_PX + error + (this.open ? this.bodyHeight + GAP_PX : 0);
   }
 
@@ -80,7 +98,7 @@ export class Field {
 
   // Opens or closes without resizing the node: a saved node has its size already.
   setOpen(open) {
-    this.open = open;
+    this.open = open && this.bodyHeight > 0;
     this.draw();
   }
 
@@ -103,12 +121,15 @@ export class Field {
     this.input.setAttribute("aria-invalid", String(Boolean(problem)));
     this.error.hidden = !problem;
     this.error.textContent = this.error.title = problem;
+    if (problem) this.errorPx = this.error.offsetHeight || LINES_PX;
     this.body.hidden = !this.open;
     this.spark.toggleAttribute("hidden", this.open); // the plot says the same
     this.disclose.textContent = this.open ? "▾" : "▸";
+    this.disclose.style.visibility = this.bodyHeight ? "" : "hidden";
     this.disclose.setAttribute("aria-expanded", String(this.open));
-    this.sparkPath.setAttribute("d", problem ? "" : this.editor.spark());
-    if (this.open) this.editor.draw();
+    const spark = problem ? "" : this.editor.spark?.() ?? "";
+    this.sparkPath.setAttribute("d", spark);
+    if (this.open || !this.bodyHeight) this.editor.draw();
     this.element.style.minHeight = `${this.height}px`;
   }
 

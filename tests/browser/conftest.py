@@ -32,6 +32,21 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PLAYWRIGHT = "playwright-core@1.65.1"
 NEWEST_PAGE = "1.58.1"
 CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
+IN_SDXL = {"input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": [1, 2048]}
+CONTROLNET = {"zero_convs.0.0.weight": [1], "input_hint_block.0.weight": [1]}
+UNION = {"control_add_embedding.linear_1.bias": [1], "task_embedding": [6, 1]}
+FLUX = {
+    **{"controlnet_blocks.0.weight": [1, 1], "pos_embed_input.weight": [1, 64]},
+    "controlnet_mode_embedder.weight": [10, 1],
+}
+NETS = {
+    "a_lora": {"lora_unet_x.lora_down.weight": [1, 1]},
+    "other_family": {**CONTROLNET, **IN_SDXL},
+    "plain_sdxl": {**CONTROLNET, **IN_SDXL},
+    "union_sdxl": {**CONTROLNET, **IN_SDXL, **UNION},
+    "union_flux": FLUX,
+}
+"""Files of the keys by which each family is recognised."""
 SOME_CELLS = ("pinned-classic", "newest-nodes2")  # for what opens a page of its own
 
 
@@ -139,17 +154,14 @@ def _running(host: hosts.Host, base: Path, page: Path | None):
     draw = runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"]
     for name in ("example.png", "my_pictures/1.png"):
         draw(base / "input" / name)
-    _write_net(base / "models" / "controlnet" / "other_family.safetensors")
+    for name, shapes in NETS.items():
+        _write_net(base / "models" / "controlnet" / f"{name}.safetensors", shapes)
     packs = {**server.PACKS, links.PACK: links.pack_of(LINKED, base / "links")}
     return server.running(host, base, packs=packs, page=page)
 
 
-def _write_net(file: Path) -> None:
-    """Make a file whose header is an SDXL ControlNet's, as far as one can tell what it is; it is
-    never loaded.
-    """
-    shapes = {"zero_convs.0.0.weight": [1], "input_hint_block.0.weight": [1]}
-    shapes["input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"] = [1, 2048]
+def _write_net(file: Path, shapes: dict[str, list[int]]) -> None:
+    """Make a file whose header tells what it is, as far as one can tell; it is never loaded."""
     header, end = {}, 0
     for key, shape in shapes.items():
         begin, end = end, end + 2 * math.prod(shape)

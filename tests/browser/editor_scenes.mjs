@@ -6,6 +6,7 @@
 import { join } from "node:path";
 import { ask, atRest, frames, launch, load, openPage, post, settle, until } from "./browser.mjs";
 import { scenes } from "./hint_scenes.mjs";
+import { scenes as netScenes } from "./net_scenes.mjs";
 
 const EMPTY = {
   nodes: [],
@@ -586,7 +587,11 @@ const outcomes = {};
 try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: VIEW });
-  for (const [name, scene] of Object.entries({ ...SCENES, ...scenes(EMPTY) })) {
+  for (const [name, scene] of Object.entries({
+    ...SCENES,
+    ...scenes(EMPTY),
+    ...netScenes(EMPTY),
+  })) {
     if (ask.only && !ask.only.includes(name)) continue;
     const began = performance.now();
     outcomes[name] = await scene(page).catch((error) => ({ failed: String(error) }));
@@ -606,7 +611,8 @@ try {
     outcomes.withBrokenWidget = await broken(
       browser,
       "**/controlstack/widgets/curve_editor.js",
-      "export function scheduleField() { throw new Error('broken on purpose'); }",
+      "export class CurveEditor {} export function curveField() { throw new Error('broken'); }" +
+        " export function scheduleField() { throw new Error('broken on purpose'); }",
     );
   }
 } finally {

@@ -1,7 +1,7 @@
 // Texts of ours that a subgraph shows on its node: they are fields there, each copy its own, and
-// what they show is what runs. Prints {before, keys, mouse, undone, two, loaded} as JSON, each as
-// look() gives it. node promoted_scenes.mjs ASK.json, with browser.mjs's keys and
-// {"cell": NAME, "pictures": DIR}
+// what they show is what runs. Prints {atOnce: which fields can be seen once a workflow is loaded,
+// before, keys, mouse, undone, two, loaded} as JSON, each as look() gives it. node
+// promoted_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME, "pictures": DIR}
 import { join } from "node:path";
 import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
 
@@ -9,7 +9,7 @@ const EMPTY = {
   ...{ nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 },
   ...{ last_node_id: 0, last_link_id: 0 },
 };
-const NAMES = ["strength", "schedule", "layers"];
+const NAMES = ["strength", "schedule", "layers", "union_type"];
 
 // For every subgraph's node: the texts that can be seen on it, and those that run inside.
 const look = (page) =>
@@ -36,10 +36,14 @@ const look = (page) =>
             .filter((one) => one.checkVisibility() && isHere(one))
             .map((one) => one.querySelector("input.controlstack-text").value);
         const inside = Object.entries(output).find(([id]) => id.startsWith(`${node.id}:`));
-        const { schedule, layers } = inside?.[1].inputs ?? {};
+        const { schedule, layers, union_type: type } = inside?.[1].inputs ?? {};
         return {
-          shown: { schedule: texts("schedule"), layers: texts("layers") },
-          prompt: { schedule: [schedule], layers: [layers] },
+          shown: {
+            schedule: texts("schedule"),
+            layers: texts("layers"),
+            union_type: texts("union_type"),
+          },
+          prompt: { schedule: [schedule], layers: [layers], union_type: [type] },
           names: node.widgets.map((widget) => widget.name),
         };
       });
@@ -60,6 +64,13 @@ const rest = (page) =>
 
 const field = (page, name, nth = 0) =>
   page.locator(`.controlstack-field[aria-label="${name}"]:visible`).nth(nth);
+
+const visible = (page) =>
+  page.evaluate(() =>
+    [...document.querySelectorAll(".controlstack-field")]
+      .filter((one) => one.checkVisibility())
+      .map((one) => one.getAttribute("aria-label")),
+  );
 
 const view = (page) =>
   page.evaluate(() => {
@@ -98,6 +109,8 @@ try {
     },
     { empty: EMPTY, names: NAMES },
   );
+  await frames(page, 20);
+  seen.atOnce = await visible(page); // nothing was moved since, which would draw the page anew
   await view(page);
   await field(page, "schedule").waitFor().catch(() => {});
   await rest(page);
@@ -105,6 +118,7 @@ try {
   await page.screenshot({ path: join(ask.pictures, `promoted-${ask.cell}.png`) });
   await field(page, "schedule").locator("input.controlstack-text").fill("0:1, 0.5:0.2, 1:0");
   await field(page, "layers").locator("input.controlstack-text").fill("1 1 0.5");
+  await field(page, "union_type").locator("select").selectOption("depth");
   await frames(page, 3);
   seen.keys = await look(page);
   await page.keyboard.press("Tab");

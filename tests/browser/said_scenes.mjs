@@ -63,7 +63,7 @@ async function spoken(page, type = "ControlStackAdd", awaited = 1) {
   const ends = performance.now() + 8000;
   for (;;) {
     const seen = await look(page, type);
-    const count = seen.lines.length + seen.bars.length + seen.tables.length;
+    const count = seen.lines.length + seen.fields.length + seen.bars.length + seen.tables.length;
     if (count >= awaited || performance.now() > ends) return seen;
   }
 }
@@ -97,11 +97,13 @@ async function look(page, type) {
       line.className.replace("controlstack-", ""),
       line.lastChild.textContent,
     ]);
-    const whole = all(".controlstack-remark").every(
+    const fields = all(".controlstack-field .controlstack-error").map((one) => one.textContent);
+    const whole = all(".controlstack-remark, .controlstack-field .controlstack-error").every(
       (one) => one.scrollHeight <= one.clientHeight + 1,
     );
     return {
       lines,
+      fields,
       whole,
       bars: all(".controlstack-result").map((one) => one.textContent),
       tables: all(".controlstack-remark pre").map((one) => one.textContent),

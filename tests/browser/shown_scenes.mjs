@@ -10,7 +10,8 @@ const EMPTY = {
   ...{ nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 },
   ...{ last_node_id: 0, last_link_id: 0 },
 };
-const FIELDS = ["schedule", "layers"];
+const PLOTS = ["schedule", "layers"];
+const FIELDS = [...PLOTS, "union_type", "frame_strength"];
 
 // For every Add ControlNet of the graph on the screen: the texts that are seen and those that run.
 const look = (page) =>
@@ -78,6 +79,13 @@ async function check(page, after, seen) {
   await visibleField(page, "schedule")
     .locator("input.controlstack-text")
     .fill(`0:1, 0.5:0.${turn + 10}, 1:0`);
+  await visibleField(page, "union_type").locator("select").selectOption("depth");
+  await visibleField(page, "union_type")
+    .locator("input.controlstack-text")
+    .fill(`depth, normal:0.${turn + 10}`);
+  await visibleField(page, "frame_strength")
+    .locator("input.controlstack-text")
+    .fill(`0:1, ${turn + 10}:0.5`);
   await frames(page, 2);
   entry.byKeys = await look(page);
   for (const [name, handle] of [
@@ -111,7 +119,7 @@ async function start(page, empty = EMPTY) {
     app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.();
   }, empty);
   await rest(page);
-  for (const name of FIELDS)
+  for (const name of PLOTS)
     await visibleField(page, name).locator("button[aria-expanded]").click();
   await rest(page);
 }

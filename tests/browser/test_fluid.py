@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 MOST_CALLS = 4_000  # of what draws, for a move: one curve with its numbers takes 2,300
-MOST_CURVES = 3_000  # the time of a move, in times of writing the path of one curve: 450 to 1,100
+MOST_CURVES = 2_500  # the time of a move, in times of writing the path of one curve: 450 to 1,100
 ROUNDS = 2
 DRAWING = ("widgets/", "lib/")  # elsewhere there are timers, which count more on slow machines
 

@@ -8,6 +8,7 @@ import pytest
 
 PICTURES = Path(__file__).resolve().parents[1] / "output"
 CELLS = ("pinned-classic", "newest-nodes2")
+NAMES = ["strength", "schedule", "layers", "union_type"]
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +29,21 @@ def test_a_promoted_text_is_a_field(promoted, cell):
     assert seen["errors"] == []
     for state in ("before", "keys", "mouse", "undone", "two", "loaded"):
         for node in seen[state]:
-            assert node["names"] == ["strength", "schedule", "layers"]
+            assert node["names"] == NAMES
             assert node["shown"] == node["prompt"], state
-    assert seen["keys"][0]["shown"] == {"schedule": ["0:1, 0.5:0.2, 1:0"], "layers": ["1 1 0.5"]}
+    assert seen["keys"][0]["shown"] == {
+        **{"schedule": ["0:1, 0.5:0.2, 1:0"], "layers": ["1 1 0.5"], "union_type": ["depth"]}
+    }
     assert seen["mouse"][0]["shown"] != seen["keys"][0]["shown"], "the drag changed nothing"
     assert seen["undone"] == seen["keys"]
     assert (PICTURES / f"promoted-{cell}.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_is_there_as_soon_as_the_workflow_is(promoted, cell):
+    """Not only once something else makes the page draw its nodes anew."""
+    assert promoted[cell]["atOnce"] == NAMES[1:]
 
 
 @pytest.mark.slow

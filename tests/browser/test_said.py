@@ -28,6 +28,8 @@ ERRORS = {
     "photograph": ("execution_success", "warning", "92% of this hint is light, but the net reads"),
 }
 
+TEXTS = ("schedule", "layers", "unionType", "frames", "plainNetWithType")  # said by their fields
+
 
 @pytest.fixture(scope="session")
 def scenes(drive, running, running_newest_page, graphs) -> dict[str, dict]:
@@ -64,7 +66,10 @@ def test_an_error_stands_on_its_node_whole(scenes, cell, name):
     seen = scenes[cell][name]
     end, level, sentence = ERRORS[name]
     assert seen.get("end") == end
-    ((actual_level, actual),) = seen["lines"]
+    spoken = [*seen["lines"], *(["error", text] for text in seen["fields"])]
+    assert len(spoken) == 1, "it is said once: under the text, or else at the bottom"
+    ((actual_level, actual),) = spoken
+    assert len(seen["fields"]) == (name in TEXTS)
     assert actual_level == level
     assert actual.startswith(sentence)
     assert seen["whole"]
@@ -78,8 +83,9 @@ def test_an_error_stands_on_its_node_whole(scenes, cell, name):
 def test_what_is_cured_is_no_longer_said(scenes, cell):
     seen = scenes[cell]["cured"]
     assert seen["end"] == "refused"
-    assert sorted(level for level, _ in seen["before"]["lines"]) == ["error", "warning"]
-    assert seen["after"]["lines"] == []
+    assert [level for level, _ in seen["before"]["lines"]] == ["warning"]
+    assert len(seen["before"]["fields"]) == 1
+    assert seen["after"]["lines"] == seen["after"]["fields"] == []
     assert seen["again"] == "execution_success"
     assert seen["last"]["lines"] == []
 

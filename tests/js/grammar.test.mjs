@@ -6,6 +6,7 @@ import test from "node:test";
 import * as layers from "../../js/lib/layers.js";
 import * as schedule from "../../js/lib/schedule.js";
 import { TextError } from "../../js/lib/grammar.js";
+import * as unions from "../../js/lib/unions.js";
 
 const CASES = JSON.parse(
   readFileSync(new URL("../fixtures/grammar.json", import.meta.url), "utf8"),
@@ -54,7 +55,19 @@ test("layers: read, written and weighed as Python does", () => {
   }
 });
 
+test("union_type: read as Python does", () => {
+  for (const { text, types } of good(CASES.union_type)) {
+    const actual = unions.parse(text, CASES.union_names[0].names);
+    assert.deepEqual(
+      actual.map(({ name, weight }) => [name, weight]),
+      types,
+      text,
+    );
+  }
+});
+
 const READERS = {
+  union_type: (text) => unions.parse(text, CASES.union_names[0].names),
   schedule: schedule.parse,
   frame_strength: schedule.parseFrames,
   layers: layers.parse,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { label, offered } from "../../js/lib/net_choices.js";
+import { isWithoutNets, label, offered } from "../../js/lib/net_choices.js";
 import { wordsOf } from "../../js/lib/words.js";
 
 const TABLE = {
@@ -42,4 +42,20 @@ test("a net's family is translated", () => {
   const net = { is: "union ControlNet for SD1.5", base: "SD1.5", fits: false };
   const chinese = label("b.pth", { base: "SDXL", nets: { "b.pth": net } }, wordsOf("zh"));
   assert.equal(chinese, "b.pth  ·  SD1.5 的 union ControlNet，不适用于 SDXL");
+});
+
+test("a file that is something else is left out, and named where it is the saved one", () => {
+  const lora = { is: "LoRA", fits: null, is_net: false };
+  const unknown = { is: "", fits: null };
+  const table = { base: "", nets: { "a.safetensors": lora, "b.safetensors": unknown } };
+  assert.deepEqual(offered(["a.safetensors", "b.safetensors"], table, "b.safetensors"), [
+    "b.safetensors",
+  ]);
+  assert.deepEqual(offered(["b.safetensors", "a.safetensors"], table, "a.safetensors"), [
+    ...["b.safetensors", "a.safetensors"],
+  ]);
+  assert.equal(label("a.safetensors", table), "a.safetensors  ·  LoRA, not a ControlNet");
+  assert.equal(isWithoutNets(table), false);
+  assert.equal(isWithoutNets({ nets: { "a.safetensors": lora } }), true);
+  assert.equal(isWithoutNets({ nets: {} }), true);
 });

@@ -55,6 +55,17 @@ test("a refusal is one sentence, though ComfyUI repeats it for every input", () 
     refusals([{ message: "Required input is missing", details: "image", extra_info: {} }]),
     ["Required input is missing: image"],
   );
+  assert.deepEqual(
+    refusals([{
+      ...{ type: "value_not_in_list", message: "Value not in list" },
+      details: "control_net_name: 'gone.safetensors' not in ['a.safetensors']",
+      extra_info: { input_name: "control_net_name", received_value: "gone.safetensors" },
+    }]),
+    ["control_net_name: 'gone.safetensors' was not found in models/controlnet or"
+      + " models/model_patches. Put it there and press R, or choose another ControlNet."],
+  );
+  const two = { ...error("schedule"), details: "schedule - schedule: wrong. layers: wrong." };
+  assert.deepEqual(refusals([two]), ["schedule: wrong.", "layers: wrong."]);
 });
 
 test("only the inputs that are wrong are marked", () => {

@@ -55,10 +55,9 @@ test("the scripts ask for the words that there are", () => {
     .filter((name) => !name.endsWith("words.js"))
     .map((name) => readFileSync(new URL(`../../js/${name}`, import.meta.url), "utf8"))
     .join("\n");
+  const uses = /(?:\bsay|wordsOf\(\w+\))\((?:[^"()]*\? )?"([^"]+)"(?: : "([^"]+)")?/g;
   const asked = new Set(
-    [...source.matchAll(/\bsay\((?:[^"()]*\? )?"([^"]+)"(?: : "([^"]+)")?/g)].flatMap(
-      ([, ...keys]) => keys.filter(Boolean),
-    ),
+    [...source.matchAll(uses)].flatMap(([, ...keys]) => keys.filter(Boolean)),
   );
   const listed = [...schedule.PRESETS, ...layers.PRESETS]
     .map(([name]) => name)

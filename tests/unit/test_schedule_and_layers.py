@@ -18,7 +18,11 @@ from pack.control.schedule import Keyframe, Schedule
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAMMAR = json.loads((ROOT / "tests" / "fixtures" / "grammar.json").read_text(encoding="utf-8"))
-READ = {"schedule": schedule.parse, "frame_strength": schedule.parse_frames, "layers": layers.parse}
+TYPES = {name: row for row, name in enumerate(GRAMMAR["union_names"][0]["names"])}
+READ = {
+    **{"schedule": schedule.parse, "frame_strength": schedule.parse_frames},
+    **{"layers": layers.parse, "union_type": lambda text: unions.parse(text, TYPES)},
+}
 
 
 def texts(kind, *, good):
@@ -94,6 +98,13 @@ def test_the_shared_cases_have_every_layers_profile_and_no_other():
     assert weighed >= profiles, f"{NEW_PROFILE}a valid case for {sorted(profiles - weighed)}"
     assert refused >= profiles, f"{NEW_PROFILE}an invalid case for {sorted(profiles - refused)}"
     assert weighed == profiles, f"{NEW_PROFILE}a row in Python for {sorted(weighed - profiles)}"
+
+
+@texts("union_type", good=True)
+def test_union_types_as_the_page_reads_them(case):
+    read = unions.parse(case["text"], TYPES)
+    assert [[kind.name, kind.weight] for kind in read] == case["types"]
+    assert [kind.number for kind in read] == [TYPES[name] for name, _ in case["types"]]
 
 
 @pytest.mark.parametrize("case", GRAMMAR["layers"], ids=lambda case: repr(case["text"]))

@@ -240,7 +240,7 @@ PATCHES = {
 def test_a_model_patch_is_listed_and_its_node_is_named(host, what):
     import folder_paths
 
-    from pack.host.control_files import list_nets
+    from pack.host.net_files import list_nets
 
     shapes, sentence = PATCHES[what]
     folder = Path(folder_paths.get_folder_paths("model_patches")[0])
@@ -255,6 +255,18 @@ def test_a_model_patch_is_listed_and_its_node_is_named(host, what):
             load("model_patches/net.safetensors")
     finally:
         (folder / "net.safetensors").unlink()
+
+
+def test_files_that_are_something_else_come_last(host, put, world):
+    """A new node shows the first of the list; saved names stay in it, whatever they are."""
+    from pack.host.net_files import list_nets
+
+    lora = put("00_lora.safetensors", {"lora_unet_x.lora_down.weight": torch.ones(1, 1)})
+    damaged = put("01_damaged.safetensors", b"{}")
+    net = put("02_net.safetensors", weights(world))
+    names = list_nets()
+    assert names.index(damaged) < names.index(net) < names.index(lora)
+    assert sorted(names)[:3] == [lora, damaged, net]
 
 
 def test_a_damaged_model_patch_gets_a_sentence(host):

@@ -219,10 +219,27 @@ def test_union_type_is_parsed_once(world, union, monkeypatch, inpaint):
     assert texts == ["depth, repaint"]
 
 
-@pytest.mark.parametrize("name", ["canny", "lineart", "mlsd", "canny/lineart/anime_lineart/mlsd"])
+WORDS = {
+    **dict.fromkeys(("canny", "lineart", "mlsd", "canny/lineart/anime_lineart/mlsd"), 3),
+    **{"pose": 0, "openpose": 0},  # Flux's unions have a type of these names too
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
 def test_each_part_of_a_types_name_names_it(world, union, name):
     control = started(world, {"net": union, "image": world.hint(), "union_type": name})
-    assert control.inner.extra_args["control_type"] == [3]
+    assert control.inner.extra_args["control_type"] == [WORDS[name]]
+
+
+def test_a_file_tells_the_types_that_its_net_has(union):
+    """Before it is loaded, by the keys of its header."""
+    from pack.control.net_info import look_at, types_in_file
+    from pack.files.families import identify
+
+    weights = union.control_model.state_dict()
+    identity = identify({key: tuple(value.shape) for key, value in weights.items()})
+    info = look_at(union)
+    assert types_in_file(identity) == (dict(info.union_types), info.fuses_types)
 
 
 # -- inpainting ------------------------------------------------------------------------------------
