@@ -152,13 +152,17 @@ def test_an_interrupt_while_the_host_is_being_started_stops_it(tmp_path, monkeyp
 
 
 def test_page_mode_prints_an_address_that_answers(tmp_path):
-    with subprocess.Popen(
-        command(tmp_path, "--no-browser", "--random"), stdout=subprocess.PIPE, text=True
-    ) as demo:
+    """Open the page without trained models too: one line says so."""
+    words = command(tmp_path, "--no-browser", "--weights", str(tmp_path / "nowhere"))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as demo:
         try:
-            address = next(
-                line.split()[-1] for line in demo.stdout if "the example workflow:" in line
-            )
+            lines = [next(demo.stdout)]
+            while "the example workflow:" not in lines[-1]:
+                lines.append(next(demo.stdout))
+            address = lines[-1].split()[-1]
+            absent = [line for line in lines if "has no trained models" in line]
+            assert len(absent) == 1
+            assert "as --random does" in absent[0]
             assert b"ComfyUI" in urllib.request.urlopen(address, timeout=120).read()
         finally:
             demo.terminate()
