@@ -33,6 +33,7 @@ BAND_PX = 8
 """On each side of a mask's edge, which one latent pixel blurs: it is not judged."""
 HALF_STRENGTH = 0.5
 """Of the tables of modes and layers: at full strength the measures are near their ceiling."""
+MORE_GUIDANCE = 5.0
 COMPARED = 8
 
 
@@ -166,24 +167,35 @@ def _ceilings(exam: Exam, _count: int) -> Iterator[tuple[str, ...]]:
 
 
 def _modes(exam: Exam, count: int) -> Iterator[tuple[str, ...]]:
-    """Sample each mode with the scene's own words, and with those of another scene."""
+    """Sample each mode with the scene's own words, and with those of another scene.
+
+    Guidance multiplies what acts on the positive prompt only, so edges have a row at more of it.
+    """
     from pack.control.stack import MODES
 
-    prompts = exam.prompts[:count]
-    scenes = exam.scenes[:count]
-    others = [*scenes[1:], scenes[0]]
     for net in NETS:
         for mode in MODES:
-            units = [exam.unit(net, count, mode=mode, strength=HALF_STRENGTH)]
-            own = exam.sample(units, prompts)
-            other = exam.sample(units, [scene.prompt for scene in others])
-            exam.shown[f"{net} {mode}"] = own[:4]
-            yield (
-                f"{net} {mode}",
-                _figure(exam.adherence(net, own)),
-                _figure(exam.adherence(net, other)),
-                _figure(judge.things_obeyed(exam.judge, others, scenes, other), 2),
-            )
+            yield _mode(exam, count, net, mode)
+    guidance, exam.models.guidance = exam.models.guidance, MORE_GUIDANCE
+    for mode in MODES:
+        name, *figures = _mode(exam, count, "edges", mode)
+        yield (f"{name}, cfg {MORE_GUIDANCE:g}", *figures)
+    exam.models.guidance = guidance
+
+
+def _mode(exam: Exam, count: int, net: str, mode: str) -> tuple[str, ...]:
+    scenes = exam.scenes[:count]
+    others = [*scenes[1:], scenes[0]]
+    units = [exam.unit(net, count, mode=mode, strength=HALF_STRENGTH)]
+    own = exam.sample(units, exam.prompts[:count])
+    other = exam.sample(units, [scene.prompt for scene in others])
+    exam.shown.setdefault(f"{net} {mode}", own[:4])
+    return (
+        f"{net} {mode}",
+        _figure(exam.adherence(net, own)),
+        _figure(exam.adherence(net, other)),
+        _figure(judge.things_obeyed(exam.judge, others, scenes, other), 2),
+    )
 
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -301,7 +313,7 @@ THEMES = (
         f"Modes at strength {HALF_STRENGTH}",
         ("net, mode", "own words", "other words", "things of the other words seen"),
         _modes,
-        4 * 4 * 2,
+        4 * 4 * 2 + 4 * 2,
     ),
     Theme("Time and depth", ("edges", "adherence"), _shapes, len(SHAPES)),
     Theme("Speeds", ("edges, speed", "adherence"), _speeds, 1),

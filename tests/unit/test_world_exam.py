@@ -26,6 +26,7 @@ class Oracle(judge.Judge):
     """A sampler whose pictures are the scenes of their hints, and a reader that remembers them."""
 
     def __init__(self) -> None:
+        self.guidance = 2.0
         self.elsewhere = scenery.landscape("nobody's", SIZE)
         self.maps: dict[bytes, tuple] = {}
         self.exam = None
@@ -102,7 +103,10 @@ def test_two_nets_are_judged_in_their_own_halves(exam):
 
 
 def test_words_that_the_hint_lacks_are_not_seen_by_whoever_follows_the_hint(exam):
-    for figures in rows(exam, "Modes").values():
+    table = rows(exam, "Modes")
+    assert {"depth control", "edges cond_only, cfg 5"} <= table.keys()
+    assert exam.models.guidance == 2.0
+    for figures in table.values():
         assert figures[:2] == pytest.approx([1.0, 1.0], abs=1e-3)
         assert figures[2:] in ([0.0], [])
 

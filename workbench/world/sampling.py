@@ -50,6 +50,7 @@ class Models:
     vae: Any
     nets: dict[str, Any]
     contexts: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    guidance: float = GUIDANCE
 
     def words(self, prompts: Sequence[str]) -> list[Any]:
         """Encode prompts as one CONDITIONING of as many rows; each prompt is encoded once."""
@@ -98,7 +99,7 @@ class Models:
         import nodes
 
         start = {"samples": torch.zeros(count, 4, size // 8, size // 8)}
-        chosen = (seed, STEPS, GUIDANCE, SAMPLER, SCHEDULER, positive, negative, start)
+        chosen = (seed, STEPS, self.guidance, SAMPLER, SCHEDULER, positive, negative, start)
         samples = nodes.common_ksampler(self.model, *chosen)[0]["samples"]
         return self.vae.decode(samples).clamp(0, 1)
 
