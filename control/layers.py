@@ -207,6 +207,11 @@ def _by_resolution(_values: Values, count: int, heights: Sequence[int]) -> Value
     return tuple(2.0 ** (min(i, last_level) // BLOCKS_PER_LEVEL) for i in range(count))
 
 
+def _by_own_height(_values: Values, count: int, heights: Sequence[int]) -> Values:
+    """Weigh by the blocks' own heights; a transformer's are alike."""
+    return tuple(heights[0] / height for height in heights) or (1.0,) * count
+
+
 PROFILES: dict[str, Profile] = {
     profile.kind: profile
     for profile in (
@@ -215,7 +220,14 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile("linear", "linear 1..0", _read_ends, _stretched, _joined("..")),
         Profile("blocks", "blocks 1, 1, 0.5, ...", _read_blocks, _stretched, _joined(", ")),
-        Profile("resolution", "resolution", _read_nothing, _by_resolution, _joined(", ")),
+        Profile(
+            "resolution",
+            "resolution",
+            _read_nothing,
+            _by_resolution,
+            _joined(", "),
+            spread_weights=_by_own_height,
+        ),
     )
 }
 EXAMPLES = one_of(profile.example for profile in PROFILES.values())

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from . import control_loras
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -32,7 +34,9 @@ class Identity:
 
     `width`: token width of a net for a transformer; `needs`: what the net takes beside its hint
     ("vae" to encode it, "mask" for the area to inpaint); `served_by`: the node that uses such a
-    file, where ours do not.
+    file, where ours do not; `blocks`: how many blocks of its own a net has, 0 where unknown, and
+    `depth`, what they are: a "unet"'s blocks, "features" of a T2I-Adapter, or "spread" over a
+    transformer.
     """
 
     family: str
@@ -44,6 +48,8 @@ class Identity:
     needs: tuple[str, ...] = ()
     width: int = 0
     served_by: str = ""
+    blocks: int = 0
+    depth: str = ""
 
     @property
     def is_control(self) -> bool:
@@ -67,7 +73,8 @@ class Rule:
     """A family and its signs: all keys of `has`, a key that matches `like`, and the test `when`.
 
     `base` is a name or is read from the shapes; `width` and `types` name the tensor whose first
-    axis has that size.
+    axis has that size. `blocks` matches the keys of a net's own blocks, the same text for those of
+    one block.
     """
 
     family: str
@@ -80,6 +87,8 @@ class Rule:
     width: str = ""
     types: str = ""
     served_by: str = ""
+    blocks: str = ""
+    depth: str = "spread"
 
     def matches(self, shapes: Shapes, metadata: Mapping[str, str]) -> bool:
         """Return whether a file shows all signs of this family."""
@@ -99,6 +108,7 @@ VAE = ("vae",)
 
 T2I_FIRST_LAYERS = ("conv_in.weight", "adapter.conv_in.weight", "body.0.in_conv.weight")
 T2I_CHANNELS = {3 * 64: "SD1.5", 64: "SD1.5", 3 * 256: "SDXL", 256: "SDXL"}
+T2I_FEATURES = 4
 CONTEXT_BASES = {768: "SD1.5", 1024: "SD2", 2048: "SDXL", 1280: "SDXL refiner"}
 
 
@@ -140,6 +150,7 @@ def has_metadata(key: str) -> Callable[[Shapes, Mapping[str, str]], bool]:
 
 
 BLOCK = "controlnet_blocks.0.weight"
+OWN_BLOCKS = r"^controlnet_(?:single_)?blocks\.\d+\."
 
 
 def _instantx(embedder: str) -> tuple[Rule, ...]:
@@ -149,7 +160,13 @@ def _instantx(embedder: str) -> tuple[Rule, ...]:
     """
     mode = "controlnet_mode_embedder.weight"
     plain = Rule(
-        "InstantX ControlNet", CONTROL, (BLOCK, embedder), base="Flux", needs=VAE, width=BLOCK
+        "InstantX ControlNet",
+        CONTROL,
+        (BLOCK, embedder),
+        base="Flux",
+        needs=VAE,
+        width=BLOCK,
+        blocks=OWN_BLOCKS,
     )
     masked = replace(
         plain,
@@ -164,6 +181,20 @@ def _instantx(embedder: str) -> tuple[Rule, ...]:
     )
 
 
+def _t2i(*keys: str) -> Rule:
+    """Make a rule of T2I-Adapters."""
+    return Rule("T2I-Adapter", CONTROL, keys, base=_t2i_base, depth="features")
+
+
+def _lora(base: str, like: str, served_by: str) -> Rule:
+    """Make the rule of LoRAs for a base, some of which carry a control that no key tells."""
+    return Rule("LoRA", "loras", like=like, when=_is_lora, base=base, served_by=served_by)
+
+
+def _is_lora(shapes: Shapes, _metadata: Mapping[str, str]) -> bool:
+    return any("lora_" in key for key in shapes)
+
+
 # Order is meaning: a wrapped or special form stands above the plain one that its keys also match.
 RULES: tuple[Rule, ...] = (
     # Model patches, for other nodes of ComfyUI.
@@ -173,6 +204,7 @@ RULES: tuple[Rule, ...] = (
         ("lllite_conditioning1.conv1.weight",),
         base="Anima",
         served_by="Apply Anima LLLite (after Load Model Patch)",
+        blocks=r"^lllite_dit_blocks_\d+_",
     ),
     Rule(
         "Qwen-Image DiffSynth patch",
@@ -181,6 +213,7 @@ RULES: tuple[Rule, ...] = (
         base="Qwen-Image",
         needs=VAE,
         served_by="Apply Qwen Image DiffSynth ControlNet (after Load Model Patch)",
+        blocks=OWN_BLOCKS,
     ),
     Rule(
         "Z-Image Fun patch",
@@ -189,6 +222,7 @@ RULES: tuple[Rule, ...] = (
         base="Z-Image",
         needs=VAE,
         served_by="Apply Z-Image Fun ControlNet (after Load Model Patch)",
+        blocks=r"^control_layers\.\d+\.",
     ),
     Rule(
         "Wan Uni3C patch",
@@ -198,6 +232,7 @@ RULES: tuple[Rule, ...] = (
         needs=VAE,
         width="proj_out.0.weight",
         served_by="Apply Wan Uni3C ControlNet (after Load Model Patch)",
+        blocks=r"^proj_out\.\d+\.",
     ),
     Rule(
         "MiniMax-H3 Fun patch",
@@ -206,6 +241,7 @@ RULES: tuple[Rule, ...] = (
         base="MiniMax-H3",
         needs=VAE,
         served_by="Apply MiniMax H3 Fun ControlNet (after Load Model Patch, newest ComfyUI)",
+        blocks=r"^control_blocks\.\d+\.",
     ),
     Rule(
         "Qwen-Image 2.1 Fun patch",
@@ -214,6 +250,7 @@ RULES: tuple[Rule, ...] = (
         base="Qwen-Image 2.1",
         needs=VAE,
         served_by="Apply Qwen Image 2.1 Fun ControlNet (after Load Model Patch, newest ComfyUI)",
+        blocks=r"^control_blocks\.\d+\.",
     ),
     Rule(
         "SUPIR patch",
@@ -268,9 +305,17 @@ RULES: tuple[Rule, ...] = (
         base="Flux 2",
         needs=VAE,
         width="control_img_in.weight",
+        blocks=r"^control_transformer_blocks\.\d+\.",
     ),
     # What ComfyUI's loader builds.
-    Rule("Control-LoRA", CONTROL, ("lora_controlnet",), base=_control_lora_base),
+    Rule(
+        "Control-LoRA",
+        CONTROL,
+        ("lora_controlnet",),
+        base=_control_lora_base,
+        blocks=r"^(zero_convs\.\d+|middle_block_out)\.",
+        depth="unet",
+    ),
     Rule(
         "HunyuanDiT ControlNet",
         CONTROL,
@@ -278,6 +323,7 @@ RULES: tuple[Rule, ...] = (
         base="HunyuanDiT",
         needs=VAE,
         width="after_proj_list.18.bias",
+        blocks=r"^after_proj_list\.\d+\.",
     ),
     Rule(
         "union ControlNet",
@@ -296,6 +342,7 @@ RULES: tuple[Rule, ...] = (
         like=r"^double_blocks\.",
         base="Flux",
         width=BLOCK,
+        blocks=OWN_BLOCKS,
     ),
     Rule(
         "MistoLine ControlNet",
@@ -303,6 +350,7 @@ RULES: tuple[Rule, ...] = (
         ("controlnet_blocks.0.linear.weight",),
         base="Flux",
         width="controlnet_blocks.0.linear.weight",
+        blocks=OWN_BLOCKS,
     ),
     Rule(
         "SD3.5 ControlNet",
@@ -311,6 +359,7 @@ RULES: tuple[Rule, ...] = (
         base="SD3",
         needs=VAE,
         width=BLOCK,
+        blocks=OWN_BLOCKS,
     ),
     Rule(
         "SD3 inpainting ControlNet",
@@ -320,6 +369,7 @@ RULES: tuple[Rule, ...] = (
         base="SD3",
         needs=("vae", "mask"),
         width=BLOCK,
+        blocks=OWN_BLOCKS,
     ),
     Rule(
         "SD3 ControlNet",
@@ -328,6 +378,7 @@ RULES: tuple[Rule, ...] = (
         base="SD3",
         needs=VAE,
         width=BLOCK,
+        blocks=OWN_BLOCKS,
     ),
     Rule(
         "Qwen-Image inpainting ControlNet",
@@ -337,6 +388,7 @@ RULES: tuple[Rule, ...] = (
         base="Qwen-Image",
         needs=("vae", "mask"),
         width=BLOCK,
+        blocks=OWN_BLOCKS,
     ),
     Rule(
         "Qwen-Image ControlNet",
@@ -345,6 +397,7 @@ RULES: tuple[Rule, ...] = (
         base="Qwen-Image",
         needs=VAE,
         width=BLOCK,
+        blocks=OWN_BLOCKS,
     ),
     # InstantX's layout for Flux: files say x_embedder where ComfyUI's module says pos_embed_input.
     *_instantx("controlnet_x_embedder.weight"),
@@ -356,16 +409,18 @@ RULES: tuple[Rule, ...] = (
         base="Qwen-Image",
         needs=VAE,
         width="control_img_in.weight",
+        blocks=r"^control_blocks\.\d+\.",
     ),
-    Rule("T2I-Adapter", CONTROL, ("adapter.body.0.resnets.0.block1.weight",), base=_t2i_base),
-    Rule("T2I-Adapter", CONTROL, ("body.0.in_conv.weight",), base=_t2i_base),
-    Rule("T2I-Adapter", CONTROL, ("conv_in.weight", "body.0.block1.weight"), base=_t2i_base),
-    Rule("T2I-Adapter", CONTROL, like=r"^adapter$"),
+    _t2i("adapter.body.0.resnets.0.block1.weight"),
+    _t2i("body.0.in_conv.weight"),
+    _t2i("conv_in.weight", "body.0.block1.weight"),
+    replace(_t2i(), like=r"^adapter$", base=""),
     Rule(
         "Cascade ControlNet",
         CONTROL,
         like=r"^backbone\.(0\.0\.weight|10\.blocks\.0\.weight)$",
         base="Stable Cascade",
+        blocks=r"^projections\.\d+\.",
     ),
     # Control as a whole base model or a LoRA: there is no net beside the model to stack.
     Rule(
@@ -393,12 +448,18 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "Flux Canny or Depth LoRA",
         "loras",
-        like=r"(^|\.)(img_in|x_embedder)\.lora_A\.weight$",
-        when=lambda shapes, _: any(
-            s[-1:] == (128,) for k, s in shapes.items() if "img_in.lora_A" in k
-        ),
+        like=control_loras.FLUX_FIRST_LAYER,
+        when=control_loras.widens_flux,
         base="Flux",
-        served_by="Load LoRA and InstructPixToPixConditioning",
+        served_by=control_loras.FLUX_USE,
+    ),
+    Rule(
+        "Krea-2 control LoRA",
+        "loras",
+        like=r"(^|\.)(transformer_)?blocks\.\d+\..+\.(A|lora_A|lora_down)(\.weight)?$",
+        when=control_loras.widens_krea,
+        base="Krea-2",
+        served_by=control_loras.KREA_DEPTH_USE,
     ),
     Rule(
         "LTX IC-LoRA",
@@ -406,8 +467,10 @@ RULES: tuple[Rule, ...] = (
         like=r"\.lora_(A|B|up|down)\.",
         when=has_metadata("reference_downscale_factor"),
         base="LTX",
-        served_by="Load LoRA and LTXVAddGuide",
+        served_by=control_loras.LTX_IC_USE,
     ),
+    _lora("LTX", control_loras.LTX_LAYER, control_loras.LTX_USE),
+    _lora("Krea-2", control_loras.KREA_LAYER, control_loras.KREA_USE),
     # Other files that end up in the wrong folder.
     Rule("IP-Adapter", "ipadapter", like=r"^(ip_adapter\.|image_proj\.)"),
     Rule(
@@ -469,7 +532,18 @@ def identify(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Ident
         rule.needs,
         axis(shapes, rule.width, 0),
         rule.served_by,
+        *_own_blocks(rule, shapes, unet),
     )
+
+
+def _own_blocks(rule: Rule, shapes: Shapes, unet: Unet | None) -> tuple[int, str]:
+    """Count a net's own blocks, 0 where the keys do not tell, and say how they lie."""
+    if unet is not None:
+        return len(unet.skips) + 1, "unet"  # and the middle
+    if rule.depth == "features":
+        return T2I_FEATURES, rule.depth
+    own = {match[0] for key in shapes if rule.blocks and (match := re.match(rule.blocks, key))}
+    return len(own), rule.depth if own else ""
 
 
 _READ_BY_LETTER = re.compile(r"[AEFHILMNORSX](?=[A-Z0-9-])")

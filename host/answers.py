@@ -67,7 +67,7 @@ MOST_TENSORS = 50_000
 kept_pictures = Kept(64 << 20)
 """Of the last questions, so that a slider does not decode the same file again."""
 UNKNOWN = {
-    **{"is": "", "base": "", "blocks": None, "fits": None},
+    **{"is": "", "base": "", "blocks": None, "depth": "", "fits": None},
     **{"is_net": None, "types": None, "fuses": False},
 }
 
@@ -187,10 +187,10 @@ def _png(frame: torch.Tensor, *, grey: bool) -> bytes:
 def nets(question: dict[str, Any]) -> bytes:
     """Describe all nets for {"model": {"folder", "name"} or null}, as JSON.
 
-    {"nets": {NAME: {"is", "base", "blocks", "fits", "is_net", "types", "fuses"}}, "base", "types"}:
-    `base` is the model's, `types` are those of all union nets. A net's `fits`, `is_net` (whether
-    Load ControlNet loads it) and `types` are null where unknown. Only headers of files are read.
-    Raises RequestError as `hint`.
+    {"nets": {NAME: {"is", "base", "blocks", "depth", "fits", "is_net", "types", "fuses"}}, "base",
+    "types"}: `base` is the model's, `types` are those of all union nets. A net's `blocks` are its
+    own, and `depth` how they lie; its `fits`, `is_net` (whether Load ControlNet loads it) and
+    `types` are null where unknown. Only headers of files are read. Raises RequestError as `hint`.
     """
     model = _model(question.get("model"))
     table = {name: _net_or_unknown(name, model) for name in list_nets()}
@@ -215,7 +215,8 @@ def _net(name: str, model: base_models.Model | None) -> dict[str, Any]:
     return {
         "is": str(identity),
         "base": identity.base,
-        "blocks": len(identity.unet.skips) + 1 if identity.unet else None,  # and the middle
+        "blocks": identity.blocks or None,
+        "depth": identity.depth,
         "fits": model.accepts(identity) if model else None,
         "is_net": is_loadable(name, identity),
         "types": [*types],

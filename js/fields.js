@@ -104,6 +104,7 @@ export function promotedField(host, nets, mounting, { node, input, name, source 
     forward: (element) => host.forward(element),
     steps: () => null,
     blocks: () => null,
+    depth: () => "unet",
     frames: () => null,
     union: () => nets.union(null),
     range: () => [0, 1],
@@ -145,6 +146,7 @@ function graphReaders(host, node, nets) {
   return {
     steps: cached(() => samplerSteps(host, node)),
     blocks: cached(() => nets.blocks(netFile(host, node))),
+    depth: cached(() => nets.depth(netFile(host, node))),
     frames: cached(() => batchSize(host, node)),
     union: cached(() => nets.union(netFile(host, node))),
     range: () => [number("start_percent", 0), number("end_percent", 1)],

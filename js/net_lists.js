@@ -47,9 +47,14 @@ export class NetLists {
     this.soon();
   }
 
-  // How many blocks a net has, or null where the server does not tell.
+  // How many blocks of its own a net has, or null where the server does not tell.
   blocks(file) {
     return (file && this.latest?.nets[file]?.blocks) || null;
+  }
+
+  // How they lie, as lib/layers.js calls it; "unet" where the server does not tell.
+  depth(file) {
+    return (file && this.latest?.nets[file]?.depth) || "unet";
   }
 
   // The types of union nets, as lib/unions.js takes them; `file` is the connected net's, or null.

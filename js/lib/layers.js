@@ -8,6 +8,7 @@ import {
 export const HIGHEST = 10;
 const ENDS = /\.\./g;
 const SOFT_BASE = 0.825, SOFT_DEPTH = 13;
+const SOFT_FEATURES = [0.25, 0.62, 0.825, 1]; // A1111's for T2I-Adapters, shallow to deep
 // A UNet of SD or SDXL halves its resolution after every third skip connection.
 const BLOCKS_PER_LEVEL = 3;
 
@@ -22,12 +23,19 @@ export const PRESETS = [
 // The twin of PROFILES in control/layers.py, a row for each kind.
 //   parse(rest, text, at): what follows the kind, the whole text, the position there → values
 //   weights(values, count): one weight for each of `count` residuals, input to middle
+//   features, spread: the same for a T2I-Adapter's features, and for a transformer's net
 //   toText(values): what follows the kind
 export const PROFILES = {
-  soft: { parse: readBase, weights: soft, toText: joined(", ") },
+  soft: {
+    parse: readBase, weights: soft, features: softFeatures, spread: softSpread,
+    toText: joined(", "),
+  },
   linear: { parse: readEnds, weights: stretched, toText: joined("..") },
   blocks: { parse: readBlocks, weights: stretched, toText: joined(", ") },
-  resolution: { parse: readNothing, weights: byResolution, toText: joined(", ") },
+  resolution: {
+    parse: readNothing, weights: byResolution, features: byFeature, spread: alike,
+    toText: joined(", "),
+  },
 };
 
 // Reads a profile; throws TextError naming the position of what does not parse.
@@ -52,9 +60,11 @@ export function toText({ kind, values }) {
   return kind ? `${kind} ${PROFILES[kind].toText(values)}`.trim() : "";
 }
 
-// One weight for each of `count` residuals, input to middle; heights are those of SD and SDXL.
-export function weights({ kind, values }, count) {
-  return kind ? PROFILES[kind].weights(values, count) : times(count, () => 1);
+// One weight for each of `count` blocks, shallow to deep; heights are those of SD and SDXL.
+// `depth`: how the blocks lie, as the server says: "unet", "features" or "spread".
+export function weights({ kind, values }, count, depth = "unet") {
+  if (!kind) return times(count, () => 1);
+  return (PROFILES[kind][depth] ?? PROFILES[kind].weights)(values, count);
 }
 
 // -- reading and writing --------------------------------------------------------------------------
@@ -101,6 +111,26 @@ function times(count, weigh) {
 function soft([base], count) {
   const deepest = Math.max(SOFT_DEPTH, count) - 1;
   return times(count, (i) => base ** (deepest - i));
+}
+
+function softFeatures([base], count) {
+  if (count !== SOFT_FEATURES.length) return soft([base], count);
+  return SOFT_FEATURES.map((weight) => base ** (Math.log(weight) / Math.log(SOFT_BASE)));
+}
+
+// The exponents of 13 blocks, 12 to 0, spread evenly.
+function softSpread([base], count) {
+  if (count === 1) return [1];
+  return times(count, (i) => base ** ((SOFT_DEPTH - 1) * (1 - i / (count - 1))));
+}
+
+// A transformer's blocks have one resolution.
+function alike(_values, count) {
+  return times(count, () => 1);
+}
+
+function byFeature(_values, count) {
+  return times(count, (i) => 2 ** i);
 }
 
 // The values spread evenly from input to middle, and straight lines between them.

@@ -1,5 +1,5 @@
 // Which nets a list offers and how it names them, from the server's table:
-// {nets: {NAME: {is, base, blocks, fits, is_net}}, base}.
+// {nets: {NAME: {is, base, blocks, depth, fits, is_net}}, base}.
 
 import { english } from "./words.js";
 

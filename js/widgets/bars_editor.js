@@ -1,5 +1,5 @@
-// The layers as bars: a weight for each block of the net, from its first input block to its middle
-// one.
+// The layers as bars: a weight for each block of the net, from its first one to its last, which is
+// the middle block of a net for UNets.
 
 import { clamp, round } from "../lib/curve_geometry.js";
 import { HIGHEST, PRESETS, parse, toText, weights } from "../lib/layers.js";
@@ -15,7 +15,8 @@ const SLOT = {
   "aria-valuemin": 0, "aria-valuemax": HIGHEST, "aria-orientation": "vertical",
 };
 
-// `services` as Field's, and blocks(): how many the connected net has, or null.
+// `services` as Field's, and blocks(): how many the connected net has, or null; depth(): how they
+// lie.
 export function layersField(services) {
   const makeEditor = (field) => new BarsEditor(field, services, parse, HEIGHT_PX);
   return new Field(services, { bodyHeight: BODY_PX, makeEditor });
@@ -49,7 +50,7 @@ class BarsEditor extends PlotEditor {
   }
 
   get strengths() {
-    return weights(this.value ?? { kind: "", values: [] }, this.count);
+    return weights(this.value ?? { kind: "", values: [] }, this.count, this.services.depth());
   }
 
   get pitch() {
@@ -85,7 +86,7 @@ class BarsEditor extends PlotEditor {
     this.corner.textContent = `${top}`;
     this.ends.forEach((text, i) => {
       setAttributes(text, { x: i ? this.width - MARGIN_PX : MARGIN_PX, y: this.height - 4 });
-      text.textContent = this.services.say(i ? "deepEnd" : "shallowEnd");
+      text.textContent = this.endOfAxis(i);
     });
     this.drawNumbers(strengths);
   }
@@ -116,7 +117,18 @@ class BarsEditor extends PlotEditor {
 
   nameOf(index, count) {
     const { say } = this.services;
-    return index === count - 1 ? say("middle") : say("block", { number: index + 1, count });
+    if (index === count - 1 && this.endsInTheMiddle) return say("middle");
+    return say("block", { number: index + 1, count });
+  }
+
+  endOfAxis(i) {
+    const { say } = this.services;
+    if (!i) return say("shallowEnd");
+    return this.endsInTheMiddle ? say("deepEnd") : say("lastBlock");
+  }
+
+  get endsInTheMiddle() {
+    return this.services.depth() === "unet";
   }
 
   drawNumbers(strengths) {

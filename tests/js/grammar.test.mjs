@@ -44,13 +44,19 @@ for (const [kind, read] of [
 }
 
 test("layers: read, written and weighed as Python does", () => {
-  for (const { text, to_text: written, kind, weights } of good(CASES.layers)) {
+  for (const { text, to_text: written, kind, weights, ...more } of good(CASES.layers)) {
     const value = layers.parse(text);
     assert.equal(value.kind, kind, text);
     assert.equal(layers.toText(value), written, text);
     assert.deepEqual(layers.parse(written), value, text);
     for (const [count, expected] of Object.entries(weights)) {
       layers.weights(value, Number(count)).forEach((weight, i) => near(weight, expected[i]));
+    }
+    for (const depth of ["spread", "features"]) {
+      for (const [count, expected] of Object.entries(more[depth] ?? {})) {
+        const drawn = layers.weights(value, Number(count), depth);
+        drawn.forEach((weight, i) => near(weight, expected[i]));
+      }
     }
   }
 });

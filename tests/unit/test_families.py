@@ -217,6 +217,77 @@ CASES = [
     ),
     ("diffusion model", "", "diffusion_models", {"img_in.weight": (3072, 64), FLUX_BLOCK: ()}),
     ("Flux Canny or Depth LoRA", "Flux", "loras", {"img_in.lora_A.weight": (128, 128)}),
+    (
+        "Flux Canny or Depth LoRA",
+        "Flux",
+        "loras",
+        {
+            "transformer.x_embedder.lora_A.weight": (128, 128),
+            "transformer.x_embedder.lora_B.weight": (3072, 128),
+        },
+    ),
+    # Flux 2 reads 128 channels by itself.
+    (
+        "LoRA",
+        "",
+        "loras",
+        {
+            "diffusion_model.img_in.lora_A.weight": (16, 128),
+            "diffusion_model.img_in.lora_B.weight": (6144, 16),
+        },
+    ),
+    (
+        "LoRA",
+        "",
+        "loras",
+        {
+            "img_in.lora_A.weight": (16, 128),
+            "img_in.lora_B.weight": (3072, 16),
+            "double_stream_modulation_img.lin.lora_A.weight": (16, 3072),
+        },
+    ),
+    # A model trained with a hint beside the picture keeps its first layer; pairs are A and B.
+    (
+        "Krea-2 control LoRA",
+        "Krea-2",
+        "loras",
+        {
+            "first.weight": (6144, 128),
+            "blocks.0.attn.wq.A": (64, 6144),
+            "blocks.0.attn.wq.B": (6144, 64),
+        },
+    ),
+    (
+        "Krea-2 control LoRA",
+        "Krea-2",
+        "loras",
+        {
+            "diffusion_model.first.weight": (6144, 128),
+            "diffusion_model.blocks.0.mlp.up.lora_A.weight": (64, 6144),
+        },
+    ),
+    (
+        "LoRA",
+        "Krea-2",
+        "loras",
+        {"diffusion_model.blocks.0.attn.wq.lora_A.weight": (32, 6144)},
+    ),
+    (
+        "LoRA",
+        "Krea-2",
+        "loras",
+        {"transformer.transformer_blocks.0.attn.to_gate.lora_A.weight": (32, 6144)},
+    ),
+    ("LoRA", "Krea-2", "loras", {"lora_unet_blocks_0_attn_wq.lora_down.weight": (32, 6144)}),
+    (
+        "LoRA",
+        "LTX",
+        "loras",
+        {"diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight": (64, 4096)},
+    ),
+    # Other models' LoRAs have attentions of other names.
+    ("LoRA", "", "loras", {"diffusion_model.blocks.0.self_attn.q.lora_A.weight": (32, 5120)}),
+    ("LoRA", "", "loras", {"transformer.transformer_blocks.0.attn1.to_k.lora_A.weight": (8, 1152)}),
     ("Anima LLLite", "Anima", "model_patches", {"lllite_conditioning1.conv1.weight": ()}),
     ("ControlNet-LLLite", "SDXL", "controlnet", {f"{LLLITE % 'input_blocks_4'}.down.0.weight": ()}),
     ("ControlNet-LLLite", "SD1.5", "controlnet", {f"{LLLITE % 'input_blocks_1'}.up.0.weight": ()}),
@@ -290,11 +361,9 @@ def test_metadata_decides_where_keys_do_not():
     shapes, metadata = IC_LORA
     assert families.identify(shapes).family == "LoRA"
     identity = families.identify(shapes, metadata)
-    assert (identity.family, identity.base, identity.served_by) == (
-        "LTX IC-LoRA",
-        "LTX",
-        "Load LoRA and LTXVAddGuide",
-    )
+    assert (identity.family, identity.base) == ("LTX IC-LoRA", "LTX")
+    for node in ("Load LoRA", "Get IC-LoRA Parameters", "LTXVAddGuide"):
+        assert node in identity.served_by
 
 
 def test_what_a_net_needs_beside_its_hint():
@@ -469,6 +538,29 @@ def test_articles_go_by_sound(article, name):
 def test_every_family_has_an_article_in_this_table_or_begins_with_a_plain_word():
     starts = {name.split()[0] for names in ARTICLES.values() for name in names}
     plain = {"ControlNet", "ControlNet-LLLite", "ControlNet-XS", "CogVideoX", "Cascade", "Wan"}
-    plain |= {"text", "diffusion", "Flux", "Qwen-Image", "Z-Image", "MiniMax-H3"}
+    plain |= {"text", "diffusion", "Flux", "Qwen-Image", "Z-Image", "MiniMax-H3", "Krea-2"}
     unsure = {rule.family.split()[0] for rule in families.RULES} - starts - plain
     assert not unsure, f"add a family beginning with {unsure} to ARTICLES in this file"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "own"),
+    [
+        (cldm(), (13, "unet")),
+        (cldm(context=2048, multipliers=(1, 2, 4)), (10, "unet")),
+        ({"body.0.in_conv.weight": (320, 192, 1, 1)}, (4, "features")),
+        (
+            instantx(**{f"controlnet_single_blocks.{i}.weight": () for i in range(10)}),
+            (11, "spread"),
+        ),
+        ({"after_proj_list.18.bias": (1408,), "after_proj_list.0.weight": ()}, (2, "spread")),
+        (
+            {"control_all_x_embedder.2-1.weight": (), "control_layers.14.after_proj.weight": ()},
+            (1, "spread"),
+        ),
+        ({"control_all_x_embedder.2-1.weight": ()}, (0, "")),
+    ],
+)
+def test_a_net_has_blocks_of_its_own(shapes, own):
+    identity = families.identify(shapes)
+    assert (identity.blocks, identity.depth) == own

@@ -64,6 +64,10 @@ def test_layers_as_the_page_reads_them(case):
     assert layers.parse(case["to_text"]) == read
     for count, weights in case["weights"].items():
         assert read.weights(int(count)) == pytest.approx(weights, abs=1e-6)
+    for count, weights in case.get("spread", {}).items():
+        assert read.spread_weights(int(count)) == pytest.approx(weights, abs=1e-6)
+    for count, weights in case.get("features", {}).items():
+        assert read.feature_weights(int(count)) == pytest.approx(weights, abs=1e-6)
 
 
 @pytest.mark.parametrize(
