@@ -1,7 +1,8 @@
 // What we use of ComfyUI's frontend: graph, widgets, undo, settings, requests. The other files get
 // a Host; only mounting.js and stack_type.js know the frontend too.
 
-import { inLanguage } from "./lib/sentences.js";
+import { reportParts } from "./lib/report_text.js";
+import { inLanguage, withLabels } from "./lib/sentences.js";
 import { wordsOf } from "./lib/words.js";
 
 const MARGIN_PX = 5;
@@ -15,6 +16,7 @@ export class Host {
   constructor(app, api) {
     this.app = app;
     this.api = api;
+    this.labels = {}; // names of inputs → how nodes show them in the frontend's language
     this.isLoading = false; // whether a graph is being built: values are set, nobody changes them
   }
 
@@ -32,12 +34,24 @@ export class Host {
 
   // Our texts in the frontend's language: (key, values) → text.
   get say() {
-    return wordsOf(this.setting("Comfy.Locale"));
+    const say = wordsOf(this.setting("Comfy.Locale"));
+    return (key, values = {}) => {
+      const { base } = values; // a model, which has words of its own only where it is unusual
+      const spoken = base ? { ...values, base: this.translated(base) } : values;
+      return withLabels(say(key, spoken), this.labels);
+    };
   }
 
-  // A sentence of the server or of the grammar in the frontend's language.
+  // A sentence of the server or of the grammar in the frontend's language, with the inputs named
+  // as the nodes show them.
   translated(sentence) {
-    return inLanguage(sentence, this.setting("Comfy.Locale"));
+    const spoken = inLanguage(sentence, this.setting("Comfy.Locale"));
+    return spoken === sentence ? spoken : withLabels(spoken, this.labels);
+  }
+
+  // The text of a Control Report in the frontend's language; null where that is its own.
+  reportParts(text) {
+    return reportParts(text, this.setting("Comfy.Locale"));
   }
 
   // The texts of all packs: {LANGUAGE: {nodeDefs, settings, …}}.
@@ -68,8 +82,24 @@ export class Host {
     return `${graph?.rootGraph?.id ?? ""} ${graph?.id ?? ""} ${node.id}`;
   }
 
+  // What a node would run with, as a text: its values, and the nodes that feed it.
+  settingsOf(node) {
+    const values = (node.widgets ?? []).filter(({ name, serialize }) =>
+      serialize !== false && !name.startsWith("$$")).map(({ name, value }) => [name, value]);
+    const feeders = (node.inputs ?? []).map((_, slot) =>
+      (node.graph && node.getInputNode(slot)?.id) ?? null);
+    return JSON.stringify([values, feeders]);
+  }
+
   comfyClass(node) {
     return node.comfyClass ?? node.constructor?.comfyClass ?? node.type;
+  }
+
+  // Classic names a text of several lines by its input's English name, inside the empty field.
+  namePlaceholders(node) {
+    for (const { element, label, name } of node.widgets ?? []) {
+      if (element?.placeholder === name && label) element.placeholder = label;
+    }
   }
 
   category(node) {
@@ -111,8 +141,9 @@ export class Host {
 
   // Adds a DOM widget that stores nothing. It must be added after the node's values were restored,
   // so that it shifts none of them. `heightPx` is a function; the widget `grows` into the height
-  // that the node has left, or stays as it is.
-  addDisplay(node, name, element, heightPx, { grows = false } = {}) {
+  // that the node has left, or stays as it is; `isUsers`: a user asked for it, so that its height
+  // is part of a step of undo.
+  addDisplay(node, name, element, heightPx, { grows = false, isUsers = false } = {}) {
     const widget = this.addElement(node, name, name, element, {
       getValue: () => "",
       setValue: () => {},
@@ -121,7 +152,8 @@ export class Host {
       serialize: false,
     });
     widget.serialize = false;
-    this.refit(node);
+    if (isUsers) this.refit(node);
+    else this.adjust(node);
     return widget;
   }
 
@@ -166,6 +198,18 @@ export class Host {
     const [, needed] = node.computeSize();
     node.setSize([node.size[0], Math.max(needed, node.size[1] + byPx)]);
     this.redraw();
+  }
+
+  // The same where no user changed it: this makes no step of undo of its own. What is shown comes
+  // again after undo, and would be a new step each time, which nobody gets behind.
+  adjust(node, byPx = 0) {
+    this.refit(node, byPx);
+    const state = this.manager?.workflow?.activeWorkflow?.changeTracker?.activeState;
+    const graphs = [state, ...(state?.definitions?.subgraphs ?? [])];
+    const { graph } = node;
+    const own = graph === this.graph ? state : graphs.find((one) => one?.id === graph?.id);
+    const saved = own?.nodes?.find((one) => String(one.id) === String(node.id));
+    if (saved && !this.isLoading) saved.size = [...node.size];
   }
 
   // In front of the nodes that it has grown over; Nodes 2.0 does it by style.css.

@@ -25,12 +25,17 @@ export class LiveHints {
   constructor(host, resized) {
     this.host = host;
     this.resized = resized;
-    this.watched = new WeakSet(); // widgets with our callback
+    this.watched = new WeakSet(); // nodes, and widgets with our callback
     this.pending = new WeakMap(); // node → {timer, abort}
+    this.waiting = new Set(); // nodes whose hints wait until ComfyUI's queue is empty
+    this.made = new Map(); // node → the settings that ComfyUI's queue made its last hint with
     this.queued = 0; // jobs in ComfyUI's queue
     this.running = null; // id of the node whose hint the queue makes for us
     const on = (name, listener) => host.api.addEventListener(name, listener);
-    on("status", ({ detail }) => { this.queued = detail?.exec_info?.queue_remaining ?? 0; });
+    on("status", ({ detail }) => {
+      this.queued = detail?.exec_info?.queue_remaining ?? 0;
+      if (!this.queued) setTimeout(() => this.next());
+    });
     on("executed", ({ detail }) => this.executed(detail));
     for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
       on(end, () => { this.running = null; });
@@ -53,13 +58,21 @@ export class LiveHints {
     this.host.widget(node, SWITCH)?.controlstack.show(mode);
     const shown = this.host.widget(node, WIDGET);
     if (mode === "off") {
-      if (shown) this.host.removeWidget(node, shown);
+      if (shown) this.hide(node, shown, { isUsers: true });
     } else {
-      shown?.controlstack.setDivided(mode === "compare");
+      this.compareView(node, { isUsers: true }).setDivided(mode === "compare");
       this.restore(node);
       this.changed(node);
     }
     this.host.captureUndo();
+  }
+
+  // Takes the picture away, with its height.
+  hide(node, shown, { isUsers = false } = {}) {
+    this.host.removeWidget(node, shown);
+    if (isUsers) this.host.refit(node, -HEIGHT_PX);
+    else this.host.adjust(node, -HEIGHT_PX);
+    this.resized();
   }
 
   // Adds the switch, once the node's values are restored: it stores nothing itself.
@@ -74,7 +87,18 @@ export class LiveHints {
     const widget = this.host.addDisplay(node, SWITCH, view.element, () => SWITCH_PX + 10);
     widget.controlstack = view;
     view.show(this.mode(node));
+    this.loaded(node);
     this.resized();
+  }
+
+  // The setting has changed: nodes that were never switched follow it.
+  settingChanged() {
+    for (const node of this.host.nodes()) {
+      if (!this.isOurs(node) || MODES.includes(node.properties?.[MODE])) continue;
+      this.host.widget(node, SWITCH)?.controlstack.show(this.mode(node));
+      const shown = this.host.widget(node, WIDGET);
+      if (shown && this.mode(node) === "off") this.hide(node, shown);
+    }
   }
 
   // Watches every setting of a node, also those that the choice of a method adds.
@@ -84,7 +108,10 @@ export class LiveHints {
       this.watched.add(widget);
       chain(widget, "callback", () => { this.watch(node); this.changed(node); });
     }
-    setTimeout(() => this.addSwitch(node));
+    const add = () => setTimeout(() => this.addSwitch(node));
+    if (!this.watched.has(node)) chain(node, "onAdded", add);
+    this.watched.add(node);
+    add();
   }
 
   // Replaces what is pending for a node by a new request.
@@ -126,21 +153,29 @@ export class LiveHints {
     return hintRequest(this.host.comfyClass(node), values, this.file(node));
   }
 
-  // A node was loaded, also by undo: shows the hint of its settings as they are now.
+  // A node was made, also by undo and from a copy: shows the hint of its settings as they are now.
   loaded(node) {
+    if (!["live", "compare"].includes(node.properties?.[MODE])) return;
+    this.compareView(node); // the node was saved with its height
     this.restore(node);
-    const isSwitched = ["live", "compare"].includes(node.properties?.[MODE]);
-    if (isSwitched) setTimeout(() => this.peek(node), ROUTE_DELAY_MS);
+    setTimeout(() => this.peek(node), ROUTE_DELAY_MS);
   }
 
-  // Opening a workflow queues nothing: only methods without a network answer.
+  // Opening a workflow queues nothing: only methods without a network answer. Of the others the
+  // last hint is shown, and said to be outdated where it is.
   async peek(node) {
-    const request = node.graph && this.mode(node) !== "off" && this.request(node);
-    if (!request) return;
-    const who = `${node.graph.id} ${node.id}`;
-    const response = await this.host.ask("hint", request, { who }).catch(() => null);
-    if (!response?.ok) return;
+    if (!node.graph || this.mode(node) === "off") return;
+    const request = this.request(node), who = `${node.graph.id} ${node.id}`;
+    const response = request && await this.host.ask("hint", request, { who }).catch(() => null);
+    if (!response?.ok) return this.outdated(node);
     this.show(node, { hint: URL.createObjectURL(await response.blob()), message: "" });
+  }
+
+  // Says that the picture in a node is one of other settings.
+  outdated(node) {
+    const isShown = this.host.widget(node, WIDGET)?.controlstack.hasHint;
+    if (!isShown || this.made.get(this.host.nameOf(node)) === this.host.settingsOf(node)) return;
+    this.show(node, { message: this.host.say("outdated") });
   }
 
   async throughRoute(node, request, signal) {
@@ -159,16 +194,32 @@ export class LiveHints {
 
   // Only while the queue is empty, and only for nodes outside subgraphs, whose ids are others.
   async throughQueue(node) {
-    if (this.queued > 0 || this.running !== null || node.graph !== this.host.graph) return;
+    if (!this.host.isWired(node, "image")) {
+      return this.show(node, { message: this.host.say("noSource") });
+    }
+    const isInside = node.graph !== this.host.graph;
+    if (isInside || this.queued > 0 || this.running !== null) {
+      if (!isInside) this.waiting.add(node);
+      return this.outdated(node);
+    }
+    this.waiting.delete(node);
     this.running = String(node.id);
     try {
       const { output, workflow } = await this.host.app.graphToPrompt();
       const prompt = promptFor(output, this.running);
       const options = { partialExecutionTargets: [prompt.target] };
       await this.host.api.queuePrompt(0, { output: prompt.output, workflow }, options);
-    } catch (error) {
+    } catch { // ComfyUI shows its own error
       this.running = null;
-      this.show(node, { message: error.message });
+      this.show(node, { message: this.host.say("hintFailed") });
+    }
+  }
+
+  // The queue is empty: the next hint that waits for it.
+  next() {
+    for (const node of this.waiting) {
+      this.waiting.delete(node);
+      if (node.graph && this.mode(node) !== "off") return this.changed(node);
     }
   }
 
@@ -176,6 +227,7 @@ export class LiveHints {
     const node = this.host.nodes().find((one) => String(one.id) === String(id));
     const picture = output?.images?.[0];
     if (!node || !picture || !this.isOurs(node)) return;
+    this.made.set(this.host.nameOf(node), this.host.settingsOf(node));
     if (this.running === String(id) || this.host.widget(node, WIDGET)) {
       this.show(node, { hint: this.host.view(picture), message: "" });
     }
@@ -189,14 +241,14 @@ export class LiveHints {
   }
 
   // The node's CompareView, added where it has none.
-  compareView(node) {
+  compareView(node, { isUsers = false } = {}) {
     const widget = this.host.widget(node, WIDGET);
     if (widget) return widget.controlstack;
     const forward = (element) => this.host.forward(element);
     const view = new CompareView({ say: this.host.say, forward });
     view.setDivided(this.mode(node) === "compare");
-    this.host.addDisplay(node, WIDGET, view.element, () => HEIGHT_PX, { grows: true })
-      .controlstack = view;
+    const options = { grows: true, isUsers };
+    this.host.addDisplay(node, WIDGET, view.element, () => HEIGHT_PX, options).controlstack = view;
     chain(node, "onRemoved", () => view.destroy());
     this.resized();
     return view;
@@ -210,9 +262,8 @@ export class LiveHints {
     return [{ content, callback: () => this.setMode(node, isCompared ? "off" : "compare") }];
   }
 
-  // Loading, also by undo, makes new nodes: shows the comparison again where it was shown.
+  // The node's last picture, where it has one.
   restore(node) {
-    if (this.mode(node) !== "compare" || !this.isOurs(node)) return;
     const picture = this.host.app.nodeOutputs?.[node.id]?.images?.[0];
     if (picture) this.show(node, { hint: this.host.view(picture), message: "" });
     else this.show(node, { hint: "", message: this.host.say("runOnce") });

@@ -65,6 +65,7 @@ const SETTINGS = [
     category: ["ControlStack", "Hints", "Live hints"],
     type: "boolean",
     defaultValue: false,
+    onChange: guarded("live hints", () => live.settingChanged()),
     tooltip: "Updates a preprocessor's hint as soon as one of its settings changes, without running"
       + " the rest of the workflow. The switch under a hint overrides this for its node.",
   },
@@ -114,11 +115,12 @@ app.registerExtension({
   },
   nodeCreated: (node) => {
     guarded("tooltips", () => tooltips.watch(node))();
+    const name = guarded("placeholders", () => host.namePlaceholders(node));
+    if (remarks.isOurs(node)) setTimeout(name);
     guarded("remarks", () => remarks.watch(node))();
     guarded("bars", () => bars.watch(node))();
     guarded("live hints", () => live.isOurs(node) && live.watch(node))();
   },
   refreshComboInNodes: guarded("the lists of nets", () => nets.refresh()),
-  loadedGraphNode: guarded("comparing", (node) => live.isOurs(node) && live.loaded(node)),
   getNodeMenuItems: (node) => guarded("menu", () => live.menu(node))() ?? [],
 });

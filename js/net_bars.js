@@ -14,7 +14,8 @@ export class NetBars {
     this.host = host;
     this.contradiction = contradiction;
     this.resized = resized;
-    this.memory = new Map(); // node → the net's result: undo makes new nodes
+    // Node → the net's result and the settings that it had: undo makes new nodes.
+    this.memory = new Map();
     host.api.addEventListener(EVENT, ({ detail }) => this.take(detail));
   }
 
@@ -26,7 +27,8 @@ export class NetBars {
         this.forget(node);
         continue;
       }
-      this.memory.set(this.host.nameOf(node), net);
+      const settings = this.host.settingsOf(node);
+      this.memory.set(this.host.nameOf(node), { ...net, settings });
       this.show(node, net);
     }
   }
@@ -47,14 +49,15 @@ export class NetBars {
     const shown = this.host.widget(node, WIDGET);
     if (!shown) return;
     this.host.removeWidget(node, shown);
-    this.host.refit(node, -WIDGET_PX);
+    this.host.adjust(node, -WIDGET_PX);
     this.resized();
   }
 
   restore() {
     for (const node of this.host.nodes()) {
       const net = this.memory.get(this.host.nameOf(node));
-      if (net && !this.host.widget(node, WIDGET)) this.show(node, net);
+      if (net?.reason && net.settings !== this.host.settingsOf(node)) this.forget(node);
+      else if (net && !this.host.widget(node, WIDGET)) this.show(node, net);
     }
   }
 

@@ -15,6 +15,7 @@ const ADD = "ControlStackAdd", OURS = "ControlStack", ERRORS = "controlstack.";
 const WIDGET = "controlstack_remark", COMFYUIS_PREVIEW = "$$node-text-preview";
 const CHECK_MS = 400; // how often ComfyUI's list of refused nodes is looked at: it has no event
 const REPORT_PX = [560, 720]; // room for the report's table, and its plot below
+const OF_SETTINGS = ["run", "error", "refusal"]; // sources that speak of settings as they were
 const NUMBERS = ["strength", "start_percent", "end_percent"];
 const TEXTS = ["schedule", "layers", "frame_strength"];
 
@@ -24,9 +25,10 @@ export class Remarks {
     this.host = host;
     this.pack = pack;
     this.resized = resized;
-    // Node → {source: {level, text}}: undo makes new nodes.
+    // Node → {source: {level, text, settings: those that it was said of}}: undo makes new nodes.
     this.memory = new Map();
     this.watched = new WeakSet();
+    this.restored = new WeakSet(); // nodes, once they were loaded
     this.refused = "";
     const on = (name, listener) => host.api.addEventListener(name, listener);
     on("executing", ({ detail }) => this.executing(detail));
@@ -102,7 +104,7 @@ export class Remarks {
     if (!this.isOurs(node)) return;
     const change = () => {
       if (this.host.isLoading) return;
-      for (const source of ["run", "error", "refusal"]) this.say(node, source);
+      for (const source of OF_SETTINGS) this.say(node, source);
       this.check(node);
     };
     for (const widget of node.widgets ?? []) {
@@ -116,10 +118,10 @@ export class Remarks {
   }
 
   // Says which settings of an Add ControlNet contradict each other.
-  check(node) {
+  check(node, options) {
     if (this.host.comfyClass(node) !== ADD || !node.graph) return;
     const key = this.contradiction(node);
-    this.say(node, "settings", "warning", key && this.host.say(key));
+    this.say(node, "settings", "warning", key && this.host.say(key), options);
   }
 
   // Says on a loader what to do where there are no nets.
@@ -133,30 +135,41 @@ export class Remarks {
     return contradiction(Object.fromEntries(values));
   }
 
-  // After nodes were made anew: what was said of the nodes that they replace still holds.
+  // After nodes were made anew: what was said of the nodes that they replace still holds, unless
+  // their settings are others.
   restore() {
     for (const node of this.host.nodes()) {
+      const settings = this.host.settingsOf(node);
+      const before = this.memory.get(this.host.nameOf(node)) ?? {};
+      for (const source of OF_SETTINGS) {
+        if (before[source] && before[source].settings !== settings) this.say(node, source);
+      }
       const isSilent = !this.host.widget(node, WIDGET);
-      if (isSilent && this.memory.has(this.host.nameOf(node))) this.show(node);
-      this.check(node);
+      const isSaid = this.memory.has(this.host.nameOf(node));
+      const options = { isLoaded: !this.restored.has(node) };
+      this.restored.add(node);
+      if (isSilent && isSaid) this.show(node, options);
+      this.check(node, options);
     }
   }
 
   // Says a text at a level ("error", "warning", "remark", "table") for one source; without a text
   // the source has nothing more to say.
-  say(node, source, level = "", text = "") {
+  say(node, source, level = "", text = "", options = {}) {
     if (!node) return;
+    const parts = level === "table" ? this.host.reportParts(text) : null;
     text = level === "table" ? text : this.host.translated(text);
     const key = this.host.nameOf(node), before = this.memory.get(key) ?? {};
     if ((before[source]?.text ?? "") === text) return;
-    const after = { ...before, [source]: { level, text } };
+    const settings = this.host.settingsOf(node);
+    const after = { ...before, [source]: { level, text, parts, settings } };
     if (!text) delete after[source];
     if (Object.keys(after).length) this.memory.set(key, after);
     else this.memory.delete(key);
-    this.show(node);
+    this.show(node, options);
   }
 
-  show(node) {
+  show(node, options = {}) {
     const lines = Object.values(this.memory.get(this.host.nameOf(node)) ?? {});
     const widget = this.host.widget(node, WIDGET);
     if (!lines.length) {
@@ -164,14 +177,14 @@ export class Remarks {
       return;
     }
     const view = widget?.controlstack ?? this.add(node);
-    view.show(lines, node.size[0]);
+    view.show(lines, node.size[0], options);
     if (lines.some(({ level }) => level === "error")) this.host.bringToFront(node);
   }
 
   add(node) {
     const view = new RemarkView({
       forward: (element) => this.host.forward(element),
-      resized: (byPx) => this.host.refit(node, byPx),
+      resized: (byPx) => this.host.adjust(node, byPx),
     });
     const options = { grows: this.host.comfyClass(node) === "ControlStackReport" };
     const widget = this.host.addDisplay(node, WIDGET, view.element, () => view.height, options);
@@ -185,7 +198,7 @@ export class Remarks {
     if (!widget) return;
     const height = widget.controlstack?.height ?? 0;
     this.host.removeWidget(node, widget);
-    if (height) this.host.refit(node, -height);
+    if (height) this.host.adjust(node, -height);
     this.resized();
   }
 }

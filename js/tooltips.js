@@ -3,6 +3,10 @@
 // one text, whichever method is chosen. Older frontends show none without that key. Here each shows
 // its method's own text, or the translation that the node of its own has.
 
+import { labelsOf } from "./lib/sentences.js";
+
+// The nodes whose inputs sentences name.
+const NAMED = ["ControlStackAdd", "ControlStackApply"];
 const DYNAMIC = "COMFY_DYNAMICCOMBO_V3";
 const OURS = "ControlStack";
 
@@ -25,6 +29,7 @@ export class Tooltips {
     const language = this.host.setting("Comfy.Locale");
     if (!language || language === "en") return;
     this.translations = (await this.host.translations())[language]?.nodeDefs ?? {};
+    this.host.labels = labelsOf(this.translations, NAMED);
   }
 
   // Give every setting of the node that a choice brings its tooltip, now and whenever the choice

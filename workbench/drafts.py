@@ -17,6 +17,8 @@ from . import workflow
 TITLE, GAP, GROUP_TITLE, MARGIN = 30, 16, 28, 10
 COLORS = ("#3f789e", "#8a6d3b", "#5b7f4a", "#7a4f8a", "#a1506a")
 NOTE = "MarkdownNote"
+# Of notes: ComfyUI's brown leaves their grey text in Nodes 2.0 unreadable.
+NOTE_COLORS = {"color": "#2a2a2a", "bgcolor": "#1e1e1e"}
 BANNER = {"CheckpointLoaderSimple": 34, "ControlStackLoad": 34}
 """Room below a node for what Nodes 2.0 writes there while its file is missing."""
 AUTOGROW = "COMFY_AUTOGROW_V3"
@@ -115,7 +117,7 @@ class Draft:
                 "title": title,
                 "bounding": [left, top, right - left, bottom - top],
                 "color": COLORS[number % len(COLORS)],
-                "font_size": 20,
+                "font_size": 16,  # the mark of a node of ours stands beside it
                 "flags": {},
             }
         )
@@ -224,7 +226,8 @@ def _node(node: Node, order: int, inputs: Mapping[int, Any], leaving: Mapping[An
         "properties": node.properties,
         "widgets_values": node.values,
     }
-    return written | ({"title": node.title} if node.title else {})
+    colors = NOTE_COLORS if node.kind == NOTE else {}
+    return written | colors | ({"title": node.title} if node.title else {})
 
 
 ROW = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")

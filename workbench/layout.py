@@ -83,7 +83,7 @@ class Layout(Draft):
         return self.add(kind, size=(self.wide, tall or HEIGHTS[kind]), **given)
 
     def note(self, text: str, tall: float) -> Node:
-        """Add a note, without a colour: themes draw its text on their own ground."""
+        """Add a note."""
         return self.put(NOTE, tall=tall, title="Read me", text=text)
 
     def column(self, number: float, title: str, *nodes: Node, top: float = 0) -> float:

@@ -192,8 +192,8 @@ def masks(lay: Layout) -> None:
     given = [{"strength": 0.9, "links": {"effect_mask": mask["MASK"]}} for mask in (left, right)]
     stack = rows(
         lay,
-        ("Control 1: edges, left", lay.net("canny"), canny, given[0]),
-        ("Control 2: strokes, right", lay.net("scribble"), xdog, given[1]),
+        ("Control 1: left", lay.net("canny"), canny, given[0]),
+        ("Control 2: right", lay.net("scribble"), xdog, given[1]),
     )
     lay.finish(start, stack, 4)
 
@@ -214,7 +214,7 @@ def lines(lay: Layout) -> None:
     soft = lay.hint("ControlStackSoftEdge", picture["IMAGE"], tall=238, engine="dog")
     stack = rows(
         lay,
-        ("Control 1: straight lines", lay.net("mlsd"), mlsd, {"strength": 0.6}),
+        ("Control 1: lines", lay.net("mlsd"), mlsd, {"strength": 0.6}),
         ("Control 2: soft edges", lay.net("softedge"), soft, {"strength": 0.6, "end_percent": 0.7}),
     )
     lay.finish(start, stack, 4)
@@ -289,7 +289,7 @@ def words(lay: Layout) -> None:
     )
     given = {"engine": "blank", "paint": paint}
     hint = lay.hint("ControlStackSegmentation", picture["IMAGE"], tall=520, **given)
-    lay.column(2, "Hint: classes in colours", hint)
+    lay.column(2, "Classes in colours", hint)
     net = lay.net("seg")
     stack = lay.control(net, hint["hint"], end_percent=0.8)
     lay.column(3, "ControlNet", net, stack)
@@ -440,7 +440,7 @@ def inpainting(lay: Layout) -> None:
     encoded = lay.put("VAEEncode", tall=54, links=links)
     links = {"samples": encoded["LATENT"], "mask": area["MASK"]}
     masked = lay.put("SetLatentNoiseMask", tall=54, links=links)
-    top = lay.column(2, "Hint: the area to inpaint", hint)
+    top = lay.column(2, "Hint: the area", hint)
     lay.column(2, "Only there", encoded, masked, top=top)
     net = lay.net("inpaint")
     stack = lay.control(net, hint["hint"])

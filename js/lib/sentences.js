@@ -9,9 +9,16 @@ import * as training from "./sentences_training.js";
 
 const ROOMS = [control, files, preprocessors, training];
 
+// What files are.
+const FAMILIES = {
+  zh: [["{kind} for a UNet with text width {width}", "文本宽度为 {width} 的 UNet 的 {kind}"],
+    ["{kind} for {base}", "{base} 的 {kind}"]],
+};
+
 // What may be expected, in sentences that say so.
 const PHRASES = {
   zh: [
+    ["a UNet with text width {width}", "文本宽度为 {width} 的 UNet"],
     ["a number from {low} to {high}", "{low} 到 {high} 之间的数"],
     ["a whole number from {low} to {high}", "{low} 到 {high} 之间的整数"],
     ["two weights 'a..b', for the first block and the middle", "两个权重 'a..b'，分别用于第一块和中间块"],
@@ -53,7 +60,7 @@ const STRICT = new Set(["a", "b", "choice", "whose"]);
 // Blanks that phrases fill, one or a list of them.
 const WORDED = new Set([
   "actual", "address", "advice", "detail", "examples", "expected", "faults", "first", "hints",
-  "it", "left", "list", "model_kind", "needed", "net_kind", "place", "problem", "remedies",
+  "it", "left", "list", "model_kind", "needed", "net_kind", "nets", "place", "problem", "remedies",
   "remedy", "saved", "state", "steps", "target", "where",
 ]);
 
@@ -74,12 +81,11 @@ function patternOf(english) {
 const compiled = new Map();
 
 function rowsOf(table, language) {
-  const key = `${table === PHRASES}/${language}`;
-  if (!compiled.has(key)) {
-    compiled.set(key, (table[language] ?? []).map(([english, other]) => (
-      { ...patternOf(english), other })));
+  const rows = table[language] ?? [];
+  if (!compiled.has(rows)) {
+    compiled.set(rows, rows.map(([english, other]) => ({ ...patternOf(english), other })));
   }
-  return compiled.get(key);
+  return compiled.get(rows);
 }
 
 const isValue = (text) => !/[a-z]{2}/.test(text.replace(/'[^']*'/g, ""));
@@ -92,10 +98,16 @@ function filled(names, values, language) {
     const isStrict = STRICT.has(name);
     if (isStrict || WORDED.has(name)) blanks[name] = worded(value, language);
     else if (SPOKEN.has(name)) blanks[name] = part(value, language) ?? value;
-    else blanks[name] = name === "family" ? value.replace(/^an? /, "") : value;
+    else blanks[name] = name === "family" ? familyOf(value, language) : value;
     if (isStrict && blanks[name] === value && !isValue(value)) return null;
   }
   return blanks;
+}
+
+// What a file is: "a ControlNet for SDXL".
+export function familyOf(text, language) {
+  const family = text.replace(/^an? /, "");
+  return through(FAMILIES, family, language) ?? family;
 }
 
 // The first row that fits, filled in; null where none does.
@@ -169,6 +181,27 @@ export function inLanguage(text, locale) {
   if (!Object.hasOwn(SENTENCES, language)) return text;
   return text.split("\n").map((line) => (
     inParts(line, language) ?? behindName(line, language) ?? line)).join("\n");
+}
+
+// A translated text, in which inputs have the names that nodes show: {name: label}. What stands in
+// quotes, in files or in paths stays.
+export function withLabels(text, labels) {
+  return text.replace(/(?<![\w'/.\-])[a-z]+(?:_[a-z]+)*(?![\w'/.\-])/g, (name) => (
+    Object.hasOwn(labels, name) ? labels[name] : name));
+}
+
+// The labels of inputs by their names, of a language's node definitions: those of which the nodes
+// `ids` have one alone.
+export function labelsOf(nodeDefs, ids) {
+  const labels = {}, doubtful = new Set();
+  for (const { inputs = {} } of ids.map((id) => nodeDefs[id] ?? {})) {
+    for (const [name, { name: label }] of Object.entries(inputs)) {
+      if (!label) continue;
+      if ((labels[name] ??= label) !== label) doubtful.add(name);
+    }
+  }
+  for (const name of doubtful) delete labels[name];
+  return labels;
 }
 
 export const rows = (language) => SENTENCES[language];

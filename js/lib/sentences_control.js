@@ -131,6 +131,14 @@ export const sentences = {
       "{name}：{total} 个残差中有 {count} 个未叠加，因为模型在该处的尺寸不同。Deep Shrink 等模型补丁会改变尺寸。"],
     ["{name} could not be measured ({error}). The picture is not affected.",
       "无法测量 {name}（{error}）。图像不受影响。"],
+    ["Control report: {nets}, {count} steps, {ms} ms per step (run {run} of this stack)",
+      "控制报告：{nets}，{count} 步，每步 {ms} 毫秒（此堆栈的第 {run} 次运行）"],
+    ["Control report: {nets}, 1 step, {ms} ms per step (run {run} of this stack)",
+      "控制报告：{nets}，1 步，每步 {ms} 毫秒（此堆栈的第 {run} 次运行）"],
+    ["Control report: {nets}, {count} steps (run {run} of this stack)",
+      "控制报告：{nets}，{count} 步（此堆栈的第 {run} 次运行）"],
+    ["Control report: {nets}, 1 step (run {run} of this stack)",
+      "控制报告：{nets}，1 步（此堆栈的第 {run} 次运行）"],
     ["Control report: this positive has no ControlNets from Apply ControlNet Stack.",
       "控制报告：此正面条件不含来自“应用 ControlNet 堆栈”的 ControlNet。"],
     ["Control report: nothing has been sampled with this stack yet. Connect the same"
@@ -144,15 +152,15 @@ export const sentences = {
       "x：已计算但未叠加，因为模型在该处的尺寸不同（Deep Shrink 会改变尺寸），或该步略去了此网络。nan：非有限的值。"],
     ["size: norm of the net's residual over the norm of the block that it is added to, in"
       + " the rows that the net computed.",
-      "size：网络残差的范数除以被叠加块的范数，只计网络算过的行。"],
+      "大小：网络残差的范数除以被叠加块的范数，只计网络算过的行。"],
     ["all: root mean square. feat: a T2I-Adapter's feature, over the block with the"
       + " feature added.",
-      "all：均方根。feat：T2I-Adapter 的特征，除以加上该特征后的块。"],
+      "全部：均方根。特征：T2I-Adapter 的特征，除以加上该特征后的块。"],
     ["ran, off: calls of the net, and calls left out by range, schedule or mode. rows:"
       + " batch rows computed, of both prompts.",
-      "ran、off：网络的调用次数，以及因范围、schedule 或模式而略去的次数。rows：算过的批次行，含两个提示词。"],
+      "运行、略去：网络的调用次数，以及因范围、时间曲线或模式而略去的次数。行：算过的批次行，含两个提示词。"],
     ["hints: prepared = fitted and encoded, reused = taken from the cache. ms: of one call.",
-      "hints：prepared = 已适配并编码，reused = 取自缓存。ms：每次调用的毫秒数。"],
+      "提示图：准备 = 已适配并编码，复用 = 取自缓存。毫秒：每次调用的时间。"],
     ["ControlNet {name} ({net_kind}) does not fit the model, which is {model_kind}. Choose"
       + " a ControlNet made for {model_kind}, or change the model to {target}.",
       "ControlNet {name}（{net_kind}）与模型（{model_kind}）不匹配。请选择为 {model_kind} 制作的"
@@ -169,6 +177,8 @@ export const phrases = {
     ["{kind}, but with {count} blocks of other widths", "{kind}，但有 {count} 个块宽度不同"],
     ["{kind}, {width} wide", "{kind}，宽 {width}"],
     ["the {base} that it was made for", "它所对应的 {base}"],
+    ["1 ControlNet", "1 个 ControlNet"],
+    ["{count} ControlNets", "{count} 个 ControlNet"],
     ["steps {list}", "第 {list} 步"],
     ["step {list}", "第 {list} 步"],
     ["a position not before {place}", "不早于 {place} 的位置"],

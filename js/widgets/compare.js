@@ -40,8 +40,14 @@ export class CompareView {
     this.slider.setAttribute("aria-valuetext", this.say("share", { percent }));
   }
 
-  // Shows addresses of pictures and a message; an empty address keeps the picture before.
+  get hasHint() {
+    return Boolean(this.hint.getAttribute("src"));
+  }
+
+  // Shows addresses of pictures and a message; an empty address keeps the picture before, dim
+  // beside a message.
   show({ source, hint, message }) {
+    this.element.classList.toggle("controlstack-outdated", Boolean(message) && !hint);
     if (source && this.source.src !== source) this.source.src = source;
     if (hint) {
       const before = this.hint.src;

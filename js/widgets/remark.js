@@ -1,4 +1,5 @@
-// Sentences on a node, each with a sign and a colour for its level, or a table.
+// Sentences on a node, each with a sign and a colour for its level, or a report: as its text, or in
+// parts, {text} or {rows}.
 
 import { element } from "./dom.js";
 
@@ -17,7 +18,9 @@ export class RemarkView {
     new ResizeObserver(() => this.measure()).observe(this.inside);
   }
 
-  show(lines, widthPx) {
+  // `isLoaded`: the node was saved with room for it.
+  show(lines, widthPx, { isLoaded = false } = {}) {
+    this.isLoaded = isLoaded;
     const isTable = lines.some(({ level }) => level === "table");
     this.element.classList.toggle("controlstack-grows", isTable);
     const isError = lines.some(({ level }) => level === "error");
@@ -33,6 +36,7 @@ export class RemarkView {
     const actual = this.inside.offsetHeight;
     if (!actual || this.element.classList.contains("controlstack-grows")) return;
     this.setHeight(Math.min(MOST_PX, actual));
+    this.isLoaded = false;
   }
 
   setHeight(height) {
@@ -40,16 +44,24 @@ export class RemarkView {
     if (!by) return;
     this.height = height;
     this.element.style.minHeight = `${height}px`;
-    this.resized(by);
+    this.resized(this.isLoaded ? 0 : by);
   }
 }
 
-function line({ level, text }) {
+function line({ level, text, parts }) {
+  if (parts) return element("div", { className: "controlstack-report" }, ...parts.map(reportPart));
   if (level === "table") return element("pre", { textContent: text });
   const attributes = { "aria-hidden": "true" };
   const sign = element("span", { textContent: SIGNS[level] ?? "", attributes });
   const words = element("span", { textContent: text });
   return element("p", { className: `controlstack-${level}` }, sign, words);
+}
+
+function reportPart({ text, rows }) {
+  if (!rows) return element("p", { textContent: text });
+  const row = (cells, kind) => element("tr", {}, ...cells.map((cell) => (
+    element(kind, { textContent: cell }))));
+  return element("table", {}, ...rows.map((cells, i) => row(cells, i ? "td" : "th")));
 }
 
 function heightOf({ text }, widthPx) {

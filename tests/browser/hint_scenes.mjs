@@ -97,6 +97,13 @@ async function newHint(page, before) {
   return shown(page);
 }
 
+// Makes the changes until now one step of undo.
+const capture = (page) =>
+  page.evaluate(() => {
+    const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
+    (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
+  });
+
 const values = (page, type) =>
   page.evaluate(
     (type) => window.app.graph.serialize().nodes.find((one) => one.type === type).widgets_values,
@@ -113,8 +120,11 @@ export const scenes = (empty) => ({
   },
 
   async liveByRoute(page) {
-    await set(page, SETTING, true);
     await hinted(page, "ControlStackCanny", { empty });
+    const chosen = () => page.locator('.controlstack-switch [aria-checked="true"]').textContent();
+    await set(page, SETTING, true);
+    await frames(page, 3);
+    const followed = [await chosen()];
     const plain = await values(page, "ControlStackCanny");
     await turn(page, "ControlStackCanny", "high_threshold", 60);
     const many = await newHint(page, "");
@@ -131,7 +141,9 @@ export const scenes = (empty) => ({
       clip: { x: 60, y: 40, width: 900, height: 640 },
     });
     await set(page, SETTING, false);
-    return { many, few, plain, stored };
+    await frames(page, 3);
+    followed.push(await chosen());
+    return { many, few, plain, stored, chosen: followed };
   },
 
   async liveThroughQueue(page) {
@@ -141,7 +153,24 @@ export const scenes = (empty) => ({
     await turn(page, "ControlStackXDoG", "threshold", 12 + (unused() % 40));
     const hint = await newHint(page, "");
     await set(page, SETTING, false);
-    return { hint, nodes: await page.evaluate(() => window.app.graph.nodes.length) };
+    const nodes = await page.evaluate(() => window.app.graph.nodes.length);
+    // After undo the hint that is there is one of other settings.
+    await choice(page, "compare").click();
+    await turn(page, "ControlStackXDoG", "threshold", 52 + (unused() % 12));
+    let other = await newHint(page, hint.src);
+    while (other.white === hint.white) other = await newHint(page, other.src);
+    await capture(page);
+    await page.mouse.click(900, 800);
+    await page.keyboard.press("Control+z");
+    const message = compare(page).locator("p:not(:empty)");
+    await message.waitFor().catch(() => {});
+    const outdated = {
+      text: await message.textContent({ timeout: 1000 }).catch(() => ""),
+      opacity: await compare(page)
+        .locator("img[alt=hint]")
+        .evaluate((image) => Number(getComputedStyle(image).opacity)),
+    };
+    return { hint, nodes, outdated };
   },
 
   async compared(page) {
@@ -229,10 +258,7 @@ export const scenes = (empty) => ({
     const fine = await newHint(page, "");
     await turn(page, "ControlStackCanny", "low_threshold", 199);
     const coarse = await newHint(page, fine.src);
-    await page.evaluate(() => {
-      const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
-      (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
-    });
+    await capture(page);
     await page.mouse.click(900, 800);
     await page.keyboard.press("Control+z");
     await until(page, () =>
@@ -326,10 +352,7 @@ export const scenes = (empty) => ({
       );
     const before = await look();
     await turn(page, "KSampler", "steps", 8);
-    await page.evaluate(() => {
-      const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
-      (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
-    });
+    await capture(page);
     await steps(8);
     return { before, after: await look() };
   },

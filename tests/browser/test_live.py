@@ -21,6 +21,10 @@ OTHERS = [
 ]
 
 
+def test_nodes_that_were_never_switched_follow_the_setting(cell):
+    assert cell["liveByRoute"]["chosen"] == ["live", "off"]
+
+
 def test_live_hints_are_off_until_the_setting_says_so(cell):
     assert cell["liveOff"]["compares"] == 0
 
@@ -44,6 +48,12 @@ def test_other_hints_come_through_the_queue(cell):
     assert hint["size"] == [512, 512]
     assert hint["white"] > 0
     assert cell["liveThroughQueue"]["nodes"] == 3, "asking left a node behind"
+
+
+def test_hint_of_other_settings_is_dim_and_says_so(cell):
+    outdated = cell["liveThroughQueue"]["outdated"]
+    assert outdated["text"] == "a hint of other settings: run it to see the present one"
+    assert outdated["opacity"] < 0.5
 
 
 def test_divider_follows_mouse_and_keys_and_spares_the_node(cell):
