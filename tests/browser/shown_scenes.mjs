@@ -79,7 +79,6 @@ async function check(page, after, seen) {
   await visibleField(page, "schedule")
     .locator("input.controlstack-text")
     .fill(`0:1, 0.5:0.${turn + 10}, 1:0`);
-  await visibleField(page, "union_type").locator("select").selectOption("depth");
   await visibleField(page, "union_type")
     .locator("input.controlstack-text")
     .fill(`depth, normal:0.${turn + 10}`);
