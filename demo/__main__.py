@@ -152,15 +152,17 @@ class _ProgressLines:
 
     def __init__(self, titles: dict[str, str]):
         self._titles = titles
-        self._reached: dict[str, float] = {}
+        self._reached: dict[str, tuple[float, float]] = {}
 
     def __call__(self, progress: server.Progress) -> None:
         title = self._titles.get(progress.node, progress.node)
         if progress.node not in self._reached:
-            self._reached[progress.node] = 0
+            self._reached[progress.node] = (0, progress.maximum)
             print(f"[{len(self._reached):2}/{len(self._titles)}] {title}", flush=True)
-        if progress.maximum > 1 and progress.value > self._reached[progress.node]:
-            self._reached[progress.node] = progress.value
+        reached, maximum = self._reached[progress.node]
+        is_next = progress.maximum != maximum  # training counts pictures first, then steps
+        if progress.maximum > 1 and (progress.value > reached or is_next):
+            self._reached[progress.node] = (progress.value, progress.maximum)
             print(f"        {title}: {progress.value:.0f} of {progress.maximum:.0f}", flush=True)
 
 
