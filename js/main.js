@@ -65,7 +65,8 @@ const SETTINGS = [
     category: ["ControlStack", "Hints", "Live hints"],
     type: "boolean",
     defaultValue: false,
-    onChange: guarded("live hints", () => live.settingChanged()),
+    // Older frontends call this before they store the value.
+    onChange: () => queueMicrotask(guarded("live hints", () => live.settingChanged())),
     tooltip: "Updates a preprocessor's hint as soon as one of its settings changes, without running"
       + " the rest of the workflow. The switch under a hint overrides this for its node.",
   },

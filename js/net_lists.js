@@ -1,7 +1,7 @@
 // The lists of nets in the loaders: those that fit the connected model, each with its family.
 
 import { baseModel } from "./lib/graph.js";
-import { isTable, isWithoutNets, label, offered } from "./lib/net_choices.js";
+import { isTable, isWithoutNets, label, offered, spokenFamily } from "./lib/net_choices.js";
 
 const LOADER = "ControlStackLoad", ADD = "ControlStackAdd", INPUT = "control_net_name";
 export const FILTER = "ControlStack.FilterNets";
@@ -60,9 +60,10 @@ export class NetLists {
   // The types of union nets, as lib/unions.js takes them; `file` is the connected net's, or null.
   union(file) {
     const net = (file && this.latest?.nets[file]) || {};
-    const { types: own = null, fuses = false, is } = net;
+    const { types: own = null, fuses = false } = net;
     const all = this.latest?.types ?? null;
-    return { all, own, fuses, net: own && `ControlNet '${file}' (${is})` };
+    const named = own && `ControlNet '${file}' (${spokenFamily(net, this.host.say)})`;
+    return { all, own, fuses, net: named };
   }
 
   table(model) {

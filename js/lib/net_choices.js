@@ -25,14 +25,14 @@ export function isWithoutNets(table) {
 export function label(name, table, say = english) {
   const net = table?.nets[name];
   if (!net?.is) return name;
-  const family = familyOf(net, say);
+  const family = spokenFamily(net, say);
   if (net.is_net === false) return `${name}  ·  ${say("notANet", { file: family })}`;
   const fit = net.fits === false ? say("doesNotFit", { net: family, base: table.base }) : family;
   return `${name}  ·  ${fit}`;
 }
 
 // The server's "FAMILY for BASE" in the frontend's language.
-function familyOf(net, say) {
+export function spokenFamily(net, say) {
   const tail = ` for ${net.base}`;
   if (!net.base || !net.is.endsWith(tail)) return net.is;
   return say("netFor", { family: net.is.slice(0, -tail.length), base: net.base });

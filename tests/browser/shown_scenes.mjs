@@ -35,8 +35,11 @@ const look = (page) =>
       const isHere = (element) => {
         const box = element.getBoundingClientRect();
         const [px, py] = [box.x + box.width / 2, box.y + 11];
-        const isIn =
-          px > left && px < left + width * scale && py > top && py < top + height * scale;
+        // Nodes 2.0 draws nodes as elements, which may be taller than LiteGraph has heard of yet.
+        const owner = element.closest("[data-node-id]");
+        const isIn = owner
+          ? owner.dataset.nodeId === String(node.id)
+          : px > left && px < left + width * scale && py > top && py < top + height * scale;
         return isIn && document.elementsFromPoint(px, py).some((one) => element.contains(one));
       };
       const text = (name) => {
@@ -274,8 +277,10 @@ const STEPS = {
     });
     await page.waitForTimeout(1500); // the frontend saves drafts after a while
     await page.reload();
-    await page.waitForFunction(() =>
-      window.app?.graph?.nodes?.some((one) => one.type === "ControlStackAdd"),
+    await page.waitForFunction(
+      () => window.app?.graph?.nodes?.some((one) => one.type === "ControlStackAdd"),
+      null,
+      { timeout: 60000 }, // a busy machine loads the whole page slowly
     );
     await rest(page);
     await view(page);
