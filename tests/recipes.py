@@ -180,7 +180,7 @@ def layers_profile() -> Recipe:
             ),
             Step(
                 "tests/fixtures/grammar.json",
-                before("\n]", f",\n{textwrap.indent(cases.rstrip(), '  ')}"),
+                before('\n],\n"union_names"', f",\n{textwrap.indent(cases.rstrip(), '  ')}"),
                 "tests/fixtures/grammar.json",
             ),
             Step(

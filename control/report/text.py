@@ -73,8 +73,14 @@ def failed(error: Exception) -> str:
 
 def summary(report: Report) -> str:
     """Count nets and steps, and give the time of a step where it is known."""
-    counts = f"{_counted(len(report.nets), 'ControlNet')}, {_counted(len(report.sigmas), 'step')}"
-    return f"{counts}, {report.step_ms:.0f} ms per step" if report.step_ms else counts
+    nets, steps = len(report.nets), len(report.sigmas)
+    parts = [
+        "1 ControlNet" if nets == 1 else f"{nets} ControlNets",
+        "1 step" if steps == 1 else f"{steps} steps",
+    ]
+    if report.step_ms:
+        parts.append(f"{report.step_ms:.0f} ms per step")
+    return ", ".join(parts)
 
 
 def remarks(report: Report) -> list[str]:
@@ -94,10 +100,6 @@ def remarks(report: Report) -> list[str]:
                 f"{name} could not be measured ({journal.failure}). The picture is not affected."
             )
     return list(dict.fromkeys(filter(None, faults + others)))
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def block_name(block: Block) -> str:

@@ -49,7 +49,7 @@ const BLANK = /\\\{(\w+)\\\}/g;
 
 // What fills a blank, where that is not just any text: nothing, one word, or the name of a file.
 const FILLINGS = {
-  count: "([^ ]+)", family: "([^,]+)",
+  count: "([^ ]+)", family: "([^,]+)", ms: "(\\d+)",
   first: "([^]*?)", left: "([^]*?)", needed: "([^]*?)", saved: "([^]*?)",
   nothing: "()", picture_file: "([^:;]+)", weights_file: "([^]+?\\.\\w+)",
 };
@@ -61,7 +61,7 @@ const STRICT = new Set(["a", "b", "choice", "whose"]);
 const WORDED = new Set([
   "actual", "address", "advice", "detail", "examples", "expected", "faults", "first", "hints",
   "it", "left", "list", "model_kind", "needed", "net_kind", "nets", "place", "problem", "remedies",
-  "remedy", "saved", "state", "steps", "target", "where",
+  "remedy", "saved", "state", "steps", "summary", "target", "where",
 ]);
 
 // Blanks that sentences fill too.
