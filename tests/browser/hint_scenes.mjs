@@ -156,6 +156,8 @@ export const scenes = (empty) => ({
     const nodes = await page.evaluate(() => window.app.graph.nodes.length);
     // After undo the hint that is there is one of other settings.
     await choice(page, "compare").click();
+    await frames(page, 3);
+    await capture(page);
     await turn(page, "ControlStackXDoG", "threshold", 52 + (unused() % 12));
     let other = await newHint(page, hint.src);
     while (other.white === hint.white) other = await newHint(page, other.src);
