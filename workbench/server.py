@@ -66,11 +66,15 @@ class Progress:
 
 @dataclass
 class Result:
-    """What a run leaves: outputs by node id, the nodes taken from the cache, and how it ended."""
+    """What a run leaves: outputs by node id, the nodes taken from the cache, and how it ended.
+
+    `ran`: the nodes that were executed, in this order, those of an expanded node too.
+    """
 
     prompt_id: str
     outputs: dict[str, Any] = field(default_factory=dict)
     cached: list[str] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
     interrupted: bool = False
     seconds: float = 0.0
 
@@ -384,6 +388,8 @@ def _note(
         )
     if kind == "execution_cached":
         result.cached = list(data["nodes"])
+    if kind == "executing" and data.get("node") is not None:
+        result.ran.append(data["node"])
     if kind == "progress_state":
         for node, state in data["nodes"].items():
             if state["state"] != "pending":

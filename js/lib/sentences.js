@@ -4,10 +4,11 @@
 
 import * as control from "./sentences_control.js";
 import * as files from "./sentences_files.js";
+import * as panel from "./sentences_panel.js";
 import * as preprocessors from "./sentences_preprocessors.js";
 import * as training from "./sentences_training.js";
 
-const ROOMS = [control, files, preprocessors, training];
+const ROOMS = [panel, control, files, preprocessors, training];
 
 // What files are.
 const FAMILIES = {
