@@ -22,7 +22,7 @@ from . import steps, timing
 LIMIT = 1.03
 REPEATS = {"tiny": 31, "full": 5}
 METHODS = ("start", "begin", "end")  # of Journal
-PATCHES = ("record_skip", "record_middle", "record_double_block")  # the journal's, on the model
+PATCHES = ("record_skip", "record_middle")  # the report's, on the model
 HEAD = (
     "model, nets",
     "without ms/step",
@@ -72,7 +72,7 @@ def _row(bench: steps.Bench, nets: int, repeats: int) -> tuple[Any, ...]:
 
 def _share(work: Callable[[], object]) -> float:
     """Measure the share of `work` spent in the journal and in its patches of the model."""
-    from pack.control.report import journal
+    from pack.control.report import journal, model_blocks
 
     spent = 0.0
 
@@ -87,7 +87,8 @@ def _share(work: Callable[[], object]) -> float:
 
         return run_timed
 
-    recorders = [(journal, name) for name in PATCHES]
+    recorders = [(model_blocks, name) for name in PATCHES]
+    recorders.append((model_blocks.Recorder, "note"))
     recorders += [(journal.Journal, name) for name in METHODS]
     with ExitStack() as replaced:
         for owner, name in recorders:

@@ -33,7 +33,8 @@ from .hint_cache import HintCache
 from .patches import FITTED_BY_TILER, Acting, PatchNet
 from .prompts import Prompts, take_mark
 from .report.faults import faults_of, latent_sentence, net_sentence
-from .report.journal import Journal
+from .report.inside import Inside
+from .report.journal import Call, Journal
 from .report.numbers import Member, NetReport, report
 from .schedule import Clock
 from .stack import IDLE, Unit
@@ -221,6 +222,10 @@ class StackedControl(comfy.controlnet.ControlBase):
         self.inner.strength = strength
         sigma = _sigma_of(t, transformer_options)
         call = self.journal.begin(sigma, strength, x_noisy, rows.indices)
+        self._load_if_instant()
+        if isinstance(self.inner, PatchNet):
+            self.act_inside(self.inner, x_noisy, rows, transformer_options, call)
+            return previous
         own = self.evaluate(x_noisy, t, cond, rows, transformer_options)
         if own is None:
             return previous
@@ -303,6 +308,12 @@ class StackedControl(comfy.controlnet.ControlBase):
         assert self.tiled is not None
         return self.tiled.cut(self.cond_hint)
 
+    def _load_if_instant(self) -> None:
+        """Load the net of an interval of no length, which get_models leaves out."""
+        if self.unit.is_instant:
+            loaded = comfy.model_management.loaded_models(only_currently_used=True)
+            comfy.model_management.load_models_gpu(loaded + self.inner.get_models())
+
     def evaluate(
         self,
         x: torch.Tensor,
@@ -312,11 +323,6 @@ class StackedControl(comfy.controlnet.ControlBase):
         transformer_options: dict[str, Any],
     ) -> residuals.Residuals | None:
         """Return the net's residuals for the acting rows, shaped, and zero for all other rows."""
-        if self.unit.is_instant:  # left out of get_models, because it hardly ever acts
-            loaded = comfy.model_management.loaded_models(only_currently_used=True)
-            comfy.model_management.load_models_gpu(loaded + self.inner.get_models())
-        if isinstance(self.inner, PatchNet):
-            return self.act_inside(self.inner, x, rows, transformer_options)
         call_net, options = self.run.hints.call_net, self._options_of_net(rows, transformer_options)
         if rows.are_all:
             own = call_net(self, x, t, cond, rows, options)
@@ -345,7 +351,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         return window is not None and hasattr(self.inner, "sub_idxs")
 
     def act_inside(
-        self, net: PatchNet, x: torch.Tensor, rows: Rows, options: dict[str, Any]
+        self, net: PatchNet, x: torch.Tensor, rows: Rows, options: dict[str, Any], call: Call
     ) -> None:
         """Let a net that gives no residuals act inside the model, at the unit's place and depth."""
         strength, weights, depth = net.strength, None, self.unit.depth
@@ -361,7 +367,9 @@ class StackedControl(comfy.controlnet.ControlBase):
                 raise ValueError(f"{self.unit.net_info}: {FITTED_BY_TILER}")
             hint, masks, picks = cut.hint, cut.inpaint, cut.picks(rows)
         area = next(iter(masks), None)
-        acting = Acting(hint, picks, rows, strength, weights, self.unit.fit, area)
+        self.journal.calls.append(call)
+        watched = Inside(call, net.acting_block, net.tokens(x)).around
+        acting = Acting(hint, picks, rows, strength, weights, self.unit.fit, area, watched)
         self.journal.encoded += net.act(x, acting, options)
 
     def shaped(self, own: residuals.Residuals, x: torch.Tensor, rows: Rows) -> residuals.Residuals:
@@ -466,6 +474,4 @@ def _member(control: StackedControl) -> Member:
     unit, source = control.unit, control.unit.net_info.source
     family = str(source.identity) if source else "an unknown family"
     idle = f"never acts, because {IDLE[unit.idle_reason][1]}" if unit.is_idle else ""
-    if isinstance(control.inner, PatchNet) and not idle:
-        idle = "acts inside the model: not measured"
     return Member(unit.net_info.name, family, unit.strength, control.journal, idle)

@@ -89,7 +89,7 @@ def source_of(net: Any) -> Source | None:
         return tagged
     shapes = {key: tuple(value.shape) for key, value in weights_of(net).items()}
     identity = families.identify(shapes)
-    if identity is None or not identity.is_control:
+    if identity is None or not (identity.is_control or identity.folder == families.PATCH):
         return None
     return Source(type(net).__name__, identity)
 
@@ -170,5 +170,7 @@ def all_union_types() -> dict[str, int]:
 
 
 def _modules(net: Any) -> list[Any]:
-    modules = (getattr(net, "control_model", None), getattr(net, "t2i_model", None))
+    patcher = getattr(net, "patcher", None)  # of a model patch
+    modules = (getattr(net, name, None) for name in ("control_model", "t2i_model"))
+    modules = (*modules, getattr(patcher, "model", None))
     return [module for module in modules if module is not None]

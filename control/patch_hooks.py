@@ -78,9 +78,10 @@ class InAttention:
         """Return the changed q, k and v, and the rest as the patch gives it."""
         _weigh(self, rest.get("extra_options") or {})
         rows, values = self.change.rows, {"q": q, "k": k, "v": v}
-        out = self.patch(*(value[rows.selection] for value in values.values()), **rest)
-        changed = {name: _with_rows(value, out[name], rows) for name, value in values.items()}
-        return {**out, **changed}
+        picked = {name: value[rows.selection] for name, value in values.items()}
+        out = self.patch(*picked.values(), **rest)
+        changed = (name for name in values if out[name] is not picked[name])
+        return {**out, **values} | {n: _with_rows(values[n], out[n], rows) for n in changed}
 
 
 class InMlp:

@@ -26,11 +26,12 @@ import comfy.ops
 import comfy.utils
 import torch
 
-from . import hints
+from . import checks, hints
 from .fits import FITS
 from .frames import Rows, frames_of
 from .layouts import MAPS, TOKENS, Layout, class_names
 from .lllite import LLLite, LLLitePatch
+from .net_info import look_at
 from .patch_hooks import AfterBlocks, Args, Change, InAttention, InMlp
 
 FITTED_BY_TILER = (
@@ -63,6 +64,7 @@ class Acting:
     weights: Sequence[float] | None = None
     fit: str = "crop"
     inpaint_mask: torch.Tensor | None = None
+    watched: Callable[[Hooks], Hooks] = lambda hooks: hooks
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Patch:
     `masks`: whether a module reads an area to inpaint. `is_video`: the hint's entries are the
     frames of one clip. `is_shared`: what is added for one conditioning is added for all of them.
     `layout`: how masks and layers meet its values, and `strides`: the levels of a UNet in which
-    they lie.
+    they lie. `acts`: whether the net adds anything where a hook is called.
     """
 
     family: str
@@ -95,6 +97,7 @@ class Patch:
     is_shared: bool = False
     layout: Layout = TOKENS
     strides: tuple[int, ...] = ()
+    acts: Callable[[Any, Args], bool] = lambda _module, _args: True
 
 
 class PatchNet(comfy.controlnet.ControlBase):
@@ -123,14 +126,24 @@ class PatchNet(comfy.controlnet.ControlBase):
         blocks = self.patch.blocks(self.patcher.model)
         return [1] * blocks if isinstance(blocks, int) else blocks
 
+    def acting_block(self, args: Args) -> int | None:
+        """Return which of the net's own blocks acts where a hook is called, None where none."""
+        if not self.patch.acts(self.patcher.model, args):
+            return None
+        block = self.patch.block_of(self.patcher.model, args)
+        return block if block < len(self.heights) else None
+
+    def tokens(self, x: torch.Tensor) -> int:
+        """Return how many tokens of a transformer a latent has."""
+        frames = x.shape[2] if x.ndim == 5 else 1
+        return frames * -(-x.shape[-2] // 2) * -(-x.shape[-1] // 2)
+
     def scaled(self, strength: float, x: torch.Tensor, rows: Rows, factors: Factors) -> Strength:
         """Return a strength with the factors of the acting rows' frames and places."""
         like = partial(x.new_empty, dtype=self.dtype)
         height, width = x.shape[-2:]
         if not self.patch.strides:
-            frames = x.shape[2] if x.ndim == 5 else 1
-            tokens = frames * -(-height // 2) * -(-width // 2)
-            return strength * factors(like((len(rows.indices), tokens, 1)))
+            return strength * factors(like((len(rows.indices), self.tokens(x), 1)))
         by_tokens = dict[int, torch.Tensor]()
         for stride in self.patch.strides:
             size = -(-height // stride), -(-width // stride)
@@ -168,6 +181,7 @@ class PatchNet(comfy.controlnet.ControlBase):
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
         """Start a run from nothing, because an interrupted one was never cleaned up."""
         super().pre_run(model, percent_to_timestep_function)
+        checks.refuse_mismatch(look_at(self), model.model_config)
         self.model, self.encoded = model, {}
 
     def cleanup(self) -> None:
@@ -220,8 +234,9 @@ class PatchNet(comfy.controlnet.ControlBase):
         )
         before: Mapping[str, list[Any]] = options.get("patches", {})
         places = self.patch.places
-        ours = patch.hooks(change) if places is None else _changed(places(patch), patch, change)
-        added = {place: [*before.get(place, []), *hooks] for place, hooks in ours.items()}
+        hooks = patch.hooks(change) if places is None else _changed(places(patch), patch, change)
+        ours = acting.watched(hooks)
+        added = {place: [*before.get(place, []), *own] for place, own in ours.items()}
         options["patches"] = {**before, **added}
         return is_new
 
@@ -325,6 +340,12 @@ def _z_image_block(module: Any, args: Args) -> int:
     return args["block_index"] // round(30 / module.n_control_layers)
 
 
+def _z_image_acts(module: Any, args: Args) -> bool:
+    if args.get("block_type") == "noise_refiner":
+        return module.refiner_control
+    return args["block_index"] % round(30 / module.n_control_layers) == 0
+
+
 def _qwen_image(
     net: PatchNet, hint: torch.Tensor, _x: torch.Tensor, area: torch.Tensor | None
 ) -> Any:
@@ -386,6 +407,7 @@ PATCHES: Mapping[str, Patch] = {
         lambda patch: {"noise_refiner": [patch], "double_block": [patch]},
         lambda module: module.n_control_layers,
         _z_image_block,
+        acts=_z_image_acts,
     ),
     "comfy_extras.nodes_model_patch.QwenImageBlockWiseControlNet": Patch(
         "Qwen-Image DiffSynth patch",
@@ -419,6 +441,7 @@ PATCHES: Mapping[str, Patch] = {
         None,
         lambda module: module.heights,
         lambda module, where: module.block_of(where),
+        acts=lambda module, where: tuple(where["block"]) in module.blocks,
         resize="nearest-exact",
         pads=False,
         needs_vae=False,

@@ -297,7 +297,13 @@ RULES: tuple[Rule, ...] = (
         served_by=DIFFUSERS,
     ),
     # What this pack builds.
-    Rule("ControlNet-LLLite", CONTROL, like=r"^lllite_unet_", base=_lllite_base),
+    Rule(
+        "ControlNet-LLLite",
+        CONTROL,
+        like=r"^lllite_unet_",
+        base=_lllite_base,
+        blocks=r"^lllite_unet_(input_blocks_\d+|middle_block|output_blocks_\d+)_",
+    ),
     Rule(
         "Flux 2 Fun ControlNet",
         CONTROL,

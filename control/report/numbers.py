@@ -1,8 +1,9 @@
 """What each net of a chain did in its last run, as numbers, read from the journals.
 
-The size of a residual is |residual| / |block|: its Euclidean norm over that of the block that it is
-added to, over the rows that it was computed for. Where a model does not show its blocks, it is
-|residual| itself, per row. Residuals that never reached the model have no size: the host drops
+A net is reported by its own blocks. The size of a residual is |residual| / |block|: its Euclidean
+norm over that of the block that it is added to, over the rows that it was computed for, and over
+all blocks where it is added to several. Where a model does not show its blocks, it is |residual|
+itself, per row and block. Residuals that never reached the model have no size: the host drops
 those of another shape than the block's, and the engine leaves a net out where its values are not
 finite.
 """
@@ -18,11 +19,13 @@ import torch
 from torch import Tensor
 
 from .faults import Faults, faults_of, steps_of
-from .journal import Block, Call, Journal, milliseconds, reaches
+from .journal import Call, Journal, duration, milliseconds
+from .model_blocks import Block, reaches
 
 Cell = float | None  # a size, NaN where it is not finite; None where nothing was added
 Norms = dict[int, list[float]]  # of a tensor's rows, by the tensor's identity
-PLACE_ORDER = ("feature", "input", "middle", "double", "single")
+PLACE_ORDER = ("feature", "input", "middle", "double", "single", "block")
+OF_UNETS = ("input", "middle")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Member:
 class NetReport:
     """One net's run.
 
+    `blocks`: the net's own; of nets for UNets, the model's that each is added to.
     `sizes[block][step]`: the size of its residuals, None where it was off. `ms`: of one call.
     `rows`: computed in all steps. `ran`, `off`: calls of the net, and calls that were left out.
     `encoded`: how many hints were prepared. `dropped`: (block, step) where the model has another
@@ -145,6 +149,7 @@ def report(members: Sequence[Member], foreign: Sequence[str] = ()) -> Report:
 def _tensors(journal: Journal) -> Iterator[Tensor]:
     for call in journal.calls:
         yield from call.norms.values()
+        yield from call.beside.values()
         yield from call.blocks.norms.values()
 
 
@@ -166,20 +171,20 @@ def _read(tensors: Iterable[Tensor]) -> Norms:
 def _net_report(member: Member, sigmas: tuple[float, ...], norms: Norms) -> NetReport:
     journal = member.journal
     calls = journal.calls
-    blocks, is_relative = _measured_blocks(calls)
+    columns, is_relative = _columns(calls)
     by_step = [[call for call in calls if call.sigma == sigma] for sigma in sigmas]
     faults = faults_of(journal, sigmas)
     sizes = [
         tuple(
-            _size(step, block, is_relative, norms, was_added=i not in faults.left_out)
+            _size(step, places, is_relative, norms, was_added=i not in faults.left_out)
             for i, step in enumerate(by_step)
         )
-        for block in blocks
+        for places in columns.values()
     ]
-    times = [milliseconds(call.began, call.ended) for call in calls if call.ended is not None]
+    times = [took for call in calls if (took := duration(call)) is not None]
     return NetReport(
         member,
-        blocks,
+        tuple(columns),
         tuple(sizes),
         is_relative,
         ms=sum(times) / len(times) if times else 0.0,
@@ -187,25 +192,30 @@ def _net_report(member: Member, sigmas: tuple[float, ...], norms: Norms) -> NetR
         ran=len(calls),
         off=len(journal.off),
         encoded=journal.encoded,
-        dropped=_dropped(blocks, by_step),
+        dropped=_dropped(columns, by_step),
         faults=faults,
     )
 
 
-def _dropped(
-    blocks: Sequence[Block], by_step: Sequence[Sequence[Call]]
-) -> frozenset[tuple[Block, int]]:
+Columns = dict[Block, tuple[Block, ...]]
+"""A net's own blocks → the blocks of the model that each is added to."""
+
+
+def _dropped(columns: Columns, by_step: Sequence[Sequence[Call]]) -> frozenset[tuple[Block, int]]:
     every = (
-        (block, step, call)
+        (column, step, call, block)
         for step, calls in enumerate(by_step)
         for call in calls
+        for column, blocks in columns.items()
         for block in blocks
     )
-    return frozenset((block, step) for block, step, call in every if not _reaches(call, block))
+    return frozenset(
+        (column, step) for column, step, call, block in every if not _reaches(call, block)
+    )
 
 
-def _measured_blocks(calls: Sequence[Call]) -> tuple[tuple[Block, ...], bool]:
-    """List the blocks to report, in their order, and whether the model shows them.
+def _columns(calls: Sequence[Call]) -> tuple[Columns, bool]:
+    """List the net's own blocks, shallow to deep, and whether the model shows where they are added.
 
     Where it shows some, these alone; else all that got residuals.
     """
@@ -213,7 +223,21 @@ def _measured_blocks(calls: Sequence[Call]) -> tuple[tuple[Block, ...], bool]:
     shown = [
         block for block in blocks if any(_base_norm(call, block) is not None for call in calls)
     ]
-    return tuple(shown or blocks), bool(shown)
+    columns: Columns = {}
+    for block in shown or blocks:
+        name = _own_block(calls, block)
+        columns[name] = (*columns.get(name, ()), block)
+    return dict(sorted(columns.items(), key=lambda column: _order(column[0]))), bool(shown)
+
+
+def _own_block(calls: Sequence[Call], block: Block) -> Block:
+    """Name the net's own block that is added to a block of the model."""
+    number = next((call.own[block] for call in calls if block in call.own), None)
+    is_unet = any(place in OF_UNETS for call in calls for place, _ in call.blocks.norms)
+    is_adapter = any(place == "feature" for call in calls for place, _ in call.norms)
+    if number is None or (is_unet and not is_adapter):
+        return block
+    return ("feature" if is_unet else "block", number)
 
 
 def _order(block: Block) -> tuple[int, int]:
@@ -222,6 +246,8 @@ def _order(block: Block) -> tuple[int, int]:
 
 def _base_norm(call: Call, block: Block) -> Tensor | None:
     """Return the norm of the block that a residual is added to, where the model shows it."""
+    if block in call.beside:
+        return call.beside[block]
     place, i = _target(call, block)
     return call.blocks.norms.get(("input", i) if place == "feature" else (place, i))
 
@@ -235,9 +261,12 @@ def _reaches(call: Call, block: Block) -> bool:
 def _target(call: Call, block: Block) -> Block:
     """Return the model's block that a residual is added to.
 
-    A UNet takes them from the end of the list, so fewer than it has blocks belong to the last.
+    A UNet takes them from the end of the list, so fewer than it has blocks belong to the last. A
+    transformer without single blocks adds theirs to its only kind.
     """
     place, i = block
+    if place == "single" and block not in call.blocks.norms:
+        return "double", i
     if place != "input":
         return block
     blocks = sum(1 for b in call.blocks.norms if b[0] == "input")
@@ -246,16 +275,22 @@ def _target(call: Call, block: Block) -> Block:
 
 
 def _size(
-    calls: Sequence[Call], block: Block, is_relative: bool, norms: Norms, *, was_added: bool
+    calls: Sequence[Call],
+    places: Sequence[Block],
+    is_relative: bool,
+    norms: Norms,
+    *,
+    was_added: bool,
 ) -> Cell:
     """Compute |residual| / |block| over the computed rows of all calls of a step.
 
-    Where the model does not show its blocks, |residual| per row. NaN where either is not finite;
-    None where a net was off, or left out because of another residual.
+    `places`: the model's blocks that one of the net's own is added to. Where the model does not
+    show its blocks, |residual| per row. NaN where either is not finite; None where a net was off,
+    or left out because of another residual.
     """
     own = base = 0.0
     rows = 0
-    for call in calls:
+    for call, block in ((call, block) for call in calls for block in places):
         residual, beside = call.norms.get(block), _base_norm(call, block)
         if residual is None or (is_relative and beside is None) or not _reaches(call, block):
             continue

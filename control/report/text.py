@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .faults import latent_sentence, net_sentence
-from .journal import Block
+from .model_blocks import Block
 from .numbers import Cell, NetReport, Report
 
 MOST_COLUMNS, MOST_LINES = 13, 20  # SD1.5 has 13 blocks
-PLACE_NAMES = {"feature": "feat", "input": "in", "middle": "mid", "double": "dbl", "single": "sgl"}
+PLACE_NAMES = {
+    "feature": "feat",
+    "input": "in",
+    "middle": "mid",
+    "double": "dbl",
+    "single": "sgl",
+    "block": "blk",
+}
+COUNTED_FROM_1 = ("feature", "block")
 
 NO_CONTROL = "Control report: this positive has no ControlNets from Apply ControlNet Stack."
 NO_RUN = (
@@ -20,6 +28,8 @@ LEGEND = (
     "size: norm of the net's residual over the norm of the block that it is added to, in the rows"
     " that the net computed.",
     "all: root mean square. feat: a T2I-Adapter's feature, over the block with the feature added.",
+    "blk: a block of the net, counted from 1 as in layers, over all blocks of the model where it"
+    " acts.",
     "ran, off: calls of the net, and calls left out by range, schedule or mode. rows: batch rows"
     " computed, of both prompts.",
     "hints: prepared = fitted and encoded, reused = taken from the cache. ms: of one call.",
@@ -103,8 +113,11 @@ def remarks(report: Report) -> list[str]:
 
 
 def block_name(block: Block) -> str:
-    """Name a block as in the legend: "in 0", "mid"."""
-    return "mid" if block[0] == "middle" else f"{PLACE_NAMES[block[0]]} {block[1]}"
+    """Name a block as in the legend: "in 0" as in ComfyUI's UNets, "blk 1" for a net's own."""
+    place, number = block
+    if place == "middle":
+        return "mid"
+    return f"{PLACE_NAMES[place]} {number + (place in COUNTED_FROM_1)}"
 
 
 def show(size: Cell) -> str:
@@ -153,7 +166,9 @@ def _hints(net: NetReport) -> str:
 
 
 def _overall(net: NetReport) -> str:
-    return show(net.overall) if net.ran else net.member.idle or "never in range"
+    if not net.ran:
+        return net.member.idle or "never in range"
+    return show(net.overall) if net.sizes else "not measured"
 
 
 def _largest(net: NetReport) -> str:

@@ -11,7 +11,7 @@ const WORDS = {
     ["rows", "行"], ["ms", "毫秒"], ["of step", "占每步"], ["size", "大小"], ["largest", "最大"],
     ["step", "步"], ["sigma", "σ"], ["all", "全部"], ["mid", "中间"],
     ["never in range", "不在范围内"],
-    ["acts inside the model: not measured", "在模型内部作用：未测量"],
+    ["not measured", "未测量"],
     [/^never acts, because strength is 0$/, "从不作用：强度为 0"],
     [/^never acts, because (schedule|frame_strength|layers)( is| are) 0 throughout$/,
       "从不作用：$1 全为 0"],
@@ -21,6 +21,7 @@ const WORDS = {
     [/^(.+) at (.+), step (\d+)$/, "$1，位于 $2，第 $3 步"],
     [/\bfeat (?=\d)/g, "特征 "], [/\bin (?=\d)/g, "输入 "], [/\bmid\b/g, "中间"],
     [/\bdbl (?=\d)/g, "双流 "], [/\bsgl (?=\d)/g, "单流 "],
+    [/\bblk (?=\d)/g, "块 "],
   ],
 };
 const HEADINGS = {

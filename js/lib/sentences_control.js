@@ -150,6 +150,9 @@ export const sentences = {
     ["all: root mean square. feat: a T2I-Adapter's feature, over the block with the"
       + " feature added.",
       "全部：均方根。特征：T2I-Adapter 的特征，除以加上该特征后的块。"],
+    ["blk: a block of the net, counted from 1 as in layers, over all blocks of the model"
+      + " where it acts.",
+      "块：网络自身的块，与层权重一样从 1 数起，除以它起作用的模型所有块。"],
     ["ran, off: calls of the net, and calls left out by range, schedule or mode. rows:"
       + " batch rows computed, of both prompts.",
       "运行、略去：网络的调用次数，以及因范围、时间曲线或模式而略去的次数。行：算过的批次行，含两个提示词。"],

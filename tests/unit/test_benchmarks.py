@@ -99,5 +99,6 @@ def test_timed_parts_of_the_journal_exist():
         for node in parsed(journal).body
         if isinstance(node, ast.ClassDef) and node.name == "Journal"
     ]
-    assert set(constant(FOLDER / "report_cost.py", "PATCHES")) <= defined(journal)
+    blocks = ROOT / "control" / "report" / "model_blocks.py"
+    assert {*constant(FOLDER / "report_cost.py", "PATCHES"), "Recorder"} <= defined(blocks)
     assert set(constant(FOLDER / "report_cost.py", "METHODS")) <= methods

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from pack.control.report import journal, numbers, plot, text
+from pack.control.report import journal, model_blocks, numbers, plot, text
 from pack.control.report.sheet import sheet
 
 NET = {"name": "canny.safetensors", "family": "ControlNet for SD1.5", "strength": 0.8}
@@ -83,6 +83,44 @@ def test_without_blocks_it_is_the_norm_of_a_row():
     assert report.sizes == ((pytest.approx(math.sqrt((9 + 25) / 2)),),)
 
 
+def test_a_block_of_the_net_is_one_column_however_often_it_is_added():
+    """|2| at blocks of 3 and 4: sqrt(2 * 4) / sqrt(9 + 16); the second own block reaches none."""
+    shared = {("double", 0): [2.0], ("double", 1): [2.0], ("single", 0): [1.0]}
+    one = call(7.0, shared, {("double", 0): [3.0], ("double", 1): [4.0]}, computed=(0,))
+    one.own = {("double", 0): 0, ("double", 1): 0, ("single", 0): 1}
+    one.blocks.norms["single", 0] = torch.tensor([5.0])
+    net = numbers.report([member(one)]).nets[0]
+    assert net.blocks == (("block", 0), ("block", 1))
+    assert net.sizes == ((pytest.approx(math.sqrt(8 / 25)),), (pytest.approx(0.2),))
+    assert "blk 1" in text.text(numbers.report([member(one)]))
+
+
+def test_a_model_without_single_blocks_adds_their_residuals_to_its_only_kind():
+    one = call(7.0, {("single", 1): [1.0]}, {("double", 1): [4.0]}, computed=(0,))
+    one.own = {("single", 1): 3}
+    net = numbers.report([member(one)]).nets[0]
+    assert (net.blocks, net.sizes) == ((("block", 3),), ((pytest.approx(0.25),),))
+
+
+def test_features_are_counted_from_1_the_middles_too():
+    norms = {("feature", 2): [1.0], ("feature", 5): [1.0], ("middle", 0): [1.0]}
+    blocks = {("input", 2): [2.0], ("input", 5): [2.0], ("middle", 0): [2.0]}
+    one = call(7.0, norms, blocks, computed=(0,))
+    one.own = {("feature", 2): 0, ("feature", 5): 1, ("middle", 0): 2}
+    net = numbers.report([member(one)]).nets[0]
+    assert net.blocks == tuple(("feature", i) for i in range(3))
+    assert [text.block_name(block) for block in net.blocks] == ["feat 1", "feat 2", "feat 3"]
+
+
+def test_what_a_net_inside_the_model_changed_is_over_what_was_there():
+    one = call(7.0, {("block", 0): [3.0, 4.0]}, computed=(0, 1))
+    one.beside = {("block", 0): torch.tensor([6.0, 8.0])}
+    one.own, one.ended, one.spans = {("block", 0): 0}, None, [(1.0, 1.002), (1.01, 1.013)]
+    net = numbers.report([member(one)]).nets[0]
+    assert (net.is_relative, net.sizes) == (True, ((pytest.approx(0.5),),))
+    assert net.ms == pytest.approx(5.0)
+
+
 def test_times_are_of_a_call_and_of_a_step():
     block = ("middle", 0)
     calls = [
@@ -97,11 +135,13 @@ def test_times_are_of_a_call_and_of_a_step():
 
 def test_norms_have_the_blocks_that_the_host_adds_them_to():
     shared = torch.ones(2, 3, 4)
-    tokens = journal.norms_of({"input": [shared, None, shared], "middle": [], "output": [shared]})
+    tokens = model_blocks.norms_of(
+        {"input": [shared, None, shared], "middle": [], "output": [shared]}
+    )
     assert set(tokens) == {("double", 0), ("double", 2), ("single", 0)}
     assert tokens["double", 0].tolist() == pytest.approx([math.sqrt(12)] * 2)
     assert tokens["double", 0] is tokens["double", 2]
-    maps = journal.norms_of(
+    maps = model_blocks.norms_of(
         {"input": [None, torch.ones(1, 1, 2, 2)], "middle": [], "output": [torch.ones(1, 1, 1, 1)]}
     )
     assert set(maps) == {("feature", 0), ("input", 0)}
@@ -109,7 +149,9 @@ def test_norms_have_the_blocks_that_the_host_adds_them_to():
 
 def test_half_floats_do_not_overflow():
     assert (
-        journal.row_norms(torch.full((1, 4, 64, 64), 1000.0, dtype=torch.float16)).isfinite().all()
+        model_blocks.row_norms(torch.full((1, 4, 64, 64), 1000.0, dtype=torch.float16))
+        .isfinite()
+        .all()
     )
 
 

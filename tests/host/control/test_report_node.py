@@ -157,7 +157,7 @@ def test_noting_reads_nothing_from_the_device(world, monkeypatch):
         monkeypatch.setattr(
             torch.Tensor, name, lambda *_, name=name: pytest.fail(f"{name} waits for the device")
         )
-    from pack.control.report import journal
+    from pack.control.report.model_blocks import BLOCKS
 
     with monkeypatch.context() as patched:
         patched.setattr(control, "evaluate", lambda *_: own)
@@ -171,7 +171,7 @@ def test_noting_reads_nothing_from_the_device(world, monkeypatch):
     given["block"] = ("input", 3)
     for patch in given["patches"]["input_block_patch"]:
         patch(torch.ones(2, 8, 8, 8), given)
-    assert ("input", 3) in given[journal.BLOCKS].norms
+    assert ("input", 3) in given[BLOCKS].norms
 
 
 @pytest.mark.slow
