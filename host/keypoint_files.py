@@ -11,6 +11,7 @@ import folder_paths
 
 from ..preprocessors.keypoints import KeypointError
 from . import atomic
+from .drawing_files import FOLDER
 from .folders import FileNameError, inside, shortened
 
 OUTPUT_MARK = " [output]"
@@ -23,7 +24,12 @@ OWN = Path(__file__).resolve().parents[1] / "example_workflows" / "inputs"
 
 def list_keypoint_files() -> list[str]:
     """List .json files of the input folder, then, with marks, of the output and of this pack."""
-    inputs = _listed(Path(folder_paths.get_input_directory()))
+    drawings = f"{FOLDER.as_posix()}/"
+    inputs = [
+        name
+        for name in _listed(Path(folder_paths.get_input_directory()))
+        if not name.startswith(drawings)
+    ]
     outputs = _listed(Path(folder_paths.get_output_directory()))
     own = _listed(OWN)
     return [

@@ -1,8 +1,8 @@
-"""Register the two routes of our frontend: each a POST with a small JSON body.
+"""Register the routes of our frontend that answer questions: each a POST with a small JSON body.
 
 No workflow needs them. A request names files, never paths; it changes nothing, reads nothing
-outside ComfyUI's folders and downloads nothing. The content type JSON makes a browser ask (CORS
-preflight) before another site may send one. Work is done off the event loop.
+outside ComfyUI's folders and downloads nothing. Work is done off the event loop. Drawings have
+routes of their own, in `drawing_routes`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from . import drawing_routes
 from .answers import RequestError, hint, nets
 from .progress import prompt_server
+from .request_bodies import HEADERS, body_of
 
 PREFIX = "/controlstack"
 BODY_BYTES = 64 * 1024
 MOST_ASKERS = 100
 ASKER_CHARS = 200
-HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Newest:
@@ -67,6 +67,7 @@ def register() -> None:
         return
     server.routes.post(f"{PREFIX}/hint")(_handler(hint, "image/png"))
     server.routes.post(f"{PREFIX}/nets")(_handler(nets, "application/json"))
+    drawing_routes.register(server.routes, PREFIX)
 
 
 def _handler(answer: Callable[[dict[str, Any]], bytes], content_type: str):
@@ -98,21 +99,7 @@ def _asker(question: dict[str, Any]) -> str:
 
 async def _question(request: web.Request) -> dict[str, Any]:
     """Read the JSON object of a request, at most BODY_BYTES. Raises RequestError otherwise."""
-    if request.content_type != "application/json":
-        raise RequestError(415, f"expected application/json, found {request.content_type}")
-    if _is_foreign(request):
-        raise RequestError(403, "only ComfyUI's own frontend may ask")
-    body = b""
-    try:
-        if (request.content_length or 0) <= BODY_BYTES:
-            async for part in request.content.iter_chunked(BODY_BYTES):
-                body += part
-                if len(body) > BODY_BYTES:
-                    break
-    except (OSError, web.RequestPayloadError) as error:  # the client went away in its body
-        raise RequestError(400, "the request broke off") from error
-    if max(request.content_length or 0, len(body)) > BODY_BYTES:
-        raise RequestError(413, f"expected at most {BODY_BYTES} bytes")
+    body = await body_of(request, BODY_BYTES)
     try:
         question = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -120,15 +107,3 @@ async def _question(request: web.Request) -> dict[str, Any]:
     if not isinstance(question, dict):
         raise RequestError(400, "expected a JSON object")
     return question
-
-
-def _is_foreign(request: web.Request) -> bool:
-    """Tell whether another site's page sends this; ComfyUI checks that on localhost only."""
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        return True
-    origin = request.headers.get("Origin")
-    try:
-        place = None if origin is None else urlsplit(origin).netloc.lower()
-    except ValueError:  # no address: certainly not ours
-        return True
-    return place is not None and place != request.headers.get("Host", "").lower()

@@ -3,12 +3,13 @@
 // without a row stays English.
 
 import * as control from "./sentences_control.js";
+import * as drawings from "./sentences_drawings.js";
 import * as files from "./sentences_files.js";
 import * as panel from "./sentences_panel.js";
 import * as preprocessors from "./sentences_preprocessors.js";
 import * as training from "./sentences_training.js";
 
-const ROOMS = [panel, control, files, preprocessors, training];
+const ROOMS = [panel, control, drawings, files, preprocessors, training];
 
 // What files are.
 const FAMILIES = {
