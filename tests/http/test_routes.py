@@ -297,7 +297,7 @@ def test_nets_that_fit_are_marked(checkpoint_nets):
     for net in checkpoint_nets["nets"].values():
         assert net["fits"] is True
         assert net["is"].startswith("ControlNet for")
-        assert net["blocks"] == 13
+        assert (net["blocks"], net["depth"]) == (13, "unet")
 
 
 def test_without_a_model_no_net_is_marked(running):

@@ -117,6 +117,25 @@ def truncated(world, put):
 
 FILES = {
     "lora.safetensors": (lora, "is a LoRA, not a ControlNet. It belongs in loras"),
+    "flux_depth_lora.safetensors": (
+        lambda w: {"img_in.lora_A.weight": torch.ones(2, 128)},
+        "is a Flux Canny or Depth LoRA for Flux, not a ControlNet. It belongs in loras: use Load"
+        " LoRA on a Flux model, and InstructPixToPixConditioning with the hint as pixels",
+    ),
+    "krea_depth.safetensors": (
+        lambda w: {"first.weight": torch.ones(2, 128), "blocks.0.attn.wq.A": torch.ones(1, 2)},
+        "is a Krea-2 control LoRA for Krea-2.* Krea2 Control LoRA Loader.* Krea2 Control Apply",
+    ),
+    "krea_pose.safetensors": (
+        lambda w: {"diffusion_model.blocks.0.attn.wq.lora_A.weight": torch.ones(1, 2)},
+        "is a LoRA for Krea-2.* one for poses also needs .* image1 of Text Encode Krea 2 Ostris",
+    ),
+    "ltx_canny.safetensors": (
+        lambda w: {
+            "diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight": torch.ones(1, 2)
+        },
+        "is a LoRA for LTX.* an IC-LoRA also needs its hint as image of LTXVAddGuide",
+    ),
     "sd15.safetensors": (
         lambda w: {"model.diffusion_model.input_blocks.0.0.weight": torch.ones(1)},
         "is a whole checkpoint, not a ControlNet. It belongs in checkpoints",
@@ -185,6 +204,32 @@ FILES = {
     "nothing.pth": (lambda w: b"", "is damaged or cut short"),
     "nothing.safetensors": (lambda w: b"", "the file is empty"),
 }
+
+
+def test_an_ic_lora_is_told_by_its_metadata(world, put):
+    key = "diffusion_model.transformer_blocks.0.attn1.to_k.lora_A.weight"
+    name = put("ic.safetensors", {key: torch.ones(1, 2)}, {"reference_downscale_factor": "2"})
+    with pytest.raises(ValueError, match=r"is an LTX IC-LoRA for LTX.* Get IC-LoRA Parameters"):
+        load(name)
+
+
+def test_the_ways_that_are_named_for_loras_exist(world):
+    """On the newest ComfyUI, by the names that people see."""
+    from comfy_extras import nodes_ip2p, nodes_lt
+
+    import nodes
+    from pack.files import control_loras
+
+    if not hasattr(nodes_lt, "GetICLoRAParameters"):
+        pytest.skip("this host has no node that reads an IC-LoRA's parameters")
+    assert nodes.NODE_DISPLAY_NAME_MAPPINGS["LoraLoaderModelOnly"] == "Load LoRA"
+    pix2pix = nodes_ip2p.InstructPixToPixConditioning.define_schema()
+    assert {"pixels"} <= {each.id for each in pix2pix.inputs}
+    guide = nodes_lt.LTXVAddGuide.define_schema()
+    assert {"image", "frame_idx", "iclora_parameters"} <= {each.id for each in guide.inputs}
+    named = control_loras.FLUX_USE + control_loras.LTX_IC_USE
+    shown = nodes_lt.GetICLoRAParameters.define_schema().display_name
+    assert all(name in named for name in (pix2pix.node_id, guide.node_id, shown, "Load LoRA"))
 
 
 @pytest.mark.parametrize("name", FILES)
