@@ -151,7 +151,8 @@ class StackedControl(comfy.controlnet.ControlBase):
         self.sub_idxs = None
         if self.unit.is_idle:
             return
-        checks.refuse_mismatch(self.unit.net_info, model.model_config)
+        with checks.named(self.unit):
+            checks.refuse_mismatch(self.unit.net_info, model.model_config)
         self.inner.pre_run(model, percent_to_timestep_function)
         # The range is decided here, with one reading of sigma for the whole chain.
         self.inner.timestep_range = None

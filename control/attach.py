@@ -32,25 +32,22 @@ def attach(
     with_negative: bool,
     say: Callable[[str], None] = logging.warning,
     on_end: Callable[[StackedControl], None] | None = None,
+    label_of: Callable[[str], str] = lambda _node: "",
 ) -> list[list[Any]]:
     """Return the conditionings with the stack's nets at the end of each entry's chain.
 
     Entries with the same chain share the same objects, on positive and negative alike: only then
     does ComfyUI run both in one batch. Without a negative, ComfyUI is told to apply the positive's
     control to it. `say` tells the user a sentence while sampling; `on_end` is called with the last
-    member at the end of each run. Raises ValueError for a unit that cannot be served, or does not
-    fit the `model`.
+    member at the end of each run; `label_of` gives the label of what a node added. Raises
+    ValueError for a unit that cannot be served, or does not fit the `model`.
     """
+    stack = Stack(tuple(replace(unit, label=label_of(unit.node)) for unit in stack.units))
+    has_area = any("area" in options for _, options in conditionings[0])
     for unit in stack.units:
-        if model is not None:
-            checks.refuse_mismatch(unit.net_info, model.model.model_config)
-        checks.refuse_unfit(unit, vae)
+        with checks.named(unit):
+            _refuse(unit, vae, model, has_area=has_area)
     is_regional = any(FITS[unit.fit].by_area for unit in stack.units)
-    if is_regional and not any("area" in options for _, options in conditionings[0]):
-        raise ValueError(
-            "fit 'region': the positive prompt has no area. Set one with ComfyUI's Conditioning"
-            " (Set Area) before Apply ControlNet Stack, or choose another fit."
-        )
     chains: dict[Any, Any] = {}
     attached: list[list[Any]] = []
     # The positive comes first; a caller may leave the negative out.
@@ -70,6 +67,18 @@ def attach(
             entries.append([text, options if control is previous else changed])
         attached.append(entries)
     return attached
+
+
+def _refuse(unit: Unit, vae: Any, model: Any, *, has_area: bool) -> None:
+    """Raise ValueError for a unit that cannot be served, or does not fit the model."""
+    if model is not None:
+        checks.refuse_mismatch(unit.net_info, model.model.model_config)
+    checks.refuse_unfit(unit, vae)
+    if FITS[unit.fit].by_area and not has_area:
+        raise ValueError(
+            "fit 'region': the positive prompt has no area. Set one with ComfyUI's Conditioning"
+            " (Set Area) before Apply ControlNet Stack, or choose another fit."
+        )
 
 
 def _is_for_positive(control: Any) -> bool:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..files import base_models
@@ -17,6 +17,17 @@ from .unions import REPAINT
 
 # The one inpainting net for UNets. It reads -1 in its hint, and only its name tells it apart.
 _READS_MINUS_ONE = re.compile(r"control_v11p_sd15_inpaint")
+
+
+@contextmanager
+def named(unit: Unit) -> Iterator[None]:
+    """Put the unit's label before the sentence of an error that is raised within."""
+    try:
+        yield
+    except ValueError as error:
+        if not unit.label:
+            raise
+        raise ValueError(f"{unit.label}{error}") from error
 
 
 def refuse_mismatch(info: NetInfo, model_config: Any) -> None:

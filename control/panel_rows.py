@@ -120,17 +120,24 @@ def _json(text: str) -> Mapping[str, Any]:
             f"rows: a panel's text has at most {MOST_CHARS} characters, found {len(text)}"
         )
     try:
-        panel = json.loads(text)
+        panel = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise PanelError(
             f"rows: expected JSON, but it breaks off at character {error.pos + 1} ({error.msg})."
             f" Write for example {EMPTY}."
         ) from error
-    except (ValueError, RecursionError) as error:  # endless numbers, endless brackets
-        raise PanelError(f"rows: expected JSON such as {EMPTY}, found too much of it") from error
+    except (ValueError, RecursionError) as error:
+        raise PanelError(
+            f"rows: expected JSON such as {EMPTY}, found NaN, Infinity, or too many digits or"
+            " brackets"
+        ) from error
     if not isinstance(panel, dict):
         raise PanelError(f"rows: expected JSON such as {EMPTY}, found {panel!r:.60}")
     return cast("Mapping[str, Any]", panel)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # Python reads NaN and Infinity, which are not JSON
 
 
 def _refuse_version(panel: Mapping[str, Any]) -> None:
@@ -173,7 +180,7 @@ def _values(entry: Any) -> dict[str, Any]:
     given = cast("dict[str, Any]", entry)
     if misspelled := next((key for key in given if _meant(key, given)), None):
         meant = _meant(misspelled, given)
-        raise ValueError(f"there is no {misspelled!r:.60} in a row: write {meant!r}")
+        raise ValueError(f"a row has no {misspelled!r:.60}: write {meant!r}")
     if "net" not in given:
         raise ValueError("it has no 'net': give the name of a ControlNet's file")
     values: dict[str, Any] = {}

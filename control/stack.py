@@ -47,7 +47,8 @@ class Unit:
     `net`: ComfyUI's control object; `hint`: (B,3,H,W); percents: fractions of sampling in [0,1].
     `frame_strength`: over the numbers of batch entries or frames. `inpaint_mask`: (B,H,W), 1 in the
     area to inpaint. `types`: the union types that the net is asked for, none for "auto".
-    `node`: the id of the node that added it, "" where none did.
+    `node`: the id of the node that added it, "" where none did. `label`: what stands before
+    sentences about it, "" for those that a node of their own shows.
     """
 
     net: Any
@@ -65,6 +66,7 @@ class Unit:
     inpaint_mask: torch.Tensor | None = None
     types: tuple[UnionType, ...] = ()
     node: str = ""
+    label: str = ""
 
     @property
     def depth(self) -> Layers:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +26,10 @@ from ..preprocessors import CATALOGUE, Preprocessor
 from ..preprocessors.spec import refuse_unknown
 from .matching import MAPS
 from .net_files import PATCHES, identity_of
+from .panel_labels import LABEL
 
 Link = list[Any]
 """[id of a node, number of its output]: a connection, as ComfyUI writes it."""
-ROW = "controlstack_row"
-"""Key of a node of the graph that a row made: how sentences call that row."""
 TEXTS = ("schedule", "layers", "union_type")
 
 
@@ -59,32 +59,33 @@ def numbered(sockets: Mapping[str, Any], prefix: str) -> dict[int, Any]:
 def refusal(text: Any, images: Mapping[str, Any], masks: Mapping[str, Any]) -> str:
     """Say what is wrong with a panel before anything runs, "" if nothing is known to be."""
     try:
-        rows = read_panel(text)
-        checked(rows, Sockets(numbered(images, "image"), numbered(masks, "mask"), {}))
+        sockets = Sockets(numbered(images, "image"), numbered(masks, "mask"), {})
+        for row in read_panel(text):
+            if row.on:
+                checked(row, sockets)
     except PanelError as error:
         return str(error)
     return ""
 
 
-def checked(rows: Sequence[Row], sockets: Sockets) -> list[tuple[Row, Preprocessor | None, dict]]:
-    """Return the rows that are on, each with its preprocessor and that one's settings.
+Job = tuple[Row, Preprocessor | None, dict[str, Any]]
+"""A row, its preprocessor (None for "none"), and that one's settings."""
 
-    Raises PanelError, naming the row, for files, sockets, methods, settings and texts that cannot
-    be used.
+
+def checked(row: Row, sockets: Sockets) -> Job:
+    """Return a row with its preprocessor.
+
+    Raises PanelError, naming the row, for a file, socket, method, setting or text that cannot be
+    used.
     """
-    used: list[tuple[Row, Preprocessor | None, dict]] = []
-    for row in rows:
-        if not row.on:
-            continue
-        try:
-            _refuse_file(row.net)
-            _refuse_sockets(row, sockets)
-            if sentences := refusals({name: getattr(row, name) for name in TEXTS}):
-                raise ValueError(" ".join(sentences))
-            used.append((row, *_method(row)))
-        except ValueError as error:
-            raise PanelError(row.says(error)) from error
-    return used
+    try:
+        _refuse_file(row.net)
+        _refuse_sockets(row, sockets)
+        if sentences := refusals({name: getattr(row, name) for name in TEXTS}):
+            raise ValueError(sentences[0])
+        return (row, *_method(row))
+    except ValueError as error:
+        raise PanelError(row.says(error)) from error
 
 
 def _refuse_file(net: str) -> None:
@@ -181,20 +182,22 @@ def expand(rows: Sequence[Row], sockets: Sockets) -> tuple[dict[str, Any], tuple
     positive = sockets.others.get("positive")
     if positive is None and "negative" in sockets.others:
         raise PanelError("positive is not connected, but negative is: connect both, or none")
-    graph, names, stack = GraphBuilder(), dict[str, str](), Stack()
-    for row, method, settings in checked(rows, sockets):
-        added = _add(graph, row, _hint(graph, row, method, settings, sockets), stack, sockets)
-        label = row.says("{}")
-        names |= dict.fromkeys((added.id, graph.prefix + hint_id(row)), label)
-        names.setdefault(graph.prefix + net_id(row.net), label)
-        stack = added.out(0)
+    graph, labels, stack = GraphBuilder(), dict[str, str](), Stack()
+    for row in rows:
+        if not row.on:
+            _keep(graph, row, sockets)
+            continue
+        job = checked(row, sockets)
+        stack = _add(graph, job, stack, sockets).out(0)
+        for name in (add_id(row), hint_id(row), net_id(row.net)):
+            labels.setdefault(graph.prefix + name, row.says(""))
     outputs = (stack, positive or [], sockets.others.get("negative", []))
     if positive is not None and not isinstance(stack, Stack):
         apply = graph.node("ControlStackApply", "apply", stack=stack, **sockets.others)
         outputs = (stack, apply.out(0), apply.out(1))
     nodes = graph.finalize()
-    for name in nodes.keys() & names.keys():
-        nodes[name][ROW] = names[name]
+    for node in nodes.keys() & labels.keys():
+        nodes[node][LABEL] = labels[node]
     return nodes, outputs
 
 
@@ -208,10 +211,30 @@ def hint_id(row: Row) -> str:
     return f"row.{row.id}.hint"
 
 
-def _hint(
-    graph: Any, row: Row, method: Preprocessor | None, settings: Mapping, sockets: Sockets
-) -> Link:
+def add_id(row: Row) -> str:
+    """Return the id of the node that adds a row to the stack."""
+    return f"row.{row.id}.add"
+
+
+def _keep(graph: Any, row: Row, sockets: Sockets) -> None:
+    """Add the nodes of a row that is off, connected to nothing.
+
+    They do not run, and ComfyUI goes on caching their results for when it is turned on again.
+    """
+    with suppress(PanelError):
+        job = checked(row, sockets)
+        _net(graph, row)
+        _hint(graph, job, sockets)
+
+
+def _net(graph: Any, row: Row) -> Link:
+    """Return the link to a row's net."""
+    return graph.node("ControlStackLoad", net_id(row.net), control_net_name=row.net).out(0)
+
+
+def _hint(graph: Any, job: Job, sockets: Sockets) -> Link:
     """Return the link to a row's hint: the picture itself, or what a preprocessor makes of it."""
+    row, method, settings = job
     picture = sockets.images[row.image]
     if method is None:
         return picture
@@ -223,21 +246,21 @@ def _hint(
     ).out(0)
 
 
-def _add(graph: Any, row: Row, hint: Link, stack: Any, sockets: Sockets) -> Any:
+def _add(graph: Any, job: Job, stack: Any, sockets: Sockets) -> Any:
     """Return the node that adds a row to the stack."""
-    net = graph.node("ControlStackLoad", net_id(row.net), control_net_name=row.net)
+    row = job[0]
     links = {} if isinstance(stack, Stack) else {"stack": stack}
     for name in ("effect_mask", "inpaint_mask"):
         if (number := getattr(row, name)) is not None:
             links[name] = sockets.masks[number]
-    settings = {"strength": row.strength, "start_percent": row.start, "end_percent": row.end}
-    texts = {name: getattr(row, name) for name in ("mode", "fit", *TEXTS)}
     return graph.node(
         "ControlStackAdd",
-        f"row.{row.id}.add",
-        control_net=net.out(0),
-        image=hint,
-        **settings,
-        **texts,
+        add_id(row),
+        control_net=_net(graph, row),
+        image=_hint(graph, job, sockets),
+        strength=row.strength,
+        start_percent=row.start,
+        end_percent=row.end,
+        **{name: getattr(row, name) for name in ("mode", "fit", *TEXTS)},
         **links,
     )

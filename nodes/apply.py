@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ..control.units import refusals, refuse_unavailable_speed, stack_of, unit_o
 from ..host import results
 from ..host.matching import as_remark, mismatch_warning
 from ..host.matching import union_type as union_type_of
+from ..host.panel_labels import label_of, named_row
 from ..host.progress import running_node, warn
 from .schema import ControlStack, schema
 
@@ -129,6 +131,7 @@ class Add(io.ComfyNode):
                 *_optional_inputs(),
             ],
             outputs=[ControlStack.Output(display_name="stack")],
+            hidden=[io.Hidden.dynprompt],
         )
 
     @classmethod
@@ -153,9 +156,10 @@ class Add(io.ComfyNode):
         union_type: str = AUTO,
         **settings: Any,
     ) -> io.NodeOutput:
-        info = look_at(control_net)
-        union_type, question = union_type_of(info, image, plain(union_type).strip() or AUTO)
-        unit = unit_of(control_net, info, image, union_type, **settings)
+        with named_row(cls):
+            info = look_at(control_net)
+            union_type, question = union_type_of(info, image, plain(union_type).strip() or AUTO)
+            unit = unit_of(control_net, info, image, union_type, **settings)
         stack = (stack or Stack()).with_unit(replace(unit, node=running_node()))
         if warning := mismatch_warning(info, image):
             return io.NodeOutput(stack, ui=as_remark(warning, "warning"))
@@ -209,6 +213,7 @@ class Apply(io.ComfyNode):
                 io.Conditioning.Output(display_name="positive"),
                 io.Conditioning.Output(display_name="negative"),
             ],
+            hidden=[io.Hidden.dynprompt],
         )
 
     @classmethod
@@ -231,6 +236,7 @@ class Apply(io.ComfyNode):
             with_negative=negative is not None,
             say=warn,
             on_end=results.send,
+            label_of=partial(label_of, cls),
         )
         return io.NodeOutput(*attached)
 

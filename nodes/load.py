@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..host.control_files import load_net
 from ..host.net_files import list_nets
+from ..host.panel_labels import named_row
 from .schema import schema
 
 
@@ -37,11 +38,13 @@ class Load(io.ComfyNode):
                 )
             ],
             outputs=[io.ControlNet.Output(display_name="control_net")],
+            hidden=[io.Hidden.dynprompt],
         )
 
     @classmethod
     def execute(cls, control_net_name: str) -> io.NodeOutput:
-        return io.NodeOutput(load_net(control_net_name))
+        with named_row(cls):
+            return io.NodeOutput(load_net(control_net_name))
 
 
 NODES = [Load]

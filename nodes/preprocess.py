@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.matching import refuse_other_map, tag
+from ..host.panel_labels import named_row
 from ..host.progress import preview, progress
 from ..host.runtime import networks
 from ..preprocessors import CATALOGUE, Param, Preprocessor, catalogue
@@ -105,13 +106,15 @@ class _OfRow(io.ComfyNode):
             search_aliases=[*row.aliases, "preprocessor", "hint"],
             inputs=_inputs(row),
             outputs=[_hint(), *map(_output, row.outputs)],
+            hidden=[io.Hidden.dynprompt],
             # ComfyUI then shows the hint again when the node itself was cached
             has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, image, resolution: int = 0, **params) -> io.NodeOutput:
-        return _run(cls, cls.row, image, resolution, params, outputs=True)
+        with named_row(cls):
+            return _run(cls, cls.row, image, resolution, params, outputs=True)
 
 
 def node_of(row: Preprocessor) -> type[io.ComfyNode]:

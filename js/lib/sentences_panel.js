@@ -17,8 +17,9 @@ export const sentences = {
     ["rows: expected JSON, but it breaks off at character {at} ({why}). Write for example"
       + " {example}.",
       "rows：应为 JSON，但在第 {at} 个字符处中断（{why}）。例如可写 {example}。"],
-    ["rows: expected JSON such as {example}, found too much of it",
-      "rows：应为 {example} 这样的 JSON，实际内容过多"],
+    ["rows: expected JSON such as {example}, found NaN, Infinity, or too many digits or"
+      + " brackets",
+      "rows：应为 {example} 这样的 JSON，实际含有 NaN、Infinity 或过多的数字或括号"],
     ["rows: expected JSON such as {example}, found {found}",
       "rows：应为 {example} 这样的 JSON，实际是 {found}"],
     ["rows: this panel was saved by a newer ControlStack (version {version} of its text,"
@@ -30,7 +31,7 @@ export const sentences = {
       "它的 id {id} 与第 {number} 行相同。请给每行各自的 id，或不写。"],
     ["expected a row's settings by their names, found {found}",
       "应为一行的各项设置（按名称），实际是 {found}"],
-    ["there is no {key} in a row: write {meant}", "行中没有 {key}：请写 {meant}"],
+    ["a row has no {key}: write {meant}", "行中没有 {key}：请写 {meant}"],
     ["it has no 'net': give the name of a ControlNet's file", "没有 'net'：请给出 ControlNet 文件名"],
     ["give up to 64 letters, digits, - and _", "请给出最多 64 个字母、数字、- 和 _"],
     ["give a text of at most {count} characters", "请给出最多 {count} 个字符的文本"],
