@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import fuzz_data, fuzz_drawings, fuzz_files, fuzz_models, fuzz_texts
+from . import fuzz_data, fuzz_drawings, fuzz_files, fuzz_models, fuzz_panels, fuzz_texts
 from .frame import Fuzzer
 
 ROWS: tuple[Fuzzer, ...] = (
@@ -11,4 +11,5 @@ ROWS: tuple[Fuzzer, ...] = (
     *fuzz_data.ROWS,
     *fuzz_models.ROWS,
     *fuzz_drawings.ROWS,
+    *fuzz_panels.ROWS,
 )
