@@ -283,6 +283,11 @@ export class Host {
     }
   }
 
+  // One of our routes; returns the Response, whatever its status.
+  fetch(path, options = {}) {
+    return this.api.fetchApi(`/controlstack/${path}`, options);
+  }
+
   // The address of a picture in ComfyUI's folders, a new one each time: the file may have changed.
   view({ filename, subfolder = "", type = "input" }) {
     const rand = Math.random();

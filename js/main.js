@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { Canvases } from "./canvas.js";
 import { FIELDS, fieldWidgets, redrawFields } from "./fields.js";
 import { Host } from "./host.js";
 import { LIVE, LiveHints } from "./live_hints.js";
@@ -25,6 +26,7 @@ const contradiction = (node) => remarks.contradiction(node);
 const bars = new NetBars(host, contradiction, () => mounting.soon());
 const stackType = new StackType(host);
 const promoted = new Promoted(host, nets, mounting);
+const canvases = new Canvases(host, mounting);
 let restoreTimer = 0;
 
 document.head.append(Object.assign(document.createElement("link"), {
@@ -47,6 +49,7 @@ function guarded(name, work) {
 const follow = guarded("following the graph", () => {
   nets.soon();
   redrawFields();
+  guarded("canvases", () => canvases.refresh())();
   mounting.soon();
   stackType.apply();
   promoted.try();
@@ -84,7 +87,7 @@ const SETTINGS = [
 app.registerExtension({
   name: "ControlStack",
   settings: SETTINGS,
-  getCustomWidgets: () => fieldWidgets(host, nets, mounting),
+  getCustomWidgets: () => ({ ...fieldWidgets(host, nets, mounting), ...canvases.widgets }),
 
   // Python declares plain texts, so that everything works without this script; here they get their
   // widgets.
@@ -93,6 +96,7 @@ app.registerExtension({
       const declared = nodeData.input?.required?.[input] ?? nodeData.input?.optional?.[input];
       if (declared) declared[1] = { ...declared[1], widgetType: type };
     }
+    canvases.declare(nodeData);
     tooltips.declare(nodeData.name, nodeData.input);
   }),
 
@@ -116,6 +120,7 @@ app.registerExtension({
   },
   nodeCreated: (node) => {
     guarded("tooltips", () => tooltips.watch(node))();
+    guarded("canvases", () => canvases.created(node))();
     const name = guarded("placeholders", () => host.namePlaceholders(node));
     if (remarks.isOurs(node)) setTimeout(name);
     guarded("remarks", () => remarks.watch(node))();

@@ -1,7 +1,10 @@
 // The texts of our widgets, in the frontend's language. Errors are translated by sentences.js.
 
+import { CANVAS_WORDS } from "./words_canvas.js";
+
 export const WORDS = {
   en: {
+    ...CANVAS_WORDS.en,
     // both text fields
     asText: "{field}, as text",
     showPicture: "{field}: show the picture",
@@ -102,6 +105,7 @@ export const WORDS = {
       + " into models/controlnet, then press R.",
   },
   zh: {
+    ...CANVAS_WORDS.zh,
     asText: "{field}（文本）",
     showPicture: "{field}：展开图形",
     hidePicture: "{field}：收起图形",

@@ -5,8 +5,10 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { History, Pen, lineTo, parse, pressureOf, toText } from "../../js/lib/drawing.js";
+import { DrawingStore } from "../../js/lib/drawing_store.js";
 import { flood } from "../../js/lib/flood.js";
 import { inLanguage } from "../../js/lib/sentences.js";
+import { SheetView } from "../../js/lib/sheet_view.js";
 import { sha256 } from "../../js/lib/sha256.js";
 
 const cases = JSON.parse(
@@ -143,4 +145,49 @@ test("a fill reaches around corners", () => {
   const data = pixels(rows);
   flood(data, 5, 4, 0, 0);
   assert.deepEqual(new Set(alphas(data)), new Set([255]));
+});
+
+test("a drawing is sent once, and what could not be stored is sent again", async () => {
+  const sent = [], problems = ["the disk is full.", "", ""];
+  const send = async (text) => {
+    sent.push(text);
+    return { problem: problems.shift() };
+  };
+  const store = new DrawingStore({ send, fetch: null });
+  const name = store.name("{}");
+  assert.match(name, /^[0-9a-f]{64}\.json$/);
+  const both = await Promise.all([store.keep(name), store.keep(name)]);
+  assert.deepEqual([both, sent.length], [["the disk is full.", "the disk is full."], 1]);
+  assert.equal(await store.keep(name), "");
+  assert.equal(await store.keep(name), "");
+  assert.deepEqual([sent.length, store.text(name)], [2, "{}"]);
+  await store.settled();
+});
+
+test("a drawing is read once; one that is not there is asked for again", async () => {
+  let asked = 0;
+  const fetch = async (name) => {
+    asked += 1;
+    return name === "a" ? { text: "{}", problem: "" } : { problem: "it is gone" };
+  };
+  const store = new DrawingStore({ send: null, fetch });
+  for (let i = 0; i < 2; i++) assert.deepEqual(await store.read("a"), { text: "{}", problem: "" });
+  for (let i = 0; i < 2; i++) assert.equal((await store.read("b")).problem, "it is gone");
+  assert.equal(asked, 3);
+  assert.equal(await store.keep("a"), "", "it came from the server");
+});
+
+test("a sheet lies whole in its stage, and zooms around the pointer", () => {
+  const view = new SheetView();
+  assert.deepEqual(view.place([200, 100], [400, 400]),
+    { left: 0, top: 100, width: 400, height: 200 });
+  const under = ({ left, top, width }) => [(300 - left) / width, (200 - top) / width];
+  const before = under(view.place([200, 100], [400, 400]));
+  view.zoomBy(2, [100, 0]); // 300, 200 of the stage
+  assert.deepEqual(under(view.place([200, 100], [400, 400])), before);
+  view.moveBy(10, 5);
+  assert.deepEqual(view.shift, [-90, 5]);
+  view.zoomBy(0.1);
+  assert.deepEqual(view.place([200, 100], [400, 400]),
+    { left: 0, top: 100, width: 400, height: 200 });
 });
