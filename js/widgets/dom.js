@@ -80,8 +80,8 @@ export function pointerIn(target, event) {
 }
 
 // Keeps pointer and key events of our element from ComfyUI, which would drag or delete the node.
-// The middle button and Ctrl or Command keys stay ComfyUI's.
-export function claimInput(target, pointerEvents) {
+// The middle button and Ctrl or Command keys stay ComfyUI's. `restore` shows the texts as they are.
+export function claimInput(target, pointerEvents, restore) {
   for (const name of pointerEvents) {
     target.addEventListener(name, (event) => {
       const isMiddle = event.button === MIDDLE_BUTTON || event.buttons === MIDDLE_PRESSED;
@@ -91,4 +91,16 @@ export function claimInput(target, pointerEvents) {
   target.addEventListener("keydown", (event) => {
     if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
   });
+  refuseHistory(target, restore);
+}
+
+// Ctrl+Z over the canvas is ComfyUI's undo, yet browsers also take back what was typed last,
+// wherever the focus is now: the workflow would lose that text besides.
+function refuseHistory(target, restore) {
+  target.addEventListener("input", (event) => {
+    if (!event.inputType?.startsWith("history")) return;
+    if (event.target === document.activeElement) return;
+    event.stopPropagation();
+    restore?.();
+  }, true);
 }

@@ -51,7 +51,7 @@ export class Field {
 
   listen() {
     const pointerEvents = ["pointerdown", "pointermove", "pointerup", "mousedown", "dblclick"];
-    claimInput(this.element, pointerEvents);
+    claimInput(this.element, pointerEvents, () => this.draw());
     this.body.addEventListener("copy", (event) => this.copy(event));
     this.body.addEventListener("paste", (event) => this.paste(event));
     this.services.forward(this.element);

@@ -1,6 +1,6 @@
 // Texts of ours that a subgraph shows on its node: they are fields there, each copy its own, and
 // what they show is what runs. Prints {atOnce: which fields can be seen once a workflow is loaded,
-// before, keys, mouse, undone, two, loaded} as JSON, each as look() gives it. node
+// before, keys, elsewhere: after the browser's own undo, mouse, undone, two, loaded} as JSON, each as look() gives it. node
 // promoted_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME, "pictures": DIR}
 import { join } from "node:path";
 import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
@@ -121,7 +121,12 @@ try {
   await field(page, "union_type").locator("select").selectOption("depth");
   await frames(page, 3);
   seen.keys = await look(page);
-  await page.keyboard.press("Tab");
+  await page.evaluate(() => {
+    document.activeElement?.blur();
+    document.execCommand("undo"); // what a browser does with Ctrl+Z besides, wherever the focus is
+  });
+  await frames(page, 3);
+  seen.elsewhere = await look(page);
   await field(page, "schedule").locator("button[aria-expanded]").click();
   await rest(page);
   const point = await field(page, "schedule").locator("svg.controlstack-plot circle").nth(1)

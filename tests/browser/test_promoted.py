@@ -35,6 +35,7 @@ def test_a_promoted_text_is_a_field(promoted, cell):
         **{"schedule": ["0:1, 0.5:0.2, 1:0"], "layers": ["1 1 0.5"], "union_type": ["depth"]}
     }
     assert seen["mouse"][0]["shown"] != seen["keys"][0]["shown"], "the drag changed nothing"
+    assert seen["elsewhere"] == seen["keys"], "the browser's own undo took a text back"
     assert seen["undone"] == seen["keys"]
     assert (PICTURES / f"promoted-{cell}.png").exists()
 
