@@ -116,8 +116,13 @@ class Server:
         self.ask("/interrupt", {})
 
     def free(self) -> None:
-        """Unload every model and forget every cached result."""
+        """Unload every model and forget every cached result.
+
+        ComfyUI does it between runs, whenever it comes to it; after a run of next to nothing it
+        has.
+        """
         self.ask("/free", {"unload_models": True, "free_memory": True})
+        self.run(NEXT_TO_NOTHING)
 
     def run(
         self, prompt: dict[str, Any], on_progress: Callable[[Progress], None] = lambda _: None
@@ -133,6 +138,14 @@ class Server:
         """Return the end of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+
+NEXT_TO_NOTHING = {
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0},
+    },
+    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+}
 
 # No proxy of the environment between us and our own machine.
 _no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
