@@ -1,7 +1,8 @@
 // Texts of ours that a subgraph shows on its node: they are fields there, each copy its own, and
 // what they show is what runs. Prints {atOnce: which fields can be seen once a workflow is loaded,
-// before, keys, elsewhere: after the browser's own undo, mouse, undone, two, loaded} as JSON, each as look() gives it. node
-// promoted_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME, "pictures": DIR}
+// before, keys, elsewhere: after the browser's own undo, mouse, undone, two, loaded} as JSON, each
+// as look() gives it. node promoted_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME,
+// "pictures": DIR}
 import { join } from "node:path";
 import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
 
