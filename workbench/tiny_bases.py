@@ -214,6 +214,11 @@ def sdxl() -> Base:
     )
 
 
+def sd15() -> Base:
+    shape = _unet_shape(context_dim=768, use_temporal_attention=False)
+    return base_of("SD15", shape, (1, 4, LATENT, LATENT), text=(7, 768), pooled_output=None)
+
+
 def sd2() -> Base:
     return base_of("SD20", _sd2_shape(), (1, 4, LATENT, LATENT), text=(7, 1024), pooled_output=None)
 

@@ -22,9 +22,8 @@ FOLDER = "controlnet"
 
 
 @pytest.fixture(scope="module")
-def sd2(host):
-    """Return a base of SD1.5's shape; the text's width does not matter to these nets."""
-    return tiny_bases.sd2()
+def sd15(host):
+    return tiny_bases.sd15()
 
 
 @pytest.fixture
@@ -74,17 +73,17 @@ def before_projections(base, weights, image, strength, size):
 
 @pytest.mark.quick
 @pytest.mark.parametrize(("batch", "size"), [(1, (8, 8)), (3, (16, 24)), (2, (9, 7))])
-def test_each_module_stands_before_its_projection(sd2, batch, size):
+def test_each_module_stands_before_its_projection(sd15, batch, size):
     """In blocks of the input and the output, also where sizes are rounded up."""
     from pack.control.patches import lllite_net
 
     weights = tiny_patches.lllite_weights(tiny_patches.SD_SITES)
     image, how = hint(0, 1, size[0] * 8, size[1] * 8), {"batch": batch, "size": size}
-    with before_projections(sd2, weights, image, 0.7, size):
-        theirs = sample(sd2, plain(sd2), **how)
-    mine = sample(sd2, ours(sd2, lllite_net(weights), image), **how)
+    with before_projections(sd15, weights, image, 0.7, size):
+        theirs = sample(sd15, plain(sd15), **how)
+    mine = sample(sd15, ours(sd15, lllite_net(weights), image), **how)
     assert (theirs - mine).abs().max() <= 1e-5 * theirs.abs().max()
-    assert not theirs.allclose(sample(sd2, plain(sd2), **how), rtol=1e-2)
+    assert not theirs.allclose(sample(sd15, plain(sd15), **how), rtol=1e-2)
 
 
 def test_load_recognises_the_file_and_its_base(put):
@@ -156,7 +155,7 @@ def test_a_window_gets_the_hints_of_its_frames(host):
     x, t = torch.zeros(6, 4, 8, 8), torch.full((6,), 7.0)
     member.prompts.positive_chunks = lambda _options, _chunks: (1,)
     assert member.get_control(x, t, {}, 2, options) is None
-    (hook,) = options["patches"]["attn1_patch"]
+    _, hook, _ = options["patches"]["attn1_patch"]  # between those that measure it
     assert hook.change.rows.indices == [3, 4, 5]
     for name in net.patcher.model.names:
         expected = net.patcher.model.module(name).embed(images[2:5].movedim(-1, 1) * 2.0 - 1.0)

@@ -161,7 +161,8 @@ def test_an_inpaint_mask_of_a_model_patch_is_cropped_too(host, family):
         member.pre_run(base.patcher.model, sampling.percent_to_sigma)
         x, options = torch.zeros(1, *base.latent[1:-2], 8, 8), {"cond_or_uncond": [0]}
         assert member.get_control(x, torch.tensor([0.7]), {}, 1, options) is None
-        return options["patches"]["double_block"][0].encoded_image
+        _, hook, _ = options["patches"]["double_block"]  # between those that measure it
+        return hook.encoded_image
 
     whole = control(image, mask)
     for box in BOXES:
