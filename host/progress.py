@@ -57,7 +57,7 @@ def say(line: str, level: int = logging.INFO) -> None:
 
     server, context = prompt_server(), get_executing_context()
     if server is not None and context is not None:
-        server.send_progress_text(line, context.node_id)
+        server.send_progress_text(line, context.node_id, server.client_id)  # to who asked
 
 
 def running_node() -> str:

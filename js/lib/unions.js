@@ -18,17 +18,21 @@ function wordsOf(names) {
   return words;
 }
 
+export const isAuto = (text) => ["", AUTO].includes(strip(plain(text)));
+
 // Reads `canny, depth:0.5` as [{name, weight}]; none for "auto". Throws TextError for a name that
 // is not among `names`, a weight outside 0 to 10, or a single type with a weight. `own`: the types
-// of the net that is asked; its words count where other nets use them too.
+// of the net that is asked; its words count where other nets use them too, and errors name only
+// these.
 export function parse(written, names, own = []) {
   const text = plain(written);
-  if (["", AUTO].includes(strip(text))) return [];
+  if (isAuto(text)) return [];
   const words = new Map([...wordsOf(names), ...wordsOf(own)]);
   const types = split(text).map(([word, at]) => {
     const cut = word.indexOf(":"), name = cut < 0 ? word : word.slice(0, cut);
     if (!words.has(strip(name))) {
-      const expected = `'auto' or one of ${[...words.keys()].sort().join(", ")}`;
+      const offered = own.length ? wordsOf(own) : words;
+      const expected = `'auto' or one of ${[...offered.keys()].sort().join(", ")}`;
       throw new TextError(FIELD, text, at, expected);
     }
     const weight = cut < 0 ? 1 : number(FIELD, word.slice(cut + 1), text, at + cut + 1, 0, 10);
@@ -46,15 +50,14 @@ export function parse(written, names, own = []) {
 export function problem(text, { all, own, fuses, net }) {
   if (!all) return "";
   try {
-    parse(text, all);
-    return own ? refusal(text, { all, own, fuses, net }) : "";
+    const types = parse(text, all, own ?? []);
+    return own ? refusal(text, types, { own, fuses, net }) : "";
   } catch (error) {
     return error.message;
   }
 }
 
-function refusal(text, { all, own, fuses, net }) {
-  const types = parse(text, all, own);
+function refusal(text, types, { own, fuses, net }) {
   if (!types.length) return "";
   if (!own.length) {
     return `${net} has no union types to choose from: leave union_type at 'auto'. It was trained on`
@@ -73,8 +76,7 @@ function refusal(text, { all, own, fuses, net }) {
 // net takes several.
 export function choices(text, { all, own, fuses }) {
   const types = own ?? all ?? [];
-  const isOne = ["", AUTO].includes(strip(plain(text)));
-  const named = isOne ? [] : chosen(text, types);
+  const named = isAuto(text) ? [] : chosen(text, types);
   const others = types.filter((name) => !named.includes(name));
   const more = named.length && (own === null || fuses)
     ? others.map((name) => `${strip(text)}, ${name}`) : [];

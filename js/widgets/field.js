@@ -115,6 +115,7 @@ export class Field {
     const isWired = this.services.isWired();
     const problem = isWired ? "" : this.services.translated(this.editor.check(this.text));
     if (this.input.value !== this.text) this.input.value = this.text;
+    this.input.title = this.text; // which may be longer than its box
     this.input.disabled = isWired; // the wire's value runs
     this.element.classList.toggle("controlstack-wired", isWired);
     this.element.classList.toggle("controlstack-grows", this.open);

@@ -1,7 +1,7 @@
 // The union type as a text, with a list of the types that the connected net has, or of all types
 // where the net is not known.
 
-import { AUTO, choices, problem } from "../lib/unions.js";
+import { AUTO, choices, isAuto, problem } from "../lib/unions.js";
 import { element, option, setAttributes } from "./dom.js";
 import { Field } from "./field.js";
 
@@ -35,7 +35,8 @@ class UnionEditor {
   draw() {
     const { say, union } = this.services, { own, all, net } = union();
     const isIdle = own?.length === 0;
-    this.note.textContent = isIdle ? say("noTypeNeeded") : "";
+    // Beside a text that the net cannot take there is a sentence, and the text needs the room.
+    this.note.textContent = isIdle && isAuto(this.field.text) ? say("noTypeNeeded") : "";
     this.note.title = isIdle ? say("noTypeNeededTip", { net }) : "";
     const label = say("typesOf", { field: this.services.label() });
     setAttributes(this.list, { "aria-label": label, title: label });

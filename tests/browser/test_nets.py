@@ -58,9 +58,11 @@ def test_the_text_stays_free_and_says_what_the_net_cannot_take(cell):
         "takes one type at a time, found 'canny, depth': choose one, and add the net once more for"
         " each of the others"
     )
-    assert scene["misspelt"]["problem"].startswith("union_type: expected 'auto' or one of anime_l")
-    assert scene["misspelt"]["problem"].endswith(
-        "at character 1, found 'cany'. Write for example 'canny, depth:0.5'."
+    words = "anime_lineart, canny, canny/lineart/anime_lineart/mlsd, depth, hed, "
+    words += "hed/pidi/scribble/ted, lineart, mlsd, normal, openpose, pidi, pose, scribble, segment"
+    assert scene["misspelt"]["problem"] == (
+        f"union_type: expected 'auto' or one of {words}, ted at character 1, found 'cany'."
+        " Write for example 'canny, depth:0.5'."
     )
     assert all(one["isWhole"] for one in scene.values() if isinstance(one, dict) and "note" in one)
 

@@ -26,6 +26,8 @@ test("what it cannot take is said in the server's words", () => {
   assert.match(problem("canny, depth", flux), /takes one type at a time, found 'canny, depth'/);
   assert.match(problem("depth", plain), /has no union types to choose from: leave union_type at/);
   assert.match(problem("cany", unknown), /expected 'auto' or one of canny, canny\/lineart, depth/);
+  const own = /expected 'auto' or one of canny, depth, openpose, pose, pose\/openpose at char/;
+  assert.match(problem("cany", flux), own, "no type of other nets is named");
   assert.equal(problem("cany", { ...unknown, all: null }), "", "the server has not told the types");
 });
 
