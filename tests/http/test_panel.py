@@ -329,8 +329,9 @@ def failure(running, prompt: dict[str, Any]) -> str:
 
 def test_an_error_inside_a_row_names_the_row(running):
     """Of a file, a preprocessor's weights, a setting and a net for another model, as they run."""
-    (running.base / "models/controlnet/cut.safetensors").write_bytes(b"no header")
-    narrow(running.base / "models/controlnet", "narrow_canny.safetensors")
+    folder = running.base / "models" / "controlnet"
+    (folder / "cut.safetensors").write_bytes(b"no header")
+    narrow(folder, "narrow_canny.safetensors")
     cases = [
         ({"net": "cut.safetensors"}, "row 2 (cut.safetensors): cut.safetensors: not a"),
         ({"net": DEPTH, "method": "depth"}, f"row 2 ({DEPTH}): "),
@@ -339,6 +340,8 @@ def test_an_error_inside_a_row_names_the_row(running):
     ]
     for row, sentence in cases:
         assert failure(running, job([ROWS[0], row], 401)).startswith(sentence)
+    for name in ("cut.safetensors", "narrow_canny.safetensors"):
+        (folder / name).unlink()  # other tests list what is here
 
 
 def narrow(folder, name: str) -> None:
