@@ -6,6 +6,7 @@ import { batchSize, netFile, samplerSteps } from "./lib/graph.js";
 import { layersField } from "./widgets/bars_editor.js";
 import { scheduleField } from "./widgets/curve_editor.js";
 import { framesField } from "./widgets/frame_editor.js";
+import { PanelEditor } from "./widgets/panel_editor.js";
 import { unionField } from "./widgets/union_editor.js";
 
 // Node → input → the widget's type. The values stay ComfyUI's plain STRING.
@@ -14,20 +15,23 @@ export const FIELDS = {
     schedule: "CONTROLSTACK_SCHEDULE", layers: "CONTROLSTACK_LAYERS",
     union_type: "CONTROLSTACK_UNION_TYPE", frame_strength: "CONTROLSTACK_FRAME_STRENGTH",
   },
+  ControlStackPanel: { rows: "CONTROLSTACK_ROWS" },
 };
 // Input → what makes its field.
 const MAKERS = {
   schedule: scheduleField, layers: layersField, union_type: unionField, frame_strength: framesField,
+  rows: (services) => new PanelEditor(services),
 };
 const OPEN = "controlstack_open"; // the node's property that stores which fields are open
 const FRESH_MS = 250; // how long a value read from the graph is reused: a drag reads it every frame
 const UNDO_MS = 500; // how long keys are collected into one step of undo
 
-// The constructors of our widgets, by type. `nets` knows how many blocks a net has.
-export function fieldWidgets(host, nets, mounting) {
+// The constructors of our widgets, by type. `nets` knows how many blocks a net has; `panels` what
+// a panel needs beside a field's services.
+export function fieldWidgets(host, nets, mounting, panels) {
   const rows = Object.values(FIELDS).flatMap((inputs) => Object.entries(inputs));
   return Object.fromEntries(rows.map(([input, type]) =>
-    [type, fieldWidget(host, nets, mounting, MAKERS[input])]));
+    [type, fieldWidget({ host, nets, mounting, panels }, MAKERS[input])]));
 }
 
 const reported = new Set(); // inputs whose failure was logged
@@ -42,11 +46,11 @@ export function redrawFields() {
   }, FRESH_MS + 50);
 }
 
-function fieldWidget(host, nets, mounting, makeField) {
+function fieldWidget(page, makeField) {
   return (node, name, spec) => {
     const text = spec[1]?.default ?? "";
     try {
-      return { widget: addField({ host, nets, mounting }, node, name, makeField, text) };
+      return { widget: addField(page, node, name, makeField, text) };
     } catch (error) {
       const message = `ControlStack: '${name}' is shown as plain text, because its widget failed`;
       if (!reported.has(name)) console.error(message, error);
@@ -56,8 +60,9 @@ function fieldWidget(host, nets, mounting, makeField) {
   };
 }
 
-function addField({ host, nets, mounting }, node, name, makeField, text) {
+function addField({ host, nets, mounting, panels }, node, name, makeField, text) {
   let widget = null;
+  const ofPanel = name === "rows" ? panels.services(node) : {};
   const field = makeField({
     label: () => widget?.label ?? name,
     example: EXAMPLES[name],
@@ -73,6 +78,7 @@ function addField({ host, nets, mounting }, node, name, makeField, text) {
     setOpen: (open) => storeOpen(node, name, open),
     forward: (element) => host.forward(element),
     ...graphReaders(host, node, nets),
+    ...ofPanel,
   });
   field.setText(text);
   widget = host.addTextWidget(node, name, `controlstack_${name}`, field);
@@ -85,7 +91,7 @@ function addField({ host, nets, mounting }, node, name, makeField, text) {
 }
 
 // The field of a text that a subgraph shows on its node. `source` holds the value.
-export function promotedField(host, nets, mounting, { node, input, name, source }) {
+export function promotedField({ host, nets, mounting, panels }, { node, input, name, source }) {
   const makeField = MAKERS[name];
   const slot = () => node.inputs.indexOf(input);
   const field = makeField({
@@ -108,6 +114,7 @@ export function promotedField(host, nets, mounting, { node, input, name, source 
     frames: () => null,
     union: () => nets.union(null),
     range: () => [0, 1],
+    ...(name === "rows" ? panels.promoted(node) : {}),
   });
   field.setText(source.value);
   field.setOpen(isOpen(node, input.name));
@@ -161,7 +168,8 @@ function cached(read) {
   };
 }
 
-function openFields(node) {
+// Which parts of a widget are open, by name.
+export function openFields(node) {
   return String(node.properties?.[OPEN] ?? "").split(" ").filter(Boolean);
 }
 
@@ -169,7 +177,7 @@ function isOpen(node, name) {
   return openFields(node).includes(name);
 }
 
-function storeOpen(node, name, open) {
+export function storeOpen(node, name, open) {
   const others = openFields(node).filter((other) => other !== name);
   node.setProperty(OPEN, [...others, ...(open ? [name] : [])].join(" "));
 }

@@ -288,6 +288,21 @@ export class Host {
     return this.api.fetchApi(`/controlstack/${path}`, options);
   }
 
+  // The address of "folder/name.png [output]", the same one while the file's name is.
+  pictureOf(file) {
+    const [, path, type = "input"] = /^(.*?)(?: \[(input|output|temp)\])?$/s.exec(file);
+    const cut = path.lastIndexOf("/"), filename = path.slice(cut + 1);
+    const subfolder = cut < 0 ? "" : path.slice(0, cut);
+    return this.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+  }
+
+  // Keeps ComfyUI from showing a node's last picture below its widgets: Nodes 2.0 asks the node,
+  // the classic renderer looks for pictures in the node's own background.
+  hidePreview(node) {
+    node.hideOutputImages = true;
+    node.onDrawBackground = () => {};
+  }
+
   // The address of a picture in ComfyUI's folders, a new one each time: the file may have changed.
   view({ filename, subfolder = "", type = "input" }) {
     const rand = Math.random();

@@ -9,6 +9,7 @@ import { LIVE, LiveHints } from "./live_hints.js";
 import { Mounting } from "./mounting.js";
 import { FILTER, NetLists } from "./net_lists.js";
 import { NetBars } from "./net_bars.js";
+import { Panels } from "./panel.js";
 import { Promoted } from "./promoted.js";
 import { Remarks } from "./remarks.js";
 import { StackType } from "./stack_type.js";
@@ -25,7 +26,8 @@ const remarks = new Remarks(host, decodeURIComponent(pack ?? ""), () => mounting
 const contradiction = (node) => remarks.contradiction(node);
 const bars = new NetBars(host, contradiction, () => mounting.soon());
 const stackType = new StackType(host);
-const promoted = new Promoted(host, nets, mounting);
+const panels = new Panels(host, nets, tooltips);
+const promoted = new Promoted(host, nets, mounting, panels);
 const canvases = new Canvases(host, mounting);
 let restoreTimer = 0;
 
@@ -87,7 +89,8 @@ const SETTINGS = [
 app.registerExtension({
   name: "ControlStack",
   settings: SETTINGS,
-  getCustomWidgets: () => ({ ...fieldWidgets(host, nets, mounting), ...canvases.widgets }),
+  getCustomWidgets: () => (
+    { ...fieldWidgets(host, nets, mounting, panels), ...canvases.widgets }),
 
   // Python declares plain texts, so that everything works without this script; here they get their
   // widgets.
@@ -126,6 +129,7 @@ app.registerExtension({
     guarded("remarks", () => remarks.watch(node))();
     guarded("bars", () => bars.watch(node))();
     guarded("live hints", () => live.isOurs(node) && live.watch(node))();
+    guarded("panels", () => panels.watch(node))();
   },
   refreshComboInNodes: guarded("the lists of nets", () => nets.refresh()),
   getNodeMenuItems: (node) => guarded("menu", () => live.menu(node))() ?? [],

@@ -3,7 +3,8 @@
 import { baseModel } from "./lib/graph.js";
 import { isTable, isWithoutNets, label, offered, spokenFamily } from "./lib/net_choices.js";
 
-const LOADER = "ControlStackLoad", ADD = "ControlStackAdd", INPUT = "control_net_name";
+const LOADER = "ControlStackLoad", ADD = "ControlStackAdd", PANEL = "ControlStackPanel";
+const INPUT = "control_net_name";
 export const FILTER = "ControlStack.FilterNets";
 const QUIET_MS = 200;
 
@@ -17,6 +18,7 @@ export class NetLists {
     this.tables = new Map(); // the model as JSON → a promise of the server's table
     this.latest = null; // the newest table, for how many blocks a net has
     this.lists = new WeakMap(); // widget → {all, ours}
+    this.ofPanels = new WeakMap(); // panel → the table of its model
     this.timer = 0;
   }
 
@@ -32,6 +34,7 @@ export class NetLists {
     const nodes = this.host.nodes(), isA = (kind) => (node) => this.host.comfyClass(node) === kind;
     const loaders = nodes.filter(isA(LOADER));
     if (!loaders.length && nodes.some(isA(ADD))) await this.table(null); // for its union types
+    for (const node of nodes.filter(isA(PANEL))) await this.lookForPanel(node);
     for (const node of loaders) {
       const table = await this.table(baseModel(this.host, node));
       const widget = this.host.widget(node, INPUT);
@@ -39,6 +42,23 @@ export class NetLists {
       this.show(widget, table);
       this.onLooked(node, isWithoutNets(table));
     }
+  }
+
+  async lookForPanel(node) {
+    const table = await this.table(baseModel(this.host, node));
+    if (!table || this.ofPanels.get(node) === table) return;
+    this.ofPanels.set(node, table);
+    this.onTable();
+  }
+
+  // The nets that a panel's row offers: [[name, label]].
+  offered(node, saved) {
+    const table = this.ofPanels.get(node);
+    if (!table) return [];
+    const all = Object.keys(table.nets);
+    const isOn = this.host.setting(FILTER) !== false;
+    const names = isOn ? offered(all, table, saved) : all;
+    return names.map((name) => [name, label(name, table, this.host.say)]);
   }
 
   // The lists are read anew: there may be other files.

@@ -5,13 +5,14 @@ import { promotedField } from "./fields.js";
 
 const OFTEN_MS = 1000;
 const PROMOTED = "widget-promoted"; // ComfyUI's event of a subgraph that shows one widget more
-const TYPES = /^controlstack_(schedule|layers|union_type|frame_strength)$/;
+const TYPES = /^controlstack_(schedule|layers|union_type|frame_strength|rows)$/;
 
 export class Promoted {
-  constructor(host, nets, mounting) {
+  constructor(host, nets, mounting, panels) {
     this.host = host;
     this.nets = nets;
     this.mounting = mounting;
+    this.panels = panels;
     this.fields = new WeakMap(); // widget → {refresh()}
     this.heard = new WeakSet(); // subgraphs whose events are listened to
     this.reported = false;
@@ -52,7 +53,7 @@ export class Promoted {
 
   add(node, input, name, source) {
     const place = { node, input, name, source };
-    const { widget, field } = promotedField(this.host, this.nets, this.mounting, place);
+    const { widget, field } = promotedField(this, place);
     this.fields.set(widget, { refresh: () => field.setText(source.value) });
     this.mounting.soon();
   }

@@ -6,7 +6,7 @@
 import { labelsOf } from "./lib/sentences.js";
 
 // The nodes whose inputs sentences name.
-const NAMED = ["ControlStackAdd", "ControlStackApply"];
+const NAMED = ["ControlStackAdd", "ControlStackApply", "ControlStackPanel"];
 const DYNAMIC = "COMFY_DYNAMICCOMBO_V3";
 const OURS = "ControlStack";
 
@@ -59,6 +59,12 @@ export class Tooltips {
     const chosen = options.find((option) => option.key === choice);
     const own = inputs(chosen?.inputs).find(([input]) => input === name)?.[1][1]?.tooltip;
     return own && (this.translated(name, own) ?? own);
+  }
+
+  // How nodes name an input in the language of the page; null where that is English.
+  label(input, ids) {
+    const texts = ids.map((id) => this.translations[id]?.inputs?.[input]?.name);
+    return texts.find(Boolean) ?? null;
   }
 
   // The translation of another node's setting that has the same name and the same text.

@@ -39,9 +39,9 @@ export function netFile(host, node) {
   return typeof name === "string" ? name : null;
 }
 
-// {folder, name} of the base model that the nodes after `node` use, or null.
+// {folder, name} of the base model that `node` or those after it use, or null.
 export function baseModel(host, node) {
-  for (const one of downstream(host, node)) {
+  for (const one of [node, ...downstream(host, node)]) {
     const file = modelFile(host, one);
     if (file) return file;
   }

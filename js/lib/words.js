@@ -1,10 +1,12 @@
 // The texts of our widgets, in the frontend's language. Errors are translated by sentences.js.
 
+import { PANEL_WORDS } from "./panel_words.js";
 import { CANVAS_WORDS } from "./words_canvas.js";
 
 export const WORDS = {
   en: {
     ...CANVAS_WORDS.en,
+    ...PANEL_WORDS.en,
     // both text fields
     asText: "{field}, as text",
     showPicture: "{field}: show the picture",
@@ -106,6 +108,7 @@ export const WORDS = {
   },
   zh: {
     ...CANVAS_WORDS.zh,
+    ...PANEL_WORDS.zh,
     asText: "{field}（文本）",
     showPicture: "{field}：展开图形",
     hidePicture: "{field}：收起图形",

@@ -41,7 +41,7 @@ export async function openPage(
 ) {
   const page = await browser.newPage({ viewport });
   const errors = [];
-  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("pageerror", (error) => errors.push(String(error.stack ?? error)));
   await prepare?.(page);
   await page.goto(ask.address + query);
   await page.waitForFunction(

@@ -3,10 +3,12 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
 
+import { PROBLEMS } from "../../js/lib/preset_names.js";
 import { IDLE } from "../../js/lib/results.js";
 import * as layers from "../../js/lib/layers.js";
 import * as schedule from "../../js/lib/schedule.js";
 import { WORDS, english, wordsOf } from "../../js/lib/words.js";
+import { WORDS_OF_PRESETS } from "../../js/widgets/presets_bar.js";
 
 const blanks = (text) => (text.match(/\{\w+\}/g) ?? []).sort();
 
@@ -55,13 +57,14 @@ test("the scripts ask for the words that there are", () => {
     .filter((name) => !name.endsWith("words.js"))
     .map((name) => readFileSync(new URL(`../../js/${name}`, import.meta.url), "utf8"))
     .join("\n");
-  const uses = /(?:\bsay|wordsOf\(\w+\))\((?:[^"()]*\? )?"([^"]+)"(?: : "([^"]+)")?/g;
+  const before = String.raw`(?:(?:\bsay|wordsOf\(\w+\)|\bmark|\bP\w+Error)\(|\bkey: )`;
+  const uses = new RegExp(`${before}(?:[^"()]*\\? )?"([^"]+)"(?: : "([^"]+)")?`, "g");
   const asked = new Set(
     [...source.matchAll(uses)].flatMap(([, ...keys]) => keys.filter(Boolean)),
   );
   const listed = [...schedule.PRESETS, ...layers.PRESETS]
     .map(([name]) => name)
-    .concat(Object.keys(schedule.INTERPOLATIONS), IDLE);
+    .concat(Object.keys(schedule.INTERPOLATIONS), IDLE, PROBLEMS, WORDS_OF_PRESETS);
   assert.deepEqual(
     [...asked].filter((key) => !(key in WORDS.en)),
     [],
