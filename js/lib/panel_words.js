@@ -55,7 +55,7 @@ export const PANEL_WORDS = {
     fitWord: "fit",
     effectMaskWord: "effect mask",
     inpaintMaskWord: "inpaint mask",
-    socketOpen: "{name}, not connected",
+    socketOpen: "{name} (no wire)",
     noMask: "none",
     hintOf: "hint of row {number}",
     pictureOf: "picture of row {number}: run to see its hint",

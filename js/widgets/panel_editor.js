@@ -58,7 +58,7 @@ export class PanelEditor {
 
   listen() {
     const events = ["pointerdown", "pointermove", "pointerup", "mousedown", "dblclick"];
-    claimInput(this.element, events);
+    claimInput(this.element, events, () => this.restore());
     for (const name of ["copy", "cut", "paste"]) {
       this.element.addEventListener(name, (event) => event.stopPropagation());
     }
@@ -73,6 +73,13 @@ export class PanelEditor {
   wheel(event) {
     const { scrollHeight, clientHeight } = this.body;
     if (scrollHeight > clientHeight + 1 && !event.ctrlKey) event.stopPropagation();
+  }
+
+  // Shows every text as the panel has it, also where nothing has changed.
+  restore() {
+    this.around = null;
+    this.presets.restore();
+    this.draw();
   }
 
   // -- state --------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ export class PresetsBar {
     this.panel = panel;
     this.names = [];
     this.what = ALL;
+    this.written = ""; // the name that was typed
     this.asked = ""; // what a second press does
     this.build();
   }
@@ -33,7 +34,9 @@ export class PresetsBar {
   build() {
     const { say } = this.panel.services;
     this.list = element("select", { on: { change: () => this.chosen() } });
-    this.name = element("input", { type: "text" });
+    this.name = element("input", {
+      type: "text", on: { input: () => { this.written = this.name.value; } },
+    });
     this.whatList = new Choices((what) => { this.what = what; });
     this.buttons = Object.fromEntries(Object.entries(ACTIONS).map(([key, tip]) => {
       const act = button(say(key), () => this.act(key), "controlstack-wide");
@@ -83,8 +86,17 @@ export class PresetsBar {
 
   chosen() {
     this.asked = "";
-    this.name.value = this.list.value;
+    this.write(this.list.value);
     this.tell("");
+  }
+
+  write(name) {
+    this.written = name;
+    this.name.value = name;
+  }
+
+  restore() {
+    this.name.value = this.written;
   }
 
   tell(text, isError = false) {
@@ -202,7 +214,7 @@ export class PresetsBar {
     const name = unusedName(file.name, this.names);
     await this.presets.save(name, panels.format(preset), { overwrite: false });
     await this.refresh(name);
-    this.name.value = name;
+    this.write(name);
     return { key: "presetImported", values: { name } };
   }
 }

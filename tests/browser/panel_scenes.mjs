@@ -52,7 +52,13 @@ const SCENES = {
     const redone = await look(page);
     await label(page, 1, "strength").fill("0.7");
     await frames(page, 3);
-    return { created, edited, undone, redone, after: await look(page) };
+    const after = await look(page);
+    await page.evaluate(() => {
+      document.activeElement?.blur();
+      document.execCommand("undo"); // what a browser does with Ctrl+Z besides, wherever it is
+    });
+    await frames(page, 3);
+    return { created, edited, undone, redone, after, elsewhere: await look(page) };
   },
 
   async ordered(page) {

@@ -72,6 +72,7 @@ def test_rows_are_made_and_changed_by_mouse_and_keys(any_cell):
     assert scene["redone"]["text"] == scene["edited"]["text"]
     (after,) = rows(scene["after"])
     assert after == {**row, "strength": 0.7}, "what is typed after undo and redo runs"
+    assert scene["elsewhere"] == scene["after"], "a browser's own undo takes no text back"
     for name in ("created", "edited", "undone", "redone", "after"):
         assert scene[name]["seen"] == scene[name]["runs"], name
         assert scene[name]["pos"] == [100, 40], "the node stayed where it was"

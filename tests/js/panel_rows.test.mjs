@@ -1,9 +1,12 @@
 // The panel's text: nothing is lost by reading and writing it, and every change does what it says.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import * as panels from "../../js/lib/panel_rows.js";
 
+const FIXTURE = JSON.parse(
+  readFileSync(new URL("../fixtures/panel.json", import.meta.url), "utf8"));
 const TEXT = '{"v":1,"rows":[{"id":"a1","net":"canny.safetensors","strength":0.8},'
   + '{"id":"b","net":"model_patches/z.safetensors","on":false,"mine":{"x":[1,null]}},'
   + '{"net":"third.pth"}],"note":"of a later version"}';
@@ -19,6 +22,27 @@ test("a text is written as it was read", () => {
   assert.equal(panels.format(panel()), TEXT);
   const strange = '{"v":1,"rows":[{"__proto__":{"x":1},"net":"a","constructor":2}]}';
   assert.equal(panels.format(panels.changed(panels.parse(strange), 0, {})), strange);
+});
+
+test("what the server accepts is read, with the same rows, and written as it was", () => {
+  for (const { text, rows: wanted } of FIXTURE.good) {
+    const read = panels.parse(text), rows = read.rows.map(panels.read);
+    const keys = Object.keys(panels.DEFAULTS);
+    const own = rows.map((row) => Object.fromEntries(keys.map((key) => [key, row[key]])));
+    const right = wanted.map((row, i) => (read.rows[i].id === undefined ? { ...row, id: "" } : row));
+    assert.deepEqual(own, right, text);
+    if (text.trim()) assert.deepEqual(JSON.parse(panels.format(read)), JSON.parse(text), text);
+  }
+});
+
+test("what is no panel to the server is none to the page", () => {
+  for (const { text } of FIXTURE.no_panel) {
+    assert.throws(() => panels.parse(text), panels.PanelError, text);
+  }
+});
+
+test("a row that the server refuses can be opened here, to be put right", () => {
+  for (const { text } of FIXTURE.wrong_rows) assert.ok(panels.parse(text).rows.length, text);
 });
 
 test("an empty text is an empty panel", () => {
