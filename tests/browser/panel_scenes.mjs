@@ -311,7 +311,7 @@ try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: VIEW });
   page.setDefaultTimeout(8000);
-  const scenes = { ...SCENES, ...presetScenes, fromEmptyCanvas };
+  const scenes = { fromEmptyCanvas, ...SCENES, ...presetScenes };
   for (const [name, scene] of Object.entries(scenes)) {
     if (ask.only && !ask.only.includes(name)) continue;
     const began = performance.now();

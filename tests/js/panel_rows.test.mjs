@@ -29,13 +29,13 @@ test("what the server accepts is read, with the same rows, and written as it was
     const read = panels.parse(text), rows = read.rows.map(panels.read);
     const keys = Object.keys(panels.DEFAULTS);
     const own = rows.map((row) => Object.fromEntries(keys.map((key) => [key, row[key]])));
-    const right = wanted.map((row, i) => (read.rows[i].id === undefined ? { ...row, id: "" } : row));
+    const right = wanted.map((row, i) => ("id" in read.rows[i] ? row : { ...row, id: "" }));
     assert.deepEqual(own, right, text);
     if (text.trim()) assert.deepEqual(JSON.parse(panels.format(read)), JSON.parse(text), text);
   }
 });
 
-test("what is no panel to the server is none to the page", () => {
+test("what the server refuses as a panel is refused by the page", () => {
   for (const { text } of FIXTURE.no_panel) {
     assert.throws(() => panels.parse(text), panels.PanelError, text);
   }
