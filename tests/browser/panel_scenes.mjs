@@ -1,6 +1,6 @@
 // Works Control Stack Panel as a user would, in one renderer of one page, and prints what became of
 // it as JSON. node panel_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME,
-// "pictures": DIR, "only": [SCENE, ...]}
+// "pictures": DIR, "without": [SCENE, ...]}
 import { join } from "node:path";
 import { ask, frames, launch, openPage, settle, until } from "./browser.mjs";
 import { fromEmptyCanvas } from "./panel_job.mjs";
@@ -52,13 +52,7 @@ const SCENES = {
     const redone = await look(page);
     await label(page, 1, "strength").fill("0.7");
     await frames(page, 3);
-    const after = await look(page);
-    await page.evaluate(() => {
-      document.activeElement?.blur();
-      document.execCommand("undo"); // what a browser does with Ctrl+Z besides, wherever it is
-    });
-    await frames(page, 3);
-    return { created, edited, undone, redone, after, elsewhere: await look(page) };
+    return { created, edited, undone, redone, after: await look(page) };
   },
 
   async ordered(page) {
@@ -313,7 +307,7 @@ try {
   page.setDefaultTimeout(8000);
   const scenes = { fromEmptyCanvas, ...SCENES, ...presetScenes };
   for (const [name, scene] of Object.entries(scenes)) {
-    if (ask.only && !ask.only.includes(name)) continue;
+    if (ask.without?.includes(name)) continue;
     const began = performance.now();
     outcomes[name] = await scene(page).catch(async (error) => {
       await page.screenshot({ path: join(ask.pictures, `panel-${ask.cell}-${name}-failed.png`) });
