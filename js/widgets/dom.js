@@ -94,12 +94,19 @@ export function claimInput(target, pointerEvents, restore) {
   refuseHistory(target, restore);
 }
 
+let keyTarget = null; // where the last key went
+
 // Ctrl+Z over the canvas is ComfyUI's undo, yet browsers also take back what was typed last,
-// wherever the focus is now: the workflow would lose that text besides.
+// wherever the focus is now: the workflow would lose that text besides. Some move the focus there
+// before they tell, so that where the key went counts too.
 function refuseHistory(target, restore) {
+  if (!keyTarget) {
+    keyTarget = document.body;
+    window.addEventListener("keydown", (event) => { keyTarget = event.target; }, true);
+  }
   target.addEventListener("input", (event) => {
     if (!event.inputType?.startsWith("history")) return;
-    if (event.target === document.activeElement) return;
+    if (event.target === document.activeElement && event.target === keyTarget) return;
     event.stopPropagation();
     restore?.();
   }, true);

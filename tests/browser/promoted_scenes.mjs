@@ -122,8 +122,9 @@ try {
   await field(page, "union_type").locator("select").selectOption("depth");
   await frames(page, 3);
   seen.keys = await look(page);
+  await page.evaluate(() => document.activeElement?.blur());
+  await page.keyboard.press("Shift"); // a key that goes to the page, as Ctrl+Z would
   await page.evaluate(() => {
-    document.activeElement?.blur();
     document.execCommand("undo"); // what a browser does with Ctrl+Z besides, wherever the focus is
   });
   await frames(page, 3);
