@@ -1,4 +1,4 @@
-"""Drawings of Scribble Canvas in ComfyUI's input folder, each under the sha256 of its content.
+"""Drawings of Draw Scribble in ComfyUI's input folder, each under the sha256 of its content.
 
 A workflow names a drawing, or holds its JSON itself. Drawings never change and are never deleted:
 every step of undo, and every workflow that was saved, may name one.

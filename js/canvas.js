@@ -1,4 +1,4 @@
-// The canvas of Scribble Canvas: its widget, its drawings on the server, the picture below it.
+// The canvas of Draw Scribble: its widget, its drawings on the server, the picture below it.
 
 import { chain } from "./host.js";
 import { DrawingStore } from "./lib/drawing_store.js";

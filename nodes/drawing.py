@@ -59,13 +59,13 @@ class ControlStackScribbleCanvas(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             cls.__name__,
-            display_name="Scribble Canvas",
+            display_name="Draw Scribble",
             description=(
                 "Draws a hint by hand in the node, for scribble, line and sketch ControlNets: with"
                 " mouse, pen or finger, over a picture if wanted, at any size."
             ),
             search_aliases=[
-                *("scribble", "draw", "paint", "sketch", "canvas", "doodle", "painter"),
+                *("scribble canvas", "draw", "paint", "sketch", "canvas", "doodle", "painter"),
                 *("draw mask", "hand drawn", "brush"),
             ],
             inputs=[

@@ -69,8 +69,6 @@ class Panel(io.ComfyNode):
                 "controlnet panel",
                 "controlnet stack",
                 "controlnet stacker",
-                "multi controlnet",
-                "multi-controlnet",
                 "all in one controlnet",
                 "preprocessor",
             ],

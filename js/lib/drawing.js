@@ -1,4 +1,4 @@
-// A drawing of Scribble Canvas as strokes, and its text form, in the words of
+// A drawing of Draw Scribble as strokes, and its text form, in the words of
 // preprocessors/strokes.py; both read tests/fixtures/drawings.json. No DOM.
 //
 // A drawing is {width, height, strokes}; a stroke {tool, size, points}, where points are

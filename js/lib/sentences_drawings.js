@@ -1,4 +1,4 @@
-// Rows of sentences.js for drawings of Scribble Canvas: [English, other], the special before the
+// Rows of sentences.js for drawings of Draw Scribble: [English, other], the special before the
 // general.
 
 // What the server and the page say.

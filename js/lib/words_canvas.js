@@ -1,4 +1,4 @@
-// The words of Scribble Canvas, in the languages of words.js.
+// The words of Draw Scribble, in the languages of words.js.
 
 export const CANVAS_WORDS = {
   en: {

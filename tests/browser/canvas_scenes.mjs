@@ -1,4 +1,4 @@
-// Scribble Canvas: strokes by mouse, pen, finger and keys; undo in the widget and of the page; what
+// Draw Scribble: strokes by mouse, pen, finger and keys; undo in the widget and of the page; what
 // is shown is what runs. Prints the scenes as JSON. node canvas_scenes.mjs ASK.json, with
 // browser.mjs's keys and {"cell": NAME, "pictures": DIR}
 import { join } from "node:path";

@@ -82,8 +82,10 @@ async function pull(page, [[type, nth, output], [target, input]]) {
 }
 
 async function find(page) {
-  await page.mouse.dblclick(640, 640);
-  await page.locator("input:focus").waitFor();
+  for (let tries = 0; tries < 4 && !(await page.locator("input:focus").count()); tries++) {
+    await page.mouse.dblclick(640, 640); // a busy page takes two clicks for two single ones
+    await until(page, () => document.activeElement?.tagName === "INPUT");
+  }
   await page.keyboard.type("control stack panel");
   await until(page, (rows) => document.querySelector(rows), RESULTS);
   await atRest(page, () => page.locator(RESULTS).count(), { calmMs: 200 });

@@ -1,4 +1,4 @@
-"""Scribble Canvas, worked with mouse, pen, finger and keys in both renderers of two pages."""
+"""Draw Scribble, worked with mouse, pen, finger and keys in both renderers of two pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test Scribble Canvas in the real ComfyUI: drawings by name and inline, sizes, refusals."""
+"""Test Draw Scribble in the real ComfyUI: drawings by name and inline, sizes, refusals."""
 
 from __future__ import annotations
 
