@@ -278,9 +278,13 @@ def test_a_report_that_fails_loses_nothing(world, monkeypatch, where):
     assert "could not be written (RuntimeError: broken by the test)" in tables
 
 
-@pytest.mark.parametrize("where", ["now", "by_block", "watch_blocks", "reaches", "_blocks_of"])
+NOTED_AT_STEPS = ("now", "norms_of", "by_block", "own_blocks", "watch_blocks")
+NOTED_AT_BLOCKS = ("reaches", "_blocks_of")
+
+
+@pytest.mark.parametrize("where", [*NOTED_AT_STEPS, *NOTED_AT_BLOCKS])
 def test_notes_that_fail_do_not_end_a_run(world, monkeypatch, where):
-    from pack.control.report import journal
+    from pack.control.report import journal, model_blocks
 
     units = [{"net": world.nets[0], "image": world.hint()}]
     fresh = world.sample(*world.ours(units))
@@ -289,10 +293,10 @@ def test_notes_that_fail_do_not_end_a_run(world, monkeypatch, where):
     def fail(*args):
         raise RuntimeError("broken by the test")
 
-    monkeypatch.setattr(journal, where, fail)
+    is_at_steps = where in NOTED_AT_STEPS
+    monkeypatch.setattr(journal if is_at_steps else model_blocks, where, fail)
     assert world.sample(*chain).equal(fresh)
     monkeypatch.undo()
     tables = report(chain[0])
     assert "1 ControlNet, 3 steps" in tables
-    is_seen = where in ("now", "by_block", "watch_blocks")
-    assert ("could not be measured (RuntimeError: broken by the test)" in tables) == is_seen
+    assert ("could not be measured (RuntimeError: broken by the test)" in tables) == is_at_steps
