@@ -46,12 +46,14 @@ class Count:
     failed: int = 0
     skipped: int = 0
     reasons: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     def add(self, other: Count) -> None:
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
         self.reasons += other.reasons
+        self.seconds += other.seconds
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
@@ -80,7 +82,9 @@ def main() -> int:
     counts = []
     for number, group in enumerate(groups, 1):
         print(f"\n=== [{number}/{len(groups)}] {group.name}", flush=True)
+        started = time.monotonic()
         counts.append(run(group))
+        counts[-1].seconds = time.monotonic() - started
         print(f"=== {group.name}: {counts[-1]}", flush=True)
     total = summary(groups, counts, installed, time.monotonic() - began)
     return 1 if total.failed else 0
@@ -247,7 +251,8 @@ def summary(
     print("\n=== summary")
     for group, count in zip(groups, counts, strict=True):
         total.add(count)
-        print(f"{'FAILED' if count.failed else 'ok':6} {group.name}: {count}")
+        verdict = "FAILED" if count.failed else "ok"
+        print(f"{verdict:6} {group.name}: {count} ({count.seconds:.0f} s)")
     for host in installed:
         ran = [c.passed + c.failed for g, c in zip(groups, counts, strict=True) if g.host == host]
         text = f"{sum(ran)} host tests ran" if ran else "left out by --quick"
