@@ -30,9 +30,9 @@ sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
 ABOUT = """\
 Makes a Python environment (once), then runs ruff, pyright, the unit tests, the JavaScript tests,
 and, on every ComfyUI found (COMFYUI_DIR, else comfy-cli's workspace and its siblings ComfyUI-*),
-the host tests in process and over HTTP; on the newest one also the tests in its frontend, and on
-the others the example workflows in theirs, if Chromium and node are installed. On the oldest one
-the tooltips are read too, because its frontend shows them differently."""
+the host tests in process and over HTTP; on the newest one also those of time and memory and the
+tests in its frontend, and on the others the example workflows in theirs, if Chromium and node are
+installed. On the oldest one the tooltips are read too: its frontend shows them differently."""
 TEMPLATES, TOOLTIPS = "browser/test_page.py", "browser/test_tooltips.py"
 QUICK = "quick or not slow"  # of a file that is slow as a whole, the cases marked quick
 PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
@@ -155,11 +155,13 @@ def plan(installed: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
     )
     if scripts:
         yield Group("JavaScript tests", ("node", "--test", "--test-reporter=tap", *scripts), "node")
-    for host in installed[:1] if quick else installed:
+    newest, others = installed[:1], installed[1:]
+    for host in newest:
         yield from _tests_of("host", "host tests in process", quick, host)
     if quick:
         return
-    newest, others = installed[:1], installed[1:]
+    for host in others:  # time, memory and nets of full size were looked at on the newest
+        yield next(_tests_of("host", "host tests in process", quick, host))
     for host in installed:
         yield from _tests_of("http", "host tests over HTTP", quick, host)
     for host in newest:
