@@ -65,6 +65,19 @@ NETS = {
     "union": UNION,
     "recolor": RECOLOR,
     "color": COLOR,
+    "z_image_fun": (
+        "model_patches/Z-Image-Turbo-Fun-Controlnet-Union-2.1-2602-8steps.safetensors",
+        f"{HUB}/alibaba-pai/Z-Image-Turbo-Fun-Controlnet-Union-2.1/resolve/main",
+    ),
+    "qwen_union": (
+        "Qwen-Image-InstantX-ControlNet-Union.safetensors",
+        f"{HUB}/Comfy-Org/Qwen-Image-InstantX-ControlNets/resolve/main/split_files/controlnet",
+    ),
+    "flux_union": (
+        "diffusion_pytorch_model.safetensors",
+        f"{HUB}/InstantX/FLUX.1-dev-Controlnet-Union/resolve/main",
+    ),
+    "lllite": ("kohya_controllllite_xl_canny.safetensors", RECOLOR[1]),
 }
 
 HOUSE = "a house with a red roof beside a tree, watercolour, summer light"
@@ -94,9 +107,10 @@ class Layout(Draft):
 
     def net(self, name: str, **given: Any) -> Node:
         """Add the loader of a ControlNet."""
-        file, folder = NETS[name]
-        model = {"name": file, "url": f"{folder}/{file}", "directory": "controlnet"}
-        return self.put("ControlStackLoad", models=[model], control_net_name=file, **given)
+        chosen, address = NETS[name]
+        folder, _, file = chosen.rpartition("/")
+        model = {"name": file, "url": f"{address}/{file}", "directory": folder or "controlnet"}
+        return self.put("ControlStackLoad", models=[model], control_net_name=chosen, **given)
 
     def checkpoint(self, named: tuple[str, str] = SD15) -> Node:
         """Add the loader of the base model."""

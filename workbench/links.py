@@ -7,9 +7,12 @@ templates are titles with spaces. So a pack of its own offers a copy under such 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import re
 import shutil
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,22 @@ TINY = {
     "controlnet": "control_v11p_sd15_canny_fp16.safetensors",
     "checkpoints": "v1-5-pruned-emaonly-fp16.safetensors",
 }
-"""The tiny model that stands for all of its folder."""
+"""The tiny model that stands for all of its folder, and runs."""
+BLOCK = "controlnet_blocks.0.weight"
+HEADERS: Mapping[str, Mapping[str, list[int]]] = {
+    "Z-Image-Turbo-Fun-Controlnet-Union-2.1-2602-8steps.safetensors": {
+        "control_all_x_embedder.2-1.weight": [1],
+    },
+    "Qwen-Image-InstantX-ControlNet-Union.safetensors": {
+        **{BLOCK: [1, 1], "controlnet_x_embedder.weight": [1, 64]},
+        "transformer_blocks.0.img_mlp.net.0.proj.weight": [1, 1],
+    },
+    "diffusion_pytorch_model.safetensors": {
+        **{BLOCK: [1, 1], "pos_embed_input.weight": [1, 64]},
+        "controlnet_mode_embedder.weight": [10, 1],
+    },
+}
+"""Nets for other bases: keys by which the page recognises the file that stands for them."""
 
 
 def pack_of(template: Path, folder: Path) -> Path:
@@ -40,9 +58,29 @@ def query(template: Path) -> str:
     return f"/?template={name_of(template)}&source={PACK}"
 
 
+def can_run(template: Mapping[str, Any]) -> bool:
+    """Return whether tiny models stand for all that a template names; the page opens it anyway."""
+    named = (model for node in template["nodes"] for model in node["properties"].get("models", []))
+    return all(model["directory"] in TINY and model["name"] not in HEADERS for model in named)
+
+
+def write_header(file: Path, shapes: Mapping[str, list[int]]) -> None:
+    """Make a file whose header tells what it is, as far as one can tell; it is never loaded."""
+    header, end = dict[str, Any](), 0
+    for key, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[key] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
+
+
 @contextlib.contextmanager
 def named_models(models: Path, templates: Iterable[Mapping[str, Any]]) -> Iterator[None]:
-    """Link every model that a template names to a tiny one below `models`, while this lasts."""
+    """Let a tiny model below `models` stand for each that a template names, while this lasts.
+
+    Models in folders without tiny ones, and nets for other bases, are headers alone.
+    """
     named = {
         (model["directory"], model["name"])
         for template in templates
@@ -52,7 +90,10 @@ def named_models(models: Path, templates: Iterable[Mapping[str, Any]]) -> Iterat
     given = []
     for directory, name in sorted(named):
         if not (file := models / directory / name).exists():
-            os.link(models / directory / TINY[directory], file)
+            if name in HEADERS or directory not in TINY:
+                write_header(file, HEADERS.get(name, {}))
+            else:
+                os.link(models / directory / TINY[directory], file)
             given.append(file)
     try:
         yield

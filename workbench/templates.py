@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
 
-from workbench import demo_graph, environment, hosts, server  # noqa: E402
+from workbench import base_templates, demo_graph, environment, hosts, server  # noqa: E402
 from workbench.drafts import GROUP_TITLE, Node  # noqa: E402
 from workbench.layout import HOUSE, MODELS, SDXL, Layout  # noqa: E402
 from workbench.scenes import greys, walk  # noqa: E402
@@ -29,6 +29,7 @@ if __name__ == "__main__":
 FOLDER = HERE.parent / "example_workflows"
 
 TEMPLATES: dict[str, Callable[[Layout], None]] = {}
+LAST = base_templates.TEMPLATES
 
 
 def template(name: str) -> Callable[[Callable[[Layout], None]], Callable[[Layout], None]]:
@@ -542,7 +543,7 @@ def train(lay: Layout) -> None:
 
 def write(info: Mapping[str, Any], folder: Path = FOLDER) -> None:
     """Write all templates; `info` is ComfyUI's /object_info."""
-    for name, lay_out in TEMPLATES.items():
+    for name, lay_out in {**TEMPLATES, **LAST}.items():
         _write(Layout(info), lay_out, folder / f"{name}.json")
     (folder / "inputs" / "walk.json").write_text(json.dumps(walk()) + "\n", encoding="ascii")
 
@@ -563,7 +564,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("python3 workbench/templates.py", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the templates and the demo")
     if not parser.parse_args().write:
-        print("\n".join(TEMPLATES))
+        print("\n".join([*TEMPLATES, *LAST]))
         return 0
     environment.enter("templates")
     with (
@@ -573,7 +574,7 @@ def main() -> int:
         info = running.ask("/object_info")
         write(info)
         write_demo(info, HERE.parent / "demo")
-    print(f"wrote {len(TEMPLATES)} templates and the demo's workflows")
+    print(f"wrote {len(TEMPLATES) + len(LAST)} templates and the demo's workflows")
     return 0
 
 

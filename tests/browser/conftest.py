@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 import runpy
 import shutil
-import struct
 import subprocess
 import sys
 import zipfile
@@ -155,20 +153,9 @@ def _running(host: hosts.Host, base: Path, page: Path | None):
     for name in ("example.png", "my_pictures/1.png"):
         draw(base / "input" / name)
     for name, shapes in NETS.items():
-        _write_net(base / "models" / "controlnet" / f"{name}.safetensors", shapes)
+        links.write_header(base / "models" / "controlnet" / f"{name}.safetensors", shapes)
     packs = {**server.PACKS, links.PACK: links.pack_of(LINKED, base / "links")}
     return server.running(host, base, packs=packs, page=page)
-
-
-def _write_net(file: Path, shapes: dict[str, list[int]]) -> None:
-    """Make a file whose header tells what it is, as far as one can tell; it is never loaded."""
-    header, end = {}, 0
-    for key, shape in shapes.items():
-        begin, end = end, end + 2 * math.prod(shape)
-        header[key] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
 
 
 @pytest.fixture(scope="session")

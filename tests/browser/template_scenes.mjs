@@ -1,7 +1,8 @@
 // Opens each template as the template browser does, in windows of several sizes, and prints how it
 // is drawn as JSON. node template_scenes.mjs ASK.json, with browser.mjs's keys and {"workflows":
 // {NAME: UI-form JSON}, "windows": [[width, height], ...], "pictured": [NAME, ...]}
-//   → {NAME: {"1600x1000": {"zoom", "smallest": [pixels, text], "overlaps"}, ...}, "errors": [...]}
+//   → {NAME: {"1600x1000": {"zoom", "smallest": [pixels, text], "red", "overlaps"}, ...},
+//      "errors": [...]}
 import { join } from "node:path";
 import { ask, atRest, frames, launch, openPage, settle } from "./browser.mjs";
 
@@ -51,6 +52,9 @@ const read = (page) =>
       titles: nodes.map((node) => node.title).filter((title) => !window.drawnTexts.has(title)),
       smallest: sizes[0] ?? null,
       small: sizes.slice(0, 6),
+      red: nodes
+        .filter((node) => node.has_errors || !(node.type in window.LiteGraph.registered_node_types))
+        .map((node) => node.title),
       overlaps: boxes.flatMap(([a, ax, ay, aw, ah], i) =>
         boxes
           .slice(i + 1)

@@ -62,6 +62,13 @@ def test_every_text_can_be_read(seen):
         assert [view["titles"] for view in views if view["titles"]] == []
 
 
+def test_no_node_is_red(seen):
+    """Every node is known here, and nothing that it holds is refused."""
+    views = each(seen, WINDOWS[0])  # the demos' own models are not here
+    red = {name: view["red"] for name, view in views.items() if name in TEMPLATES}
+    assert {name: nodes for name, nodes in red.items() if nodes} == {}
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 def test_no_node_lies_on_another(seen, window):
     overlaps = {name: view["overlaps"] for name, view in each(seen, window).items()}

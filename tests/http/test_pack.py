@@ -64,19 +64,27 @@ def test_template_has_no_node_that_this_host_lacks(object_info, name):
     assert {node["type"] for node in nodes} - drawn_by_the_page <= object_info.keys()
 
 
+FOLDERS = {
+    "CheckpointLoaderSimple": "checkpoints",
+    "ControlStackLoad": "controlnet",
+    "UNETLoader": "diffusion_models",
+    "CLIPLoader": "text_encoders",
+    "VAELoader": "vae",
+}
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_template_says_where_its_models_are(name):
     """Every loader names an https address of a safetensors file, which the frontend offers."""
     workflow = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
     for node in workflow["nodes"]:
-        if node["type"] in ("CheckpointLoaderSimple", "ControlStackLoad"):
+        if node["type"] in FOLDERS:
             (model,) = node["properties"]["models"]
-            assert model["name"] == node["widgets_values"][0]
+            folder, _, name = node["widgets_values"][0].rpartition("/")
+            assert model["name"] == name
             assert model["url"].startswith("https://huggingface.co/")
             assert model["url"].endswith(f"/{model['name']}")
-            assert model["directory"] == (
-                "controlnet" if node["type"] == "ControlStackLoad" else "checkpoints"
-            )
+            assert model["directory"] == (folder or FOLDERS[node["type"]])
 
 
 @pytest.mark.parametrize(

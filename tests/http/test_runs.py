@@ -42,6 +42,8 @@ def test_every_template_runs_as_installed(running, example, name):
     prompt = example(name, steps=2)
     file = ROOT / "example_workflows" / f"{name}.json"
     template = json.loads(file.read_text(encoding="utf-8"))
+    if not links.can_run(template):
+        pytest.skip("there are no tiny models of its base; the page opens it, and families run it")
     assert {path.name for path in (running.base / "input").glob("*.json")} == set()
     with links.named_models(running.base / "models", [template]):
         result = running.run(prompt)
