@@ -106,6 +106,27 @@ def frames_of(
         frames = tuple(int(frame) for frame in sub_idxs)
     else:
         return tuple(range(entries))
+    _refuse_other_length(frames, entries)
+    return frames
+
+
+def latent_window(
+    count: int, transformer_options: Mapping[str, Any]
+) -> tuple[tuple[int, ...], int] | None:
+    """Return which latent frames of a clip ComfyUI's context window shows, and how many there are.
+
+    `count`: the latent frames that came. None without a window over them (dim 2): they are all.
+    Raises ValueError where the window has another length.
+    """
+    window = transformer_options.get("context_window")
+    if getattr(window, "dim", None) != 2:
+        return None
+    frames = window_frames(window)
+    _refuse_other_length(frames, count)
+    return frames, max(getattr(window, "total_frames", 0), 1 + max(frames))
+
+
+def _refuse_other_length(frames: Sequence[int], entries: int) -> None:
     if len(frames) != entries:
         raise ValueError(
             f"Control Stack: the context window has {len(frames)} frames, but {entries} latents"
@@ -113,7 +134,6 @@ def frames_of(
             " AnimateDiff-Evolved's without other nodes that change a window's frames, or sample"
             " the clip without windows."
         )
-    return frames
 
 
 def source_indices(frames: Sequence[int], available: int) -> list[int]:

@@ -28,7 +28,7 @@ import torch
 
 from . import checks, hints
 from .fits import FITS
-from .frames import Rows, frames_of
+from .frames import Rows, frames_of, latent_window
 from .layouts import MAPS, TOKENS, Layout, class_names
 from .lllite import LLLite, LLLitePatch
 from .net_info import look_at
@@ -77,8 +77,9 @@ class Patch:
     how many blocks of its own the net's module has, or their heights. `block_of`: which of them
     acts, by what a hook is called with. `resize`: ComfyUI's way of fitting this family's hints.
     `pads`: whether the model shows the patch a latent of an even size. `reads_img`: see `Change`.
-    `masks`: whether a module reads an area to inpaint. `is_video`: the hint's entries are the
-    frames of one clip. `is_shared`: what is added for one conditioning is added for all of them.
+    `masks`: whether a module reads an area to inpaint. `in_window`: of nets whose hint's entries
+    are the frames of one clip, the patch of the whole clip and latent frames → it acts on those;
+    None for all others. `is_shared`: what is added for one conditioning is added for all of them.
     `layout`: how masks and layers meet its values, and `strides`: the levels of a UNet in which
     they lie. `acts`: whether the net adds anything where a hook is called.
     """
@@ -93,7 +94,7 @@ class Patch:
     reads_img: bool = False
     needs_vae: bool = True
     masks: Callable[[Any], bool] = lambda module: getattr(module, "additional_in_dim", 0) > 0
-    is_video: bool = False
+    in_window: Callable[[Any, Sequence[int]], None] | None = None
     is_shared: bool = False
     layout: Layout = TOKENS
     strides: tuple[int, ...] = ()
@@ -119,6 +120,11 @@ class PatchNet(comfy.controlnet.ControlBase):
         """How masks and layers meet the net."""
         takes_mask = self.patch.masks(self.patcher.model)
         return replace(self.patch.layout, takes_inpaint_value=takes_mask)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the hint's entries are the frames of one clip."""
+        return self.patch.in_window is not None
 
     @property
     def heights(self) -> list[int]:
@@ -219,9 +225,7 @@ class PatchNet(comfy.controlnet.ControlBase):
 
         Returns whether a hint was encoded for it.
         """
-        is_new, encoded = self._encoded(x, acting)
-        # A copy for each call: patches keep what they computed from block to block.
-        patch = copy.copy(encoded)
+        is_new, patch = self._for_call(x, acting, options)
         patch.strength = self._strength(acting)
         _spread_over_conditionings(patch, acting.rows)
         kinds = options.get("cond_or_uncond") or [0] * acting.rows.all_chunks
@@ -240,6 +244,25 @@ class PatchNet(comfy.controlnet.ControlBase):
         options["patches"] = {**before, **added}
         return is_new
 
+    def _for_call(
+        self, x: torch.Tensor, acting: Acting, options: Mapping[str, Any]
+    ) -> tuple[bool, Any]:
+        """Return ComfyUI's patch object for one call; of a clip, with this window's frames.
+
+        A copy for each call: patches keep what they computed from block to block.
+        """
+        in_window = self.patch.in_window
+        window = latent_window(x.shape[2], options) if in_window else None
+        if in_window is None or window is None:
+            is_new, encoded = self._encoded(x, acting)
+            return is_new, copy.copy(encoded)
+        frames, total = window
+        whole_clip = x[:, :, :1].expand(-1, -1, total, *x.shape[3:])
+        is_new, encoded = self._encoded(whole_clip, acting)
+        patch = copy.copy(encoded)
+        in_window(patch, frames)
+        return is_new, patch
+
     def _strength(self, acting: Acting) -> Strength:
         """Return the strength for the rows that the patch computes."""
         if self.patch.is_shared and isinstance(acting.strength, torch.Tensor):
@@ -250,7 +273,7 @@ class PatchNet(comfy.controlnet.ControlBase):
         """Return ComfyUI's patch object with the hint of the acting frames, made at first use."""
         hint, mask, frames = acting.hint, acting.inpaint_mask, tuple(acting.picks)
         entries = max(hint.shape[0], 1 if mask is None else mask.shape[0])
-        follows_frames = entries > 1 and not self.patch.is_video
+        follows_frames = entries > 1 and not self.is_video
         key = (id(hint), id(mask), x.shape[2:], acting.fit, frames if follows_frames else ())
         if is_new := key not in self.encoded:
             while len(self.encoded) >= MAX_HINTS:
@@ -269,7 +292,7 @@ class PatchNet(comfy.controlnet.ControlBase):
 
     def _fitted(self, hint: torch.Tensor, x: torch.Tensor, fit: str) -> torch.Tensor:
         """Fit a hint to the latent as the model shows it to the patch; (B,3,h,w)."""
-        if self.patch.is_video and FITS[fit].hint is None:
+        if self.is_video and FITS[fit].hint is None:
             return hint
         per_latent = 8 if self.vae is None else self.vae.spacial_compression_encode()
         height, width = (
@@ -396,6 +419,10 @@ def _uni3c(net: PatchNet, hint: torch.Tensor, x: torch.Tensor, _area: torch.Tens
     return patch
 
 
+def _uni3c_in_window(patch: Any, frames: Sequence[int]) -> None:
+    patch.prepared_render = patch.prepared_render[:, :, list(frames)]
+
+
 def _lllite(net: PatchNet, hint: torch.Tensor, x: torch.Tensor, _area: torch.Tensor | None) -> Any:
     return LLLitePatch(net.patcher.model, hint.to(x.device, net.dtype))
 
@@ -432,7 +459,7 @@ PATCHES: Mapping[str, Patch] = {
         lambda patch: {"double_block": [patch]},
         lambda module: module.num_layers,
         resize="bilinear",
-        is_video=True,
+        in_window=_uni3c_in_window,
         is_shared=True,
     ),
     f"{LLLite.__module__}.{LLLite.__qualname__}": Patch(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 
@@ -203,6 +204,85 @@ def test_a_window_over_latent_frames_has_their_numbers(host):
 
     assert window_frames(Window()) == (3, 4, 5, 6, 9, 11)
     assert frames_of(2, {"context_window": Window()}) == (0, 1)
+
+
+@pytest.fixture
+def video(host):
+    """Return the tiny Wan with six latent frames, its Uni3C, and 21 pictures of a clip."""
+    from dataclasses import replace
+
+    import torch
+
+    from workbench import tiny_patches
+
+    if not tiny_patches.has_module("comfy.ldm.wan.uni3c"):
+        pytest.skip("this ComfyUI has no Uni3C")
+    clip = torch.rand(21, 64, 64, 3, generator=torch.Generator().manual_seed(8))
+    base = tiny_patches.wan()
+    return replace(base, latent=(1, 16, 6, 8, 8)), tiny_patches.uni3c(), clip
+
+
+VIDEO_WINDOWS = [
+    ("standard_static", True, 1),
+    ("standard_static", False, 1),
+    ("standard_uniform", True, 2),
+    ("looped_uniform", False, 2),
+    ("batched", True, 1),
+]
+
+
+@pytest.mark.parametrize(("schedule", "anchor", "stride"), VIDEO_WINDOWS)
+def test_a_clips_hint_follows_windows_over_latent_frames(video, schedule, anchor, stride):
+    """Compare with ComfyUI's node, its patch shown the latent frames of each window by hand.
+
+    By itself it shows every window the beginning of the clip.
+    """
+    from comfy_extras.nodes_model_patch import WanUni3CControlnetApply
+
+    from pack.control.patches import net_of
+    from workbench.family_runs import ours, plain, sample
+
+    base, patcher, clip = video
+    how = {"context_length": 3, "context_overlap": 1, "dim": 2, "context_schedule": schedule}
+    how |= {"context_stride": stride, "closed_loop": schedule == "looped_uniform"}
+    world = SimpleNamespace(model=base.patcher)
+    windows = windowed(world, **how, causal_window_fix=anchor)
+
+    node = WanUni3CControlnetApply().apply_patch
+    patched = node(windows, patcher, base.vae, clip, 0.7, 0.0, 1.0)[0]
+    patch = patched.model_options["transformer_options"]["patches"]["double_block"][0]
+    whole, came = patch.encode_render_video(base.latent[2:]), []
+
+    def with_the_windows_frames(apply, args):
+        window = args["c"]["transformer_options"]["context_window"]
+        before = getattr(window, "causal_anchor_index", None)
+        frames = [*([] if before is None or before < 0 else [before]), *window.index_list]
+        assert len(frames) == args["input"].shape[2]
+        came.append(frames)
+        patch.prepared_render = whole[:, :, frames]
+        return apply(args["input"], args["timestep"], **args["c"])
+
+    shown = patched.clone()
+    shown.set_model_unet_function_wrapper(with_the_windows_frames)
+    theirs = sample(base, plain(base), patcher=shown, steps=2)
+    assert {frame for frames in came for frame in frames} == set(range(6))
+    assert len({tuple(frames) for frames in came}) > 1
+
+    base.vae.encodes = 0
+    chain = ours(base, net_of(patcher), clip)
+    assert theirs.equal(sample(base, chain, patcher=windows, steps=2))
+    assert base.vae.encodes == 1
+    assert not theirs.equal(sample(base, plain(base), patcher=patched, steps=2))
+
+
+def test_a_clips_window_of_another_length_is_a_sentence(host):
+    from pack.control.frames import latent_window
+
+    window = SimpleNamespace(dim=2, index_list=[4, 5, 6], total_frames=9)
+    assert latent_window(3, {"context_window": window}) == ((4, 5, 6), 9)
+    assert latent_window(3, {}) is None
+    with pytest.raises(ValueError, match=r"the context window has 3 frames, but 4 latents came"):
+        latent_window(4, {"context_window": window})
 
 
 # -- AnimateDiff-Evolved ---------------------------------------------------------------------------
