@@ -110,6 +110,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="fewer repetitions and sizes, for a rough result"
     )
+    steps = parser.add_argument_group("of steps")
+    steps.add_argument("--repeats", type=int, help="rounds of each measurement")
+    steps.add_argument("--shapes", nargs="+", choices=("tiny", "full"), help="of the models")
+    steps.add_argument("--nets", nargs="+", type=int, choices=(1, 2, 3, 5), help="in a chain")
     world = parser.add_argument_group("of world")
     world.add_argument(
         "--write", action="store_true", help="write its tables and pictures into docs/"

@@ -1,8 +1,9 @@
 """Time sampler steps: our stack against ComfyUI's chain of ControlNetApplyAdvanced nodes.
 
-Both have the same nets, prompts and hints. Mode balanced gives ComfyUI's own image. Mode cond_only
-is compared with two chains: the balanced one, which most workflows use, and control on the positive
-prompt alone, which gives the same image. Counts are of one run.
+Both have the same nets, prompts and hints. Speed exact gives ComfyUI's own image, fast differs by
+rounding, approximate more. Mode cond_only is compared with two chains: the balanced one, which most
+workflows use, and control on the positive prompt alone, which gives the same image. Counts are of
+one run. A run is whole, its first steps included, in which nothing is reused or run together.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,40 @@ import torch
 
 from . import timing
 
-NETS = (1, 2, 3, 5)
+NETS = {"tiny": (1, 2, 3, 5), "full": (1, 2, 3)}
 DISTINCT_NETS = 3
 """Nets in memory; a chain's fourth and fifth are the first two again, with other hints."""
-STEPS = {"tiny": 8, "full": 2}
-REPEATS = {"tiny": 15, "full": 3}
+STEPS = {"tiny": 20, "full": 5}
+REPEATS = {"tiny": 9, "full": 3}
 LATENT = {"tiny": (16, 16), "full": (16, 16)}
 NAMES = {"tiny": "tiny family", "full": "SD1.5 shapes"}
 _PEAK_KB = re.compile(r"VmHWM:\s+(\d+)")
 POSITIVE_ONLY = "cond_only / positive only"
+RIVALS: dict[str, dict[str, Any]] = {
+    "exact": {},
+    "fast": {"speed": "fast"},
+    "approximate 2": {"speed": "approximate"},
+    "approximate 3": {"speed": "approximate", "reuse": 3},
+    "approximate 2 shared": {"speed": "approximate", "share_prompts": True},
+    "cond_only": {"mode": "cond_only"},
+}
+"""Ways to apply a stack: settings of Apply, and the mode of each unit."""
+LIMITS = {
+    "exact": 1.0,
+    "fast": 0.95,
+    "approximate 2": 0.8,
+    "approximate 3": 0.7,
+    "approximate 2 shared": 0.66,
+    "cond_only": 0.75,
+    "fast, one net": 0.8,
+}
+"""The ratio that a way should reach with three nets, or with one net for three hints."""
 HEAD = (
-    "model, nets, mode",
+    "model, nets, way",
     "ComfyUI ms/step",
     "ours ms/step",
     "ratio",
+    "limit",
     "largest difference",
     "hints",
     "unet",
@@ -69,20 +90,22 @@ class Bench:
             positive, negative = apply(positive, negative, net, hint, 0.8, 0.0, 1.0)
         return positive, self.negative if positive_only else negative
 
-    def our_chain(self, nets: int, mode: str) -> tuple[list[Any], list[Any]]:
+    def our_chain(
+        self, nets: int, mode: str = "balanced", **apply: Any
+    ) -> tuple[list[Any], list[Any]]:
         from pack.nodes.apply import Add, Apply
 
         stack = None
         for net, hint in self.units(nets):
             stack = Add.execute(net, hint, stack, strength=0.8, mode=mode)[0]
-        out = Apply.execute(self.positive, stack, self.negative)
+        out = Apply.execute(self.positive, stack, self.negative, **apply)
         return out[0], out[1]
 
-    def sample(self, chain: tuple[list[Any], list[Any]]) -> torch.Tensor:
+    def sample(self, chain: tuple[list[Any], list[Any]], steps: int = 0) -> torch.Tensor:
         import nodes
 
         latent = {"samples": torch.zeros(1, 4, *LATENT[self.size])}
-        settings = (7, STEPS[self.size], 7.0, "euler", "normal")
+        settings = (7, steps or STEPS[self.size], 7.0, "euler", "normal")
         (result,) = nodes.common_ksampler(self.model, *settings, *chain, latent)
         return result["samples"]
 
@@ -92,11 +115,12 @@ def run(args: argparse.Namespace) -> None:
     import comfy.utils
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
-    for size in ("tiny",) if args.quick else ("tiny", "full"):
+    for size in args.shapes or (("tiny",) if args.quick else ("tiny", "full")):
         bench, rows = bench_of(size), []
-        for nets in NETS:
-            print(f"... {NAMES[size]}, {nets} of {NETS[-1]} nets", file=sys.stderr, flush=True)
-            rows += _rows(bench, nets, 5 if args.quick else REPEATS[size], args.device)
+        for count in args.nets or NETS[size]:
+            print(f"... {NAMES[size]}, {count} nets", file=sys.stderr, flush=True)
+            repeats = args.repeats or (3 if args.quick else REPEATS[size])
+            rows += _rows(bench, count, repeats, args.device)
         print(timing.table(HEAD, rows), flush=True)
         del bench
         gc.collect()
@@ -114,51 +138,75 @@ def bench_of(size: str) -> Bench:
 
 
 def _rows(bench: Bench, nets: int, repeats: int, device: str) -> list[tuple[Any, ...]]:
-    """Measure balanced and cond_only against ComfyUI's balanced chain.
+    """Measure every way against ComfyUI's balanced chain, in turn.
 
-    The tiny family also measures cond_only against the chain that gives the same image.
+    With three nets also one net with three hints. The tiny family also measures cond_only against
+    the chain that gives the same image.
     """
     host, alone = bench.host_chain(nets), bench.host_chain(nets, positive_only=True)
-    balanced, cond_only = (bench.our_chain(nets, mode) for mode in ("balanced", "cond_only"))
-    rivals = {
-        "balanced": (balanced, host, host),
-        "cond_only": (cond_only, host, alone),
-        POSITIVE_ONLY: (cond_only, alone, alone),
-    }
-    if bench.size == "full":
-        del rivals[POSITIVE_ONLY]  # takes a minute each
-    return [
-        _row(bench, f"{NAMES[bench.size]}, {nets}, {name}", *chains, repeats, device)
-        for name, chains in rivals.items()
-    ]
+    rivals = {name: bench.our_chain(nets, **settings) for name, settings in RIVALS.items()}
+    same_image = {"cond_only": alone} if bench.size == "tiny" else {}
+    rows = _table(bench, nets, rivals, host, repeats, device, same_image)
+    if nets == DISTINCT_NETS:
+        one = replace(bench, nets=bench.nets[:1])
+        rivals = {"fast, one net": one.our_chain(nets, speed="fast")}
+        rows += _table(one, nets, rivals, one.host_chain(nets), repeats, device, {})
+    if bench.size == "tiny":
+        rivals = {POSITIVE_ONLY: bench.our_chain(nets, "cond_only")}
+        rows += _table(bench, nets, rivals, alone, repeats, device, {})
+    return rows
 
 
-def _row(
-    bench: Bench, name: str, ours: Any, theirs: Any, same_image: Any, repeats: int, device: str
-) -> tuple[Any, ...]:
-    """Measure one chain of ours against `theirs`.
+def _table(
+    bench: Bench,
+    nets: int,
+    rivals: dict[str, Any],
+    host: Any,
+    repeats: int,
+    device: str,
+    same_image: dict[str, Any],
+) -> list[tuple[Any, ...]]:
+    """Measure chains of ours against the `host`'s.
 
-    `same_image` is ComfyUI's chain that should give the same image; the row has the largest
-    difference from it.
+    `same_image`: other chains of ComfyUI's that should give the same image as a rival; the rows
+    have the largest difference from it, over the largest value.
     """
-    took = timing.paired(
-        partial(bench.sample, ours), partial(bench.sample, theirs), repeats, warm_up=1
-    )
-    steps = STEPS[bench.size]
-    mine, host = (_counted(bench, chain, device) for chain in (ours, theirs))
-    difference = (bench.sample(ours) - bench.sample(same_image)).abs().max().item()
-    return (
-        name,
-        f"{took.reference_ms.median / steps:.1f}",
-        f"{took.ours_ms.median / steps:.1f}",
-        took.ratio,
-        f"{difference:.1g}",
-        *(f"{a}/{b}" for a, b in zip(mine, host, strict=True)),
-    )
+    seen: dict[str, tuple[Any, ...]] = {}
+
+    def watched(name: str, chain: Any) -> None:
+        seen[name] = _counted(bench, chain, device)
+
+    works = {name: partial(watched, name, chain) for name, chain in rivals.items()}
+    warm_up = 1 if bench.size == "tiny" else 0  # a run of the full size takes a minute
+    took = timing.in_turn(works, partial(watched, "", host), repeats, warm_up=warm_up)
+    (*theirs, host_image), steps = seen[""], STEPS[bench.size]
+    images = {name: bench.sample(chain) for name, chain in same_image.items()}
+    rows: list[tuple[Any, ...]] = []
+    for name in rivals:
+        *counts, ours = seen[name]
+        image = images.get(name, host_image)
+        difference = (ours - image).abs().max() / image.abs().max()
+        limit = LIMITS.get(name) if nets == DISTINCT_NETS else None
+        reached = "met" if limit and took[name].ratio.median <= limit else "MISSED"
+        rows.append(
+            (
+                f"{NAMES[bench.size]}, {nets}, {name}",
+                f"{took[name].reference_ms.median / steps:.1f}",
+                f"{took[name].ours_ms.median / steps:.1f}",
+                took[name].ratio,
+                f"{limit:.2f} {reached}" if limit else "",
+                f"{difference.item():.1g}",
+                *(f"{a}/{b}" for a, b in zip(counts, theirs, strict=True)),
+            )
+        )
+    return rows
 
 
-def _counted(bench: Bench, chain: Any, device: str) -> tuple[int, int, str]:
-    """Count hint encodings and UNet calls of one run, and measure its peak memory in MB."""
+def _counted(bench: Bench, chain: Any, device: str) -> tuple[int, int, str, torch.Tensor]:
+    """Count hint encodings and UNet calls of one run, and measure its peak memory in MB.
+
+    The last is the latent.
+    """
     calls = {"hint": 0, "unet": 0}
 
     def count(kind: str, *_: Any) -> None:
@@ -170,10 +218,10 @@ def _counted(bench: Bench, chain: Any, device: str) -> tuple[int, int, str]:
         bench.model.model.diffusion_model.register_forward_pre_hook(partial(count, "unet"))
     )
     with peak_memory_mb(device) as peak:
-        bench.sample(chain)
+        image = bench.sample(chain)
     for hook in hooks:
         hook.remove()
-    return calls["hint"], calls["unet"], peak()
+    return calls["hint"], calls["unet"], peak(), image
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         return cls(median, low, high)
 
@@ -65,6 +67,35 @@ def paired(
         Spread.of([theirs for _, theirs in pairs]),
         Spread.of([mine / theirs for mine, theirs in pairs]),
     )
+
+
+def in_turn(
+    rivals: Mapping[str, Callable[[], object]],
+    reference: Callable[[], object],
+    repeats: int,
+    *,
+    warm_up: int = 1,
+) -> dict[str, Paired]:
+    """Time several functions and one reference `repeats` times in turn, as pairs of each round.
+
+    The order changes from round to round. `warm_up` rounds before that are not counted.
+    """
+    names = [None, *rivals]
+    rounds: list[dict[str | None, float]] = []
+    for turn in range(-warm_up, repeats):
+        order = names[turn % len(names) :] + names[: turn % len(names)]
+        took = {name: milliseconds(rivals[name] if name else reference) for name in order}
+        if turn >= 0:
+            rounds.append(took)
+    theirs = Spread.of([took[None] for took in rounds])
+    return {
+        name: Paired(
+            Spread.of([took[name] for took in rounds]),
+            theirs,
+            Spread.of([took[name] / took[None] for took in rounds]),
+        )
+        for name in rivals
+    }
 
 
 def free_cores(work: Callable[[], object], cores: int) -> float:

@@ -35,6 +35,13 @@ HALF_STRENGTH = 0.5
 """Of the tables of modes and layers: at full strength the measures are near their ceiling."""
 MORE_GUIDANCE = 5.0
 COMPARED = 8
+SPEEDS: dict[str, dict[str, Any]] = {
+    "exact": {},
+    "fast": {"speed": "fast"},
+    "approximate, reuse 2": {"speed": "approximate"},
+    "approximate, reuse 3": {"speed": "approximate", "reuse": 3},
+    "approximate, reuse 2, share_prompts": {"speed": "approximate", "share_prompts": True},
+}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -224,12 +231,16 @@ def _shapes(exam: Exam, count: int) -> Iterator[tuple[str, ...]]:
 
 
 def _speeds(exam: Exam, count: int) -> Iterator[tuple[str, ...]]:
-    from pack.control.stack import SPEEDS
-
-    for speed in (speed for speed, is_available in SPEEDS.items() if is_available):
+    """Sample edges at every speed: how they follow, and how far the pictures are from exact."""
+    exact = None
+    for name, settings in SPEEDS.items():
         units = [exam.unit("edges", count)]
-        pictures = exam.sample(units, exam.prompts[:count], speed=speed)
-        yield speed, _figure(exam.adherence("edges", pictures))
+        pictures = exam.sample(units, exam.prompts[:count], **settings)
+        exam.shown[f"speed {name}"] = pictures
+        exact = pictures if exact is None else exact
+        off = (pictures - exact).abs()
+        followed = exam.adherence("edges", pictures)
+        yield name, _figure(followed), f"{255 * off.mean():.2g}", f"{255 * off.max():.2g}"
 
 
 def _halves(size: int) -> tuple[judge.Area, judge.Area]:
@@ -316,7 +327,12 @@ THEMES = (
         4 * 4 * 2 + 4 * 2,
     ),
     Theme("Time and depth", ("edges", "adherence"), _shapes, len(SHAPES)),
-    Theme("Speeds", ("edges, speed", "adherence"), _speeds, 1),
+    Theme(
+        "Speeds",
+        ("edges, speed", "adherence", "mean difference to exact, of 255", "largest"),
+        _speeds,
+        5,
+    ),
     Theme(
         "Left half masked",
         (

@@ -56,7 +56,7 @@ def write_pictures(
     sampled: Mapping[tuple[str, float], Tensor],
     shown: Mapping[str, Tensor],
 ) -> dict[Path, str]:
-    """Write a sheet for each net over its strengths, one for masks and halves, one for modes.
+    """Write a sheet for each net over its strengths, and one for halves, speeds and modes.
 
     Return the files with their words.
     """
@@ -73,6 +73,10 @@ def write_pictures(
     if halves:
         file = save(PICTURES / f"halves-{size}.jpg", {"drawn": drawn, **halves})
         files[file] = "Nets in one half of the picture"
+    speeds = {name: rows for name, rows in shown.items() if name.startswith("speed ")}
+    if speeds:
+        file = save(PICTURES / f"speeds-{size}.jpg", {"drawn": drawn, **speeds})
+        files[file] = "Edges at every speed"
     modes = {k: rows for k, rows in shown.items() if k.startswith("edges ") and k not in halves}
     if modes:
         file = save(PICTURES / f"modes-{size}.jpg", {"drawn": drawn, **modes})

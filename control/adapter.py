@@ -27,7 +27,9 @@ import comfy.controlnet
 import comfy.model_management
 import torch
 
-from . import checks, finite, residuals
+from . import batches, checks, finite, low_rank, residuals
+from .batches import Part, Step
+from .evaluation import given, part_of_batch
 from .frames import Rows, frames_of
 from .hint_cache import HintCache
 from .patches import FITTED_BY_TILER, Acting, PatchNet
@@ -36,7 +38,10 @@ from .report.faults import faults_of, latent_sentence, net_sentence
 from .report.inside import Inside
 from .report.journal import Call, Journal
 from .report.numbers import Member, NetReport, report
+from .report.savings import savings_of, warning
+from .reuse import Reuse
 from .schedule import Clock
+from .speed import EXACT, Speed
 from .stack import IDLE, Unit
 from .stages import Placed, Stages, place, remark_on_start
 from .tiles import Cut, Masks, TiledHint, tiles_in
@@ -55,6 +60,11 @@ class Run:
     bounds: dict[torch.dtype, tuple[float, float]] = field(default_factory=dict)
     hints: HintCache = field(default_factory=HintCache)
     factors: dict[Any, torch.Tensor] = field(default_factory=dict)
+    sigmas: tuple[float, ...] = ()  # of the sampler
+    reuse: Reuse = field(default_factory=Reuse)
+    features: Any = None  # those of a batch, together: see batches.py
+    runs_alone: bool = False  # a batch did not fit into memory
+    merged: Any = None  # the module of a Control-LoRA, once it is merged
 
 
 class StackedControl(comfy.controlnet.ControlBase):
@@ -70,13 +80,21 @@ class StackedControl(comfy.controlnet.ControlBase):
     full_latent_length, context_length = 0, 0
 
     def __init__(
-        self, unit: Unit, inner: Any, say: Callable[[str], None] = logging.warning
+        self,
+        unit: Unit,
+        inner: Any,
+        say: Callable[[str], None] = logging.warning,
+        speed: Speed = EXACT,
     ) -> None:
         super().__init__()
         inner.copy_to(self)  # tilers and ComfyUI read these attributes on chain members
         self.unit = unit
         self.inner = inner
         self.say = say
+        self.speed = speed
+        self.adds_strength = speed.is_fast and _is_scaled_once(unit, inner)
+        if self.adds_strength:
+            inner.control_merge = _unscaled  # of our own copy
         self.run = Run()
         self.journal = Journal()
         self.stages = Stages()
@@ -122,7 +140,7 @@ class StackedControl(comfy.controlnet.ControlBase):
         return twin
 
     def _twin(self, inner: Any) -> StackedControl:
-        twin = StackedControl(self.unit, inner, self.say)
+        twin = StackedControl(self.unit, inner, self.say, self.speed)
         self.copy_to(twin)
         assert self.tiled is not None
         twin.tiled, twin.on_end = self.tiled.twin(), self.on_end
@@ -137,6 +155,9 @@ class StackedControl(comfy.controlnet.ControlBase):
     def inference_memory_requirements(self, dtype: torch.dtype) -> int:
         """Return the bytes that the chain needs beside its weights."""
         own = 0 if self.unit.is_idle else self.inner.inference_memory_requirements(dtype)
+        if own and self.speed.is_fast and isinstance(self.inner, comfy.controlnet.ControlLora):
+            merged = low_rank.merged_parameters(self.inner.control_weights)
+            own += merged * comfy.model_management.dtype_size(dtype)
         return super().inference_memory_requirements(dtype) + own
 
     def pre_run(self, model: Any, percent_to_timestep_function: Callable[[float], float]) -> None:
@@ -145,7 +166,8 @@ class StackedControl(comfy.controlnet.ControlBase):
         Raises ValueError where the net does not fit the model.
         """
         super().pre_run(model, percent_to_timestep_function)
-        self.run = Run(clock=self._clock_of_chain() or Clock(percent_to_timestep_function))
+        clock = self._clock_of_chain() or Clock(percent_to_timestep_function)
+        self.run = Run(clock=clock, reuse=Reuse(self.speed.reuse))
         self.journal.start()
         self.prompts.forget()
         self.sub_idxs = None
@@ -175,6 +197,7 @@ class StackedControl(comfy.controlnet.ControlBase):
             self.inner.cleanup()
             with self.journal.noting():
                 self._tell_faults()
+                self._tell_reuse()
         has_run = self.run.clock is not None
         self.run, self.sub_idxs = Run(), None
         if has_run and self.on_end is not None:
@@ -194,6 +217,13 @@ class StackedControl(comfy.controlnet.ControlBase):
             if self.run.clock is not None:
                 self.run.clock.remarks.append(sentence)
 
+    def _tell_reuse(self) -> None:
+        """Tell the user once for each run where reuse was far off."""
+        if self.reuses and not self.journal.is_reuse_told:
+            self.journal.is_reuse_told = True
+            if sentence := warning(str(self.unit.net_info), savings_of(self.journal)):
+                self.say(sentence)
+
     # -- each step ---------------------------------------------------------------------------------
 
     def get_control(
@@ -209,14 +239,16 @@ class StackedControl(comfy.controlnet.ControlBase):
         The rows of `x_noisy` are `batched_number` chunks, one for each conditioning.
         """
         take_mark(cond, transformer_options)
+        step = Step(x_noisy, t, cond, batched_number, transformer_options)
+        if self.speed.is_fast:
+            batches.remember_last(self, step)
         previous = None
         if self.previous_controlnet is not None:
-            previous = self.previous_controlnet.get_control(
-                x_noisy, t, cond, batched_number, transformer_options
-            )
-        strength = self.strength_at(t, transformer_options)
-        rows = self.acting_rows(x_noisy, batched_number, transformer_options)
+            previous = self.previous_controlnet.get_control(*step)
+        strength, rows = self.acting(step)
         if strength == 0.0 or not rows.indices:
+            if strength == 0.0:
+                self.run.reuse.forget()
             if not self.unit.is_idle:
                 self.journal.off.append(_sigma_of(t, transformer_options))
             return previous
@@ -227,17 +259,50 @@ class StackedControl(comfy.controlnet.ControlBase):
         if isinstance(self.inner, PatchNet):
             self.act_inside(self.inner, x_noisy, rows, transformer_options, call)
             return previous
-        own = self.evaluate(x_noisy, t, cond, rows, transformer_options)
-        if own is None:
+        self._merge_low_rank()
+        if (result := given(self, step, rows, call)) is None:
             return previous
-        norms, latent, is_finite = self.journal.measured(own), None, None
-        if norms:
-            latent = finite.latent_is_finite(x_noisy, transformer_options)
-            is_finite = finite.are_finite(norms.values())
-            own = finite.only_finite(own, is_finite, in_place=self.unit.net_info.is_comfy_class)
-        merged = residuals.merge(previous, own)
+        own, norms, is_finite, is_stored = result
+        latent = finite.latent_is_finite(x_noisy, transformer_options) if norms else None
+        if self.adds_strength:
+            merged = residuals.add_scaled(previous, own, strength, own_is_free=not is_stored)
+            call.scale = strength
+        else:
+            merged = residuals.merge(previous, own)
         self.journal.end(call, own, merged, transformer_options, norms, latent, is_finite)
         return merged
+
+    def acting(self, step: Step) -> tuple[float, Rows]:
+        """Return the strength at a step, and the rows to add control to."""
+        strength = self.strength_at(step.t, step.options)
+        return strength, self.acting_rows(step.x, step.chunks, step.options)
+
+    def part_of_batch(self, step: Step) -> Part | None:
+        """Return what this member brings to one forward for several; None where it runs alone."""
+        return part_of_batch(self, step)
+
+    @property
+    def tells_prompts_apart(self) -> bool:
+        """Whether it has to know which prompt is the positive."""
+        return self.unit.on_positive_only or self.speed.share_prompts
+
+    @property
+    def reuses(self) -> bool:
+        """Whether its residuals may serve several steps: not those of other packs' classes."""
+        info = self.unit.net_info
+        return self.speed.reuse > 1 and info.is_comfy_class and not info.is_adapter
+
+    def _merge_low_rank(self) -> None:
+        """Merge a Control-LoRA once a run, where that fits into memory."""
+        inner = self.inner
+        if not self.speed.is_fast or not isinstance(inner, comfy.controlnet.ControlLora):
+            return
+        if self.run.merged is not inner.control_model:
+            self.run.merged = inner.control_model
+            device = comfy.model_management.get_torch_device()
+            free = comfy.model_management.get_free_memory(device)
+            if low_rank.merged_bytes(inner.control_model) < free:
+                self.journal.merged = low_rank.merge(inner.control_model)
 
     def strength_at(self, t: torch.Tensor, transformer_options: dict[str, Any]) -> float:
         """Return strength times schedule at this step's sigma; 0 outside the range."""
@@ -245,8 +310,18 @@ class StackedControl(comfy.controlnet.ControlBase):
             return 0.0
         # Read outside the range too, so that a schedule that cannot be placed fails at step one.
         placed = self._placed_schedule(transformer_options)
-        sigma = _sigma_of(t, transformer_options)
-        first, last = self._bounds(t.dtype)
+        return self._strength(_sigma_of(t, transformer_options), t.dtype, placed)
+
+    def sigma_of(self, step: Step) -> float:
+        """Return the sigma of a step."""
+        return _sigma_of(step.t, step.options)
+
+    def strength_near(self, sigma: float, step: Step) -> float:
+        """Return strength times schedule at another sigma of the same run."""
+        return self._strength(sigma, step.t.dtype, self._placed_schedule(step.options))
+
+    def _strength(self, sigma: float, dtype: torch.dtype, placed: Placed | None) -> float:
+        first, last = self._bounds(dtype)
         schedule, clock = self.unit.schedule, self.run.clock
         if sigma > first or sigma < last:
             return 0.0
@@ -315,24 +390,14 @@ class StackedControl(comfy.controlnet.ControlBase):
             loaded = comfy.model_management.loaded_models(only_currently_used=True)
             comfy.model_management.load_models_gpu(loaded + self.inner.get_models())
 
-    def evaluate(
-        self,
-        x: torch.Tensor,
-        t: torch.Tensor,
-        cond: dict[str, Any],
-        rows: Rows,
-        transformer_options: dict[str, Any],
-    ) -> residuals.Residuals | None:
-        """Return the net's residuals for the acting rows, shaped, and zero for all other rows."""
-        call_net, options = self.run.hints.call_net, self._options_of_net(rows, transformer_options)
-        if rows.are_all:
-            own = call_net(self, x, t, cond, rows, options)
-            return None if own is None else self.shaped(own, x, rows)
-        picked = {key: rows.select(value) for key, value in cond.items()}
-        own = call_net(self, x[rows.selection], t[rows.selection], picked, rows, options)
-        if own is None:
-            return None
-        return residuals.spread_rows(self.shaped(own, x, rows), rows.selection, rows.total)
+    def evaluate(self, step: Step, rows: Rows) -> residuals.Residuals | None:
+        """Run the net itself: → its residuals for the acting rows alone."""
+        call_net, options = self.run.hints.call_net, self._options_of_net(rows, step.options)
+        x, t, cond = step.x, step.t, step.cond
+        if not rows.are_all:
+            x, t = x[rows.selection], t[rows.selection]
+            cond = {key: rows.select(value) for key, value in cond.items()}
+        return call_net(self, x, t, cond, rows, options)
 
     def _options_of_net(self, rows: Rows, options: dict[str, Any]) -> dict[str, Any]:
         """Tell nets of other packs which prompts and frames they get; ComfyUI's read neither."""
@@ -414,6 +479,23 @@ class StackedControl(comfy.controlnet.ControlBase):
             return layout.mask(mask, rows.acting_frames, rows.repeats, residual, x, self.unit.fit)
         assert cut.effect_mask is not None
         return layout.mask(cut.effect_mask, *cut.mask_entries(rows), residual, x, "stretch")
+
+
+def _is_scaled_once(unit: Unit, inner: Any) -> bool:
+    """Return whether a net's strength is one factor of all its residuals, in ComfyUI's classes."""
+    is_plain = unit.net_info.class_name in ("ControlNet", "ControlLora", "ControlNetSD35")
+    is_factor = getattr(inner, "strength_type", None) == comfy.controlnet.StrengthType.CONSTANT
+    is_whole = not getattr(inner, "global_average_pooling", True)
+    return unit.net_info.is_comfy_class and is_plain and is_factor and is_whole
+
+
+def _unscaled(
+    control: residuals.Residuals, _previous: Any = None, output_dtype: torch.dtype | None = None
+) -> residuals.Residuals:
+    """Take the place of ComfyUI's merging on our copy of a net: strength is added in later."""
+    if output_dtype is None:
+        return {place: list(control.get(place, [])) for place in residuals.PLACES}
+    return residuals.each(control, lambda residual: residual.to(output_dtype))
 
 
 def _acts_in_tile(unit: Unit, cut: Cut, frame: int, entry: int) -> bool:

@@ -19,6 +19,7 @@ from .fits import FITS
 from .hint_cache import resize
 from .patches import PatchNet
 from .prompts import Side, marked
+from .speed import EXACT, Speed
 from .stack import Stack, Unit
 from .unions import REPAINT
 
@@ -29,6 +30,7 @@ def attach(
     vae: Any = None,
     model: Any = None,
     *,
+    speed: Speed = EXACT,
     with_negative: bool,
     say: Callable[[str], None] = logging.warning,
     on_end: Callable[[StackedControl], None] | None = None,
@@ -38,9 +40,10 @@ def attach(
 
     Entries with the same chain share the same objects, on positive and negative alike: only then
     does ComfyUI run both in one batch. Without a negative, ComfyUI is told to apply the positive's
-    control to it. `say` tells the user a sentence while sampling; `on_end` is called with the last
-    member at the end of each run; `label_of` gives the label of what a node added. Raises
-    ValueError for a unit that cannot be served, or does not fit the `model`.
+    control to it. `speed`: what may be rounded or reused. `say` tells the user a sentence while
+    sampling; `on_end` is called with the last member at the end of each run; `label_of` gives the
+    label of what a node added. Raises ValueError for a unit that cannot be served, or does not fit
+    the `model`.
     """
     stack = Stack(tuple(replace(unit, label=label_of(unit.node)) for unit in stack.units))
     has_area = any("area" in options for _, options in conditionings[0])
@@ -57,7 +60,9 @@ def attach(
             previous = options.get("control")
             area = tuple(options.get("area", ())) if is_regional else ()
             if (previous, area) not in chains:
-                last = chains[previous, area] = _chain(stack, previous, vae, area, say)
+                last = chains[previous, area] = _chain(
+                    stack, previous, vae, area, partial(StackedControl, say=say, speed=speed)
+                )
                 if last is not previous:
                     last.on_end = on_end
             control = chains[previous, area]
@@ -82,16 +87,20 @@ def _refuse(unit: Unit, vae: Any, model: Any, *, has_area: bool) -> None:
 
 
 def _is_for_positive(control: Any) -> bool:
-    """Return whether some unit of a chain acts on the positive prompt only."""
+    """Return whether some unit of a chain treats the positive prompt otherwise."""
     while control is not None:
-        if isinstance(control, StackedControl) and control.unit.on_positive_only:
+        if isinstance(control, StackedControl) and control.tells_prompts_apart:
             return True
         control = getattr(control, "previous_controlnet", None)
     return False
 
 
 def _chain(
-    stack: Stack, previous: Any, vae: Any, area: tuple[Any, ...], say: Callable[[str], None]
+    stack: Stack,
+    previous: Any,
+    vae: Any,
+    area: tuple[Any, ...],
+    member_of: Callable[[Unit, Any], StackedControl],
 ) -> Any:
     """Return the last of the stack's members, linked after `previous`.
 
@@ -103,7 +112,7 @@ def _chain(
             if not area:
                 continue
             unit = _in_region(unit, hints.region_of(area, unit.hint))
-        member = StackedControl(unit, _net_with_hint(unit, vae), say)
+        member = member_of(unit, _net_with_hint(unit, vae))
         member.set_previous_controlnet(previous)
         previous = member
     return previous

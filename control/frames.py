@@ -9,7 +9,7 @@ is not computed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +67,17 @@ class Rows:
         first, count = self.indices[0], len(self.indices)
         are_contiguous = self.indices == list(range(first, first + count))
         return slice(first, first + count) if are_contiguous else self.indices
+
+    def asked(self, sources: Sequence[int]) -> Rows:
+        """Return the rows to compute where chunk i gets what chunk `sources[i]` gets."""
+        return replace(self, chunks=tuple(sorted({sources[chunk] for chunk in self.chunks})))
+
+    def served_by(self, asked: Rows, sources: Sequence[int]) -> list[int]:
+        """Return for each acting row which of the `asked` rows serves it, as its number there."""
+        per_tile, count = len(asked.chunks), len(self.entries)
+        chunks = [asked.chunks.index(sources[chunk]) for chunk in self.chunks]
+        firsts = [tile * per_tile + chunk for tile in range(self.tiles) for chunk in chunks]
+        return [first * count + entry for first in firsts for entry in range(count)]
 
     def select(self, value: Any) -> Any:
         """Return the acting rows of a tensor that has all rows; any other value unchanged."""

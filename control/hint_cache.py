@@ -41,7 +41,8 @@ class PreparedHint:
     """A hint for one size and choice of rows, and the feature that the net's encoder made of it.
 
     `originals`: what ComfyUI is to fit, one for each union type; `hint`: what it made of the first;
-    `concat`: masks to be concatenated; `ready`: what a tiler fitted. Keeps `sources` alive: their
+    `concat`: masks to be concatenated; `ready`: what a tiler fitted; `fused`: the feature with its
+    union type. Keeps `sources` alive: their
     `id()`s are cache keys and must not be reused.
     """
 
@@ -51,6 +52,7 @@ class PreparedHint:
     hint: Any = None
     feature: Any = None
     ready: Any = None
+    fused: Any = None
 
 
 class ChainMember(Protocol):
@@ -297,6 +299,25 @@ def _reader_of(twin: Any) -> Any:
     if isinstance(twin, FusedUnion):
         return twin
     return next(part for part in twin._modules.values() if isinstance(part, RememberedHint))
+
+
+def union_feature(member: ChainMember, prepared: PreparedHint, twin: Any) -> torch.Tensor | None:
+    """Return what a net for UNets adds to its first block for a hint; None where it is not ready.
+
+    A union net adds its type to the hint's feature; it depends on neither time nor prompt.
+    """
+    is_alone = isinstance(twin, comfy.cldm.cldm.ControlNet) and prepared.feature is not None
+    if not is_alone or prepared.hint is None:
+        return None
+    if twin.control_add_embedding is None or not member.unit.types:
+        return prepared.feature
+    if prepared.fused is None:
+        _reader_of(twin).prepared = prepared
+        (kind,) = member.unit.types
+        prepared.fused = twin.union_controlnet_merge(
+            prepared.hint.unsqueeze(0), [kind.number], None, None
+        )
+    return prepared.fused
 
 
 class FusedUnion(torch.nn.Module):

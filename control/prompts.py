@@ -136,6 +136,23 @@ class Prompts:
             return tuple(i for i, kind in enumerate(kinds) if kind == 0)
         return tuple(range(chunks))
 
+    def sources(self, transformer_options: Mapping[str, Any], chunks: int) -> tuple[int, ...]:
+        """Return for each chunk of a batch the chunk whose residuals may serve it.
+
+        That is for a negative the positive, or that of its own area; else the chunk itself, as
+        under guiders of three prompts.
+        """
+        itself = tuple(range(chunks))
+        kinds = transformer_options.get("cond_or_uncond")
+        uuids = transformer_options.get("uuids")
+        if kinds is None or uuids is None or max(kinds) > 1:
+            return itself
+        positives = self.positive_chunks(transformer_options, chunks)
+        if len(positives) == 1:
+            return positives * chunks
+        twins = {uuids[chunk]: chunk for chunk in positives}
+        return tuple(i if i in positives else twins.get(uuids[i], i) for i in itself)
+
     def _is_positive(self, uuid: Any, side: bool | None, kind: int) -> bool:
         entry = self.positives.get(uuid)
         if entry is None:

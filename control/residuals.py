@@ -10,7 +10,8 @@ writes to a tensor that it did not make.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -26,6 +27,56 @@ def merge(previous: Residuals | None, own: Residuals) -> Residuals:
     if previous is None:
         return {place: list(own.get(place, [])) for place in PLACES}
     return {place: _add(previous.get(place, []), own.get(place, [])) for place in PLACES}
+
+
+class Free(Residuals):
+    """Residuals in tensors that nobody else has: the next member of a chain may add to them."""
+
+
+def add_scaled(
+    previous: Residuals | None, own: Residuals, strength: float, *, own_is_free: bool
+) -> Residuals:
+    """Compute previous + strength · own, place by place, in one pass and without a copy.
+
+    Writes to the tensors of `previous` where they are `Free`, else to those of `own` where
+    `own_is_free`. Rounds otherwise than scaling and then adding.
+    """
+    previous = previous or {}
+    into_previous = isinstance(previous, Free) and _are_different(previous)
+    into_own = own_is_free and _are_different(own)
+    sums: dict[tuple[int, int], torch.Tensor] = {}
+
+    def scaled(o: torch.Tensor) -> torch.Tensor:
+        if strength == 1.0:
+            return o
+        return o.mul_(strength) if into_own and not o.requires_grad else o * strength
+
+    def add(p: torch.Tensor | None, o: torch.Tensor | None) -> torch.Tensor | None:
+        if o is None:
+            return p
+        if (id(p), id(o)) not in sums:
+            sums[id(p), id(o)] = scaled(o) if p is None else total(p, o)
+        return sums[id(p), id(o)]
+
+    def total(p: torch.Tensor, o: torch.Tensor) -> torch.Tensor:
+        into = p if into_previous else o if into_own else None
+        if p.shape != o.shape or p.dtype != o.dtype or p.requires_grad or o.requires_grad:
+            into = None
+        return torch.add(p, o, alpha=strength, out=into)
+
+    added = {
+        place: [add(p, o) for p, o in _paired(previous.get(place, []), own.get(place, []))]
+        for place in PLACES
+    }
+    is_new = own_is_free or strength != 1.0
+    return Free(added) if is_new and (into_previous or not previous) else added
+
+
+def _are_different(residuals: Residuals) -> bool:
+    """Return whether no tensor stands in several places."""
+    every = [residual for place in PLACES for residual in residuals.get(place, [])]
+    ids = [id(residual) for residual in every if residual is not None]
+    return len(set(ids)) == len(ids)
 
 
 Weights = Callable[[int, list[int]], Sequence[float]]
@@ -73,6 +124,11 @@ def each(residuals: Residuals, change: Callable[[torch.Tensor], torch.Tensor]) -
     return {place: of_place(place) for place in PLACES}
 
 
+def pick_rows(residuals: Residuals, rows: list[int]) -> Residuals:
+    """Return these rows of residuals, in this order; one row that serves all stays as it is."""
+    return each(residuals, lambda residual: residual if len(residual) == 1 else residual[rows])
+
+
 def spread_rows(residuals: Residuals, rows: slice | list[int], total: int) -> Residuals:
     """Put residuals of some `rows` into a batch of `total` rows, zero elsewhere: → (total, …)."""
 
@@ -98,10 +154,11 @@ def _add(
             sums[key] = p + o
         return sums[key]
 
-    longest = max(len(previous), len(own))
-    pairs = zip(_padded(previous, longest), _padded(own, longest), strict=True)
-    return [add(p, o) for p, o in pairs]
+    return [add(p, o) for p, o in _paired(previous, own)]
 
 
-def _padded(residuals: list[torch.Tensor | None], length: int) -> list[torch.Tensor | None]:
-    return residuals + [None] * (length - len(residuals))
+def _paired(
+    previous: list[torch.Tensor | None], own: list[torch.Tensor | None]
+) -> Iterator[tuple[torch.Tensor | None, torch.Tensor | None]]:
+    """Pair two lists place by place; the shorter counts as if filled with None."""
+    return itertools.zip_longest(previous, own)

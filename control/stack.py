@@ -36,8 +36,6 @@ MODES: Mapping[str, Mode] = {
     "control": Mode(soft=True, positive_only=True),
     "cond_only": Mode(positive_only=True),
 }
-SPEEDS: Mapping[str, bool] = {"exact": True, "fast": False, "approximate": False}
-"""Choices of `speed`, and whether each is available."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from .fits import FITS, over_white
 from .grammar import one_of
 from .net_info import NetInfo, all_union_types, look_at
 from .schedule import Schedule
-from .stack import MODES, SPEEDS, Stack, Unit
+from .stack import MODES, Stack, Unit
 
 Reader = Callable[[str, Any], Any]
 """The name of an input and its value → the value of the Unit's field of that name."""
@@ -137,14 +137,6 @@ def _types_of(text: str, info: NetInfo, hint: torch.Tensor) -> tuple[unions.Unio
 
 
 # -- one reader for each setting -------------------------------------------------------------------
-
-
-def refuse_unavailable_speed(speed: str) -> None:
-    """Raise ValueError for a speed that is not a choice, or that is not available yet."""
-    _choice(SPEEDS)("speed", speed)
-    available = [name for name, is_available in SPEEDS.items() if is_available]
-    if speed not in available:
-        raise ValueError(f"speed {speed!r} is not available yet: choose {one_of(available)}")
 
 
 def _choice(choices: Iterable[str]) -> Reader:

@@ -14,9 +14,10 @@ from ..control.fits import FITS
 from ..control.grammar import plain
 from ..control.layers import EXAMPLES as LAYERS_EXAMPLES
 from ..control.net_info import look_at
-from ..control.stack import MODES, SPEEDS, Stack
+from ..control.speed import LONGEST_REUSE, SPEEDS, speed_of
+from ..control.stack import MODES, Stack
 from ..control.unions import AUTO
-from ..control.units import refusals, refuse_unavailable_speed, stack_of, unit_of
+from ..control.units import refusals, stack_of, unit_of
 from ..host import results
 from ..host.matching import as_remark, mismatch_warning
 from ..host.matching import union_type as union_type_of
@@ -47,6 +48,11 @@ FIT_TIP = (
 UNION_TIP = (
     "For union ControlNets: 'auto', a type such as 'depth', or several with weights: 'canny,"
     " depth:0.5'."
+)
+SPEED_TIP = (
+    "exact: the same image as ComfyUI's own nodes. fast: differs by rounding; a net that is used"
+    " several times runs once for all its hints. approximate: also reuses what nets gave at the"
+    " step before; Control Report tells how far that was off."
 )
 FRAMES_TIP = (
     "Strength over batch entries or frames, written like schedule with their numbers: '0:1, 8:0.5,"
@@ -166,6 +172,35 @@ class Add(io.ComfyNode):
         return io.NodeOutput(stack, ui=as_remark(question))
 
 
+def _speed_inputs() -> list[io.Input]:
+    """Declare how far the picture may differ to be faster, all optional."""
+    return [
+        io.Combo.Input(
+            "speed", options=list(SPEEDS), default="exact", optional=True, tooltip=SPEED_TIP
+        ),
+        io.Int.Input(
+            "reuse",
+            default=2,
+            min=1,
+            max=LONGEST_REUSE,
+            optional=True,
+            tooltip=(
+                "For speed 'approximate': how many steps one evaluation of a net serves, after the"
+                " first fifth of sampling."
+            ),
+        ),
+        io.Boolean.Input(
+            "share_prompts",
+            default=False,
+            optional=True,
+            tooltip=(
+                "For speed 'approximate': nets run for the positive prompt only, and the negative"
+                " gets the same control."
+            ),
+        ),
+    ]
+
+
 class Apply(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -198,16 +233,7 @@ class Apply(io.ComfyNode):
                     optional=True,
                     tooltip="For nets that encode their hint with the VAE (Flux, SD3, Qwen-Image).",
                 ),
-                io.Combo.Input(
-                    "speed",
-                    options=list(SPEEDS),
-                    default="exact",
-                    optional=True,
-                    tooltip=(
-                        "exact: the same image as ComfyUI's own nodes. The others are not"
-                        " available yet."
-                    ),
-                ),
+                *_speed_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
@@ -225,14 +251,16 @@ class Apply(io.ComfyNode):
         model: Any = None,
         vae: Any = None,
         speed: str = "exact",
+        reuse: int = 2,
+        share_prompts: bool = False,
     ) -> io.NodeOutput:
-        refuse_unavailable_speed(speed)
         both = [positive, negative or []]
         attached = attach(
             stack_of(stack),
             both,
             vae,
             model,
+            speed=speed_of(speed, reuse, share_prompts),
             with_negative=negative is not None,
             say=warn,
             on_end=results.send,

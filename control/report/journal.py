@@ -31,6 +31,10 @@ class Call:
     added, (rows,), or (1,) where it is the same for every row; `sizes`: their shapes; `own`: which
     of the net's own blocks each is of, shallow to deep. A net that acts inside the model has what
     it added by its own blocks, in `beside` what was there before, and in `spans` when it ran.
+    `scale`: what the norms are to be multiplied with, where strength was added in later. `batch`:
+    begin and end of a forward for several members, and their number. `is_reused`: the net did not
+    run, `shared`: rows that got another prompt's residuals. `off_by`: squared norms, (2,), of fresh
+    residuals' distance from those that were reused before, and of themselves.
     `latent_is_finite`, `is_finite`: truth values on their devices, of the latent that came and of
     the residuals; residuals that are not finite were left out.
     """
@@ -46,6 +50,11 @@ class Call:
     beside: dict[Block, Tensor] = field(default_factory=dict[Block, Tensor])
     spans: list[tuple[Mark, Mark]] = field(default_factory=list[tuple[Mark, Mark]])
     blocks: Blocks = field(default_factory=Blocks)
+    scale: float = 1.0
+    batch: tuple[Mark, Mark, int] | None = None
+    is_reused: bool = False
+    shared: int = 0
+    off_by: Tensor | None = None
     latent_is_finite: Tensor | None = None
     is_finite: Tensor | None = None
 
@@ -56,14 +65,18 @@ class Journal:
 
     Shared by all its copies, because tilers and multi-GPU sampling copy the control. `off`: sigmas
     of the steps outside its range or with strength 0. `encoded`: how many hints were prepared;
-    every other call reused one. `faults`: sentences about values that were not finite, once the run
-    has ended. `failure`: why something could not be noted, "" where all was.
+    every other call reused one. `merged`: layers of a Control-LoRA that were merged.
+    `is_reuse_told`: whether the user has been told how far off reuse was. `faults`: sentences about
+    values that were not finite, once the run has ended. `failure`: why something could not be
+    noted, "" where all was.
     """
 
     runs: int = 0
     calls: list[Call] = field(default_factory=list[Call])
     off: list[float] = field(default_factory=list[float])
     encoded: int = 0
+    merged: int = 0
+    is_reuse_told: bool = False
     faults: list[str] = field(default_factory=list[str])
     failure: str = ""
 
@@ -75,7 +88,8 @@ class Journal:
         """Begin a run; the host announces it once for each prompt, before the first step."""
         if self.calls or self.off or not self.runs:
             self.runs += 1
-            self.calls, self.off, self.encoded = [], [], 0
+            self.calls, self.off, self.encoded, self.merged = [], [], 0, 0
+            self.is_reuse_told = False
             self.faults, self.failure = [], ""
 
     def begin(self, sigma: float, strength: float, x: Tensor, computed: Sequence[int]) -> Call:
@@ -156,6 +170,9 @@ def milliseconds(began: Mark, ended: Mark) -> float:
 
 def duration(call: Call) -> float | None:
     """Measure a call in milliseconds; waits for its end. None where no end was noted."""
+    if call.batch is not None:
+        began, ended, members = call.batch
+        return milliseconds(began, ended) / members
     if call.ended is not None:
         return milliseconds(call.began, call.ended)
     return sum(milliseconds(*span) for span in call.spans) if call.spans else None

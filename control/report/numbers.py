@@ -21,6 +21,7 @@ from torch import Tensor
 from .faults import Faults, faults_of, steps_of
 from .journal import Call, Journal, duration, milliseconds
 from .model_blocks import Block, reaches
+from .savings import Savings, savings_of
 
 Cell = float | None  # a size, NaN where it is not finite; None where nothing was added
 Norms = dict[int, list[float]]  # of a tensor's rows, by the tensor's identity
@@ -51,6 +52,7 @@ class NetReport:
     `rows`: computed in all steps. `ran`, `off`: calls of the net, and calls that were left out.
     `encoded`: how many hints were prepared. `dropped`: (block, step) where the model has another
     shape, so that the residual was not added. `faults`: steps with values that are not finite.
+    `savings`: what its speed spared.
     """
 
     member: Member
@@ -64,6 +66,7 @@ class NetReport:
     encoded: int
     dropped: frozenset[tuple[Block, int]] = frozenset()
     faults: Faults = field(default_factory=Faults)
+    savings: Savings = field(default_factory=Savings)
 
     @property
     def by_step(self) -> tuple[Cell, ...]:
@@ -181,19 +184,21 @@ def _net_report(member: Member, sigmas: tuple[float, ...], norms: Norms) -> NetR
         )
         for places in columns.values()
     ]
-    times = [took for call in calls if (took := duration(call)) is not None]
+    fresh = [call for call in calls if not call.is_reused]
+    times = [took for call in fresh if (took := duration(call)) is not None]
     return NetReport(
         member,
         tuple(columns),
         tuple(sizes),
         is_relative,
         ms=sum(times) / len(times) if times else 0.0,
-        rows=sum(len(call.computed) for call in calls),
-        ran=len(calls),
+        rows=sum(len(call.computed) - call.shared for call in fresh),
+        ran=len(fresh),
         off=len(journal.off),
         encoded=journal.encoded,
         dropped=_dropped(columns, by_step),
         faults=faults,
+        savings=savings_of(journal, sigmas),
     )
 
 
@@ -294,7 +299,7 @@ def _size(
         residual, beside = call.norms.get(block), _base_norm(call, block)
         if residual is None or (is_relative and beside is None) or not _reaches(call, block):
             continue
-        own += _squares(norms[id(residual)], call.computed)
+        own += call.scale**2 * _squares(norms[id(residual)], call.computed)
         base += _squares(norms[id(beside)], call.computed) if beside is not None else 0.0
         rows += len(call.computed)
     if not rows:

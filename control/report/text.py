@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from . import savings
 from .faults import latent_sentence, net_sentence
 from .model_blocks import Block
 from .numbers import Cell, NetReport, Report
@@ -94,8 +95,8 @@ def summary(report: Report) -> str:
 
 
 def remarks(report: Report) -> list[str]:
-    """Say what did not reach the picture, and what could not be measured; each sentence once."""
-    faults, others = list[str](), list[str]()
+    """Say what did not reach the picture, was not measured or was spared; each sentence once."""
+    faults, others, spared = list[str](), list[str](), list[str]()
     for net in report.nets:
         name, journal, count = net.member.name, net.member.journal, len(net.dropped)
         sentences = (net_sentence(name, net.faults, None), latent_sentence(net.faults))
@@ -105,11 +106,12 @@ def remarks(report: Report) -> list[str]:
                 f"{name}: {count} of {net.added + count} residuals were not added, because the"
                 " model has other sizes there. Model patches such as Deep Shrink change sizes."
             )
+        spared += (*savings.lines(name, net.savings), savings.warning(name, net.savings))
         if journal.failure:
             others.append(
                 f"{name} could not be measured ({journal.failure}). The picture is not affected."
             )
-    return list(dict.fromkeys(filter(None, faults + others)))
+    return list(dict.fromkeys(filter(None, faults + others + spared)))
 
 
 def block_name(block: Block) -> str:

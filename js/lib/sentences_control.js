@@ -42,7 +42,8 @@ export const sentences = {
       "{name}：应为 (批次, 高, 宽) 的遮罩，实际是 {found}"],
     ["{name}: expected numbers from 0 to 1, found values that are not finite",
       "{name}：应为 0 到 1 的数，实际含有非有限的值"],
-    ["speed {speed} is not available yet: choose {choices}", "speed {speed} 尚不可用：请选 {choices}"],
+    ["reuse: expected a number of steps from {least} to {most}, found {found}",
+      "reuse：应为 {least} 到 {most} 的步数，实际是 {found}"],
     ["{net} was trained on {condition}, but this hint is of another kind: {other}",
       "{net} 是用 {condition} 训练的，但这张提示图属于另一种：{other}"],
     ["ControlNet {net} was trained on {condition}, and {title} makes {other}: {advice}, or"
@@ -129,6 +130,21 @@ export const sentences = {
     ["{name}: {count} of {total} residuals were not added, because the model has other"
       + " sizes there. Model patches such as Deep Shrink change sizes.",
       "{name}：{total} 个残差中有 {count} 个未叠加，因为模型在该处的尺寸不同。Deep Shrink 等模型补丁会改变尺寸。"],
+    ["{net}: what it gave was reused at {reused} of {calls} calls.",
+      "{net}：{calls} 次调用中有 {reused} 次复用了先前的结果。"],
+    ["{net}: what was reused was off by {off} at most, at step {step}.",
+      "{net}：复用的结果偏差最多 {off}（第 {step} 步）。"],
+    ["{net}: {rows} rows of the negative got the positive's control.",
+      "{net}：负面提示词的 {rows} 行使用了正面提示词的控制。"],
+    ["{net}: {calls} calls ran in one forward with others of the same net.",
+      "{net}：{calls} 次调用与同一网络的其他提示图一起运行。"],
+    ["{net}: {layers} layers were merged with the model's weights.",
+      "{net}：{layers} 层已与模型权重合并。"],
+    ["{net}: with speed 'approximate', what was reused was off by {off} % at step {step}, more"
+      + " than {limit} %. Lower reuse in Apply ControlNet Stack, take more steps, or choose speed"
+      + " 'fast'.",
+      "{net}：在 approximate 下，复用的结果在第 {step} 步偏差 {off} %，超过 {limit} %。请在“应用 ControlNet"
+        + " 堆栈”中减小复用步数，增加采样步数，或选择 fast。"],
     ["{name} could not be measured ({error}). The picture is not affected.",
       "无法测量 {name}（{error}）。图像不受影响。"],
     ["Control report: {summary} (run {run} of this stack)",

@@ -259,3 +259,33 @@ def test_a_label_stands_below_its_picture_alone():
 def test_more_labels_than_pictures_are_refused():
     with pytest.raises(ValueError, match="found 3 lines for 2 pictures: remove lines"):
         grid_of(2, "a\nb\nc")
+
+
+def test_what_a_speed_spared_is_told():
+    """Count by hand: four calls, two reused, the second fresh one 0.5 and the third 0.05 off."""
+    from pack.control.report import journal, savings
+
+    def call(sigma, **more):
+        return journal.Call(sigma, 1.0, (0, 1), **more)
+
+    calls = [
+        call(9.0, shared=1, batch=(0.0, 1.0, 2)),
+        call(8.0, is_reused=True),
+        call(7.0, off_by=torch.tensor([0.25, 1.0]), shared=1),
+        call(6.0, is_reused=True),
+        call(5.0, off_by=torch.tensor([0.01, 4.0]), batch=(0.0, 1.0, 2)),
+    ]
+    spared = savings.savings_of(journal.Journal(calls=calls, merged=3))
+    assert [*savings.lines("n", spared)] == [
+        "n: what it gave was reused at 2 of 5 calls.",
+        "n: what was reused was off by 50.0 % at most, at step 3.",
+        "n: 2 rows of the negative got the positive's control.",
+        "n: 2 calls ran in one forward with others of the same net.",
+        "n: 3 layers were merged with the model's weights.",
+    ]
+    assert "off by 50 % at step 3, more than 10 %. Lower reuse" in savings.warning("n", spared)
+    small = savings.savings_of(journal.Journal(calls=calls[3:]))
+    assert small.off_by == pytest.approx(0.05)
+    assert not savings.warning("n", small)
+    assert not [*savings.lines("n", savings.savings_of(journal.Journal(calls=[call(9.0)])))]
+    assert journal.duration(calls[0]) == 500.0

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from pack.control import fits, frames, hints, residuals
+from pack.control import fits, frames, hints, residuals, reuse
 from pack.control.masks import effect_mask
 
 
@@ -28,6 +28,50 @@ def test_merge_adds_place_by_place():
         "middle": [5],
         "output": [11, 20, 3],
     }
+
+
+def test_adding_with_strength_is_scaling_and_adding():
+    """One member after another, each into the memory of the sum before it."""
+    nets = [{"output": tensors(1, None, 3), "middle": tensors(2)}, {"output": tensors(4, 5)}]
+    total = residuals.add_scaled(None, nets[0], 0.5, own_is_free=True)
+    places = [id(residual) for residual in total["output"] if residual is not None]
+    total = residuals.add_scaled(total, nets[1], 2.0, own_is_free=True)
+    assert {place: values(total[place]) for place in total} == {
+        "input": [],
+        "middle": [1.0],
+        "output": [8.5, 10.0, 1.5],
+    }
+    assert [id(total["output"][0]), id(total["output"][2])] == places
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_adding_leaves_what_others_read(strength):
+    """Stored residuals, another node's sum, and a tensor that stands in several places."""
+    stored, other, shared = tensors(3)[0], tensors(4)[0], tensors(5)[0]
+    total = residuals.add_scaled(None, {"output": [stored]}, strength, own_is_free=False)
+    residuals.add_scaled(total, {"output": tensors(1)}, 0.5, own_is_free=True)
+    residuals.add_scaled({"output": [other]}, {"output": [stored]}, strength, own_is_free=False)
+    both = residuals.add_scaled(None, {"input": [shared] * 2}, strength, own_is_free=True)
+    more = residuals.add_scaled(both, {"input": tensors(1, 2)}, 1.0, own_is_free=True)
+    assert values([stored, other, shared]) == [3.0, 4.0, 5.0]
+    assert values(more["input"]) == [5 * strength + 1, 5 * strength + 2]
+
+
+def test_a_step_is_told_by_its_sigma():
+    """All calls between two sigmas of the sampler are of the step that begins at the higher."""
+    sigmas = (10.0, 5.0, 2.0, 0.0)
+    given = [12.0, 10.0, 9.99995, 7.0, 5.00001, 5.0, 3.0, 2.0, 0.5]
+    assert [reuse.step_of(sigma, sigmas) for sigma in given] == [0, 0, 0, 0, 1, 1, 1, 2, 2]
+
+
+def test_rows_of_shared_prompts():
+    """Two tiles of a negative and a positive with two latents; the first of them stays as it is."""
+    rows = frames.Rows((0, 1), 2, (1,), (0, 1), tiles=2)
+    asked = rows.asked((1, 1))
+    assert (rows.indices, asked.indices) == ([1, 3, 5, 7], [3, 7])
+    assert rows.served_by(asked, (1, 1)) == [0, 0, 1, 1]
+    picked = residuals.pick_rows({"output": [torch.arange(2.0)[:, None]]}, [0, 0, 1, 1])
+    assert picked["output"][0].flatten().tolist() == [0, 0, 1, 1]
 
 
 def test_no_function_writes_to_its_input():

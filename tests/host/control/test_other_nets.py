@@ -126,6 +126,25 @@ def test_a_control_lora_is_the_hosts(world, control_lora):
     assert not image.equal(world.sample(world.positive, world.negative))
 
 
+def test_a_control_lora_is_merged_once_a_run(world, control_lora):
+    """At speed fast; the base's weights, which it shares, stay as they are."""
+    import torch
+
+    base = world.model.model.diffusion_model.state_dict()["input_blocks.0.0.weight"]
+    before, calls, real = base.clone(), [], torch.mm
+    units = [{"net": control_lora, "image": world.hint(5), "strength": 0.7}]
+    chain = world.ours(units, speed="fast")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "mm", lambda *args: (calls.append(args[0].shape), real(*args))[1])
+        fast = world.sample(*chain)
+        assert len(calls) == 1
+        exact = world.sample(*world.host(units))
+        assert len(calls) == 1 + 3
+    assert (fast - exact).abs().max() <= 1e-5 * exact.abs().max()
+    assert base.equal(before)
+    assert chain[0][0][1]["control"].journal.merged == 1
+
+
 def run(control, batched=2, **cond):
     """Return the residuals of one call with a negative and a positive row."""
     import torch

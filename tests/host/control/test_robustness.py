@@ -293,13 +293,19 @@ def test_bad_input_gets_a_sentence(world, case):
         world.ours([{"net": world.nets[0], "image": world.hint(), **make(torch)}])
 
 
-@pytest.mark.parametrize("speed", ["fast", "approximate"])
-def test_a_speed_that_is_not_available(world, speed):
-    sentence = f"speed '{speed}' is not available yet: choose 'exact'"
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"speed": "faster"}, "speed: expected 'exact', 'fast' or 'approximate', found 'faster'"),
+        (
+            {"speed": "approximate", "reuse": 0},
+            "reuse: expected a number of steps from 1 to 10, found 0",
+        ),
+    ],
+)
+def test_a_speed_that_is_not_a_choice(world, settings, sentence):
     with pytest.raises(ValueError, match=sentence):
-        world.ours(units_of(world, 1), speed=speed)
-    with pytest.raises(ValueError, match="speed: expected 'exact', 'fast' or 'approximate'"):
-        world.ours(units_of(world, 1), speed="faster")
+        world.ours(units_of(world, 1), **settings)
 
 
 def test_a_stack_of_something_else(world):

@@ -44,14 +44,22 @@ def started(world, unit):
 
     Its source is dropped, because a net of 320 channels does not fit the tiny model.
     """
-    from dataclasses import replace
-
     from pack.control.attach import attach
 
-    control = attach(world.stack([unit]), [world.positive], with_negative=True)[0][0][1]["control"]
-    control.unit = replace(control.unit, net_info=replace(control.unit.net_info, source=None))
-    control.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
-    return control
+    attached = attach(world.stack([unit]), [world.positive], with_negative=True)
+    return begun(world, attached[0][0][1]["control"])
+
+
+def begun(world, last):
+    """Start a run of a chain, its members without their sources."""
+    from dataclasses import replace
+
+    member = last
+    while member is not None:
+        info = replace(member.unit.net_info, source=None)
+        member.unit, member = replace(member.unit, net_info=info), member.previous_controlnet
+    last.pre_run(world.model.model, world.model.model.model_sampling.percent_to_sigma)
+    return last
 
 
 def inputs(entries=1):
@@ -130,6 +138,36 @@ def test_several_types_are_the_references_formula(world, union, text, entries):
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize("types", [("canny", "depth", "openpose"), ("canny", "auto", "tile")])
+def test_a_union_used_three_times_is_one_forward(world, union, types):
+    """At speed fast, once each hint is encoded: each part gets its own hint and its own type."""
+    import torch
+
+    from pack.control.attach import attach
+    from pack.control.speed import SPEEDS
+
+    calls = []
+    handle = union.control_model.middle_block_out.register_forward_pre_hook(
+        lambda _, args: calls.append(args[0].shape[0])
+    )
+    units = [
+        {"net": union, "image": world.hint(i), "union_type": kind, "strength": 1.0 - 0.25 * i}
+        for i, kind in enumerate(types)
+    ]
+    given = {}
+    for speed in ("exact", "fast"):
+        attached = attach(
+            world.stack(units), [world.positive], speed=SPEEDS[speed], with_negative=True
+        )
+        last = begun(world, attached[0][0][1]["control"])
+        with torch.no_grad():
+            given[speed] = [run(last) for _ in range(2)][1]
+    handle.remove()
+    assert calls == [2] * 6 + [2] * 3 + [6]
+    for fast, exact in zip(given["fast"], given["exact"], strict=True):
+        assert (fast - exact).abs().max() <= 1e-5 * exact.abs().max()
+
+
 def test_each_type_and_its_weight_matter(world, union):
     """The comparison above would say little if a type or its weight hardly mattered."""
     hint = world.hint(2, 2)
