@@ -53,8 +53,8 @@ test("lines are translated one by one, and unknown ones stay", () => {
 test("other languages stay English, and values do not act as patterns", () => {
   const empty = "the batch of pictures is empty: connect at least one picture";
   assert.equal(inLanguage(empty, "fr"), empty);
-  const odd = "speed $& {choices} is not available yet: choose 'exact'";
-  assert.equal(inLanguage(odd, "zh"), "speed $& {choices} 尚不可用：请选 'exact'");
+  const odd = "reuse: expected a number of steps from $& to {most}, found 0";
+  assert.equal(inLanguage(odd, "zh"), "reuse：应为 $& 到 {most} 的步数，实际是 0");
 });
 
 test("every translation has the blanks of its sentence, and is Chinese", () => {
