@@ -138,6 +138,8 @@ class Add(io.ComfyNode):
             ],
             outputs=[ControlStack.Output(display_name="stack")],
             hidden=[io.Hidden.dynprompt],
+            # ComfyUI then says its remark again when the node itself was cached
+            has_intermediate_output=True,
         )
 
     @classmethod

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -133,6 +138,46 @@ def test_hints_are_shown_again_when_their_nodes_are_cached(running, example):
     again = running.run(prompt)
     assert canny in again.cached
     assert len(again.images(canny)) == 1
+
+
+def test_a_remark_is_said_again_when_its_node_is_cached_and_to_who_asked_alone(running, example):
+    """The hint is a picture with much light; another page hears nothing of it."""
+    prompt = example("01 One ControlNet", steps=1)
+    add = node_of(prompt, "ControlStackAdd")
+    prompt[add]["inputs"]["image"] = [node_of(prompt, "LoadImage"), 0]
+    with overheard(running) as heard:
+        first = running.run(prompt)
+    assert "the net reads bright lines on black" in first.outputs[add]["text"][0]
+    assert b"the net reads" not in b"".join(heard)
+    if "has_intermediate_output" in running.ask("/object_info/ControlStackAdd")["ControlStackAdd"]:
+        prompt[node_of(prompt, "KSampler")]["inputs"]["seed"] = 104
+        again = running.run(prompt)
+        assert add in again.cached
+        assert again.outputs[add] == first.outputs[add]
+
+
+@contextlib.contextmanager
+def overheard(running):
+    """Collect what ComfyUI sends to a page that asked for nothing."""
+    heard, ready, end = [], threading.Event(), threading.Event()
+
+    async def listen() -> None:
+        async with (
+            aiohttp.ClientSession(running.address) as session,
+            session.ws_connect("/ws?clientId=another_page", max_msg_size=0) as socket,
+        ):
+            ready.set()
+            while not end.is_set():
+                with contextlib.suppress(asyncio.TimeoutError):
+                    data = (await socket.receive(timeout=0.2)).data
+                    heard.append(data.encode() if isinstance(data, str) else data)
+
+    with ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(asyncio.run, listen())
+        assert ready.wait(20)
+        yield heard
+        end.set()
+        listening.result()
 
 
 def test_each_control_acts(running, example):
