@@ -106,7 +106,7 @@ def finish(
     links["latent_image"] = start["latent"]["LATENT"]
     sampler = lay.put("KSampler", links=links, seed=1, denoise=1.0, **sampling)
     decode = lay.put("VAEDecode", links={"samples": sampler["LATENT"], "vae": vae})
-    lay.column(column, "Apply and sample", *above, apply, sampler, decode, lay.save(decode))
+    lay.column(column, "Sampling", *above, apply, sampler, decode, lay.save(decode))
 
 
 def z_image(lay: Layout) -> None:
@@ -201,8 +201,8 @@ def lllite(lay: Layout) -> None:
     edges, union = lay.net("lllite"), lay.net("union")
     first = lay.control(edges, canny["hint"], strength=0.8)
     second = lay.control(union, soft["hint"], stack=first, strength=0.5, end_percent=0.6)
-    lay.column(2, "LLLite: edges", edges, first)
-    lay.column(3, "ControlNet: soft edges", union, second)
+    lay.column(2, "Edges", edges, first)
+    lay.column(3, "Soft edges", union, second)
     lay.finish(start, second, 4)
 
 

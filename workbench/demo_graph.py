@@ -127,7 +127,7 @@ def hatching(lay: WorldLayout) -> None:
         lay.put("PreviewImage", tall=290, title=title, links={"images": trained[output]})
         for title, output in (("Curves", "curves"), ("Validation", "validation"))
     )
-    lay.column(2, "Net and curves", saved, curves, shown)
+    lay.column(2, "The net", saved, curves, shown)
     _first_picture(lay, checkpoint, trained)
 
 
@@ -142,7 +142,7 @@ def _first_picture(lay: WorldLayout, checkpoint: Node, trained: Node) -> None:
     links = {"positive": positive["CONDITIONING"], "negative": negative["CONDITIONING"]}
     links |= {"stack": stack["stack"], "model": trained["model"]}
     apply = lay.put("ControlStackApply", links=links)
-    lay.column(4, "The new net", stack, apply)
+    lay.column(4, "New net", stack, apply)
     links = {"model": trained["model"], "latent_image": latent["LATENT"]}
     links |= {name: apply[name] for name in ("positive", "negative")}
     sampler = lay.sampler(links)

@@ -192,7 +192,7 @@ class Layout(Draft):
             nodes.append(self.last["decode"])
         if save:
             nodes.append(self.save(self.last["decode"]))
-        self.column(column, "Apply and sample", *nodes)
+        self.column(column, "Sampling", *nodes)
         return sampler
 
     def sampler(self, links: Mapping[str, Any]) -> Node:

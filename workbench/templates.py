@@ -117,8 +117,8 @@ def two(lay: Layout) -> None:
     xdog = lay.hint("ControlStackXDoG", picture["IMAGE"], tall=238)
     stack = rows(
         lay,
-        ("Control 1: edges", lay.net("canny"), canny, {"strength": 0.8}),
-        ("Control 2: strokes", lay.net("scribble"), xdog, {"strength": 0.6, "end_percent": 0.7}),
+        ("Edges", lay.net("canny"), canny, {"strength": 0.8}),
+        ("Strokes", lay.net("scribble"), xdog, {"strength": 0.6, "end_percent": 0.7}),
     )
     lay.finish(start, stack, 4)
 
@@ -144,7 +144,7 @@ def three(lay: Layout) -> None:
         hint = lay.hint(kind, picture["IMAGE"], tall=254)
         net = lay.net(name)
         stack = lay.control(net, hint["hint"], stack=stack, **given)
-        lay.column(2 + at, f"Control {at + 1}: {title.lower()}", net, hint, stack)
+        lay.column(2 + at, title, net, hint, stack)
     assert stack
     lay.finish(start, stack, 5)
 
@@ -168,7 +168,7 @@ def schedule(lay: Layout) -> None:
     stack = lay.control(
         net, hint["hint"], schedule="0:1, 0.35:0.8, 0.7:0 | smooth", layers="soft 0.825"
     )
-    lay.column(3, "Over time and depth", net, stack)
+    lay.column(3, "Time and depth", net, stack)
     lay.finish(start, stack, 4)
 
 
@@ -193,8 +193,8 @@ def masks(lay: Layout) -> None:
     given = [{"strength": 0.9, "links": {"effect_mask": mask["MASK"]}} for mask in (left, right)]
     stack = rows(
         lay,
-        ("Control 1: left", lay.net("canny"), canny, given[0]),
-        ("Control 2: right", lay.net("scribble"), xdog, given[1]),
+        ("Left", lay.net("canny"), canny, given[0]),
+        ("Right", lay.net("scribble"), xdog, given[1]),
     )
     lay.finish(start, stack, 4)
 
@@ -215,8 +215,8 @@ def lines(lay: Layout) -> None:
     soft = lay.hint("ControlStackSoftEdge", picture["IMAGE"], tall=238, engine="dog")
     stack = rows(
         lay,
-        ("Control 1: lines", lay.net("mlsd"), mlsd, {"strength": 0.6}),
-        ("Control 2: soft edges", lay.net("softedge"), soft, {"strength": 0.6, "end_percent": 0.7}),
+        ("Lines", lay.net("mlsd"), mlsd, {"strength": 0.6}),
+        ("Soft edges", lay.net("softedge"), soft, {"strength": 0.6, "end_percent": 0.7}),
     )
     lay.finish(start, stack, 4)
 
@@ -242,8 +242,8 @@ def depth(lay: Layout) -> None:
     facing = lay.put("ControlStackNormal", tall=238, links=links, **given)
     stack = rows(
         lay,
-        ("Control 1: depth", lay.net("depth"), near, {"strength": 0.8}),
-        ("Control 2: normals", lay.net("normalbae"), facing, {"strength": 0.6, "end_percent": 0.7}),
+        ("Depth", lay.net("depth"), near, {"strength": 0.8}),
+        ("Normals", lay.net("normalbae"), facing, {"strength": 0.6, "end_percent": 0.7}),
     )
     lay.finish(start, stack, 4)
 
@@ -290,7 +290,7 @@ def words(lay: Layout) -> None:
     )
     given = {"engine": "blank", "paint": paint}
     hint = lay.hint("ControlStackSegmentation", picture["IMAGE"], tall=520, **given)
-    lay.column(2, "Classes in colours", hint)
+    lay.column(2, "Classes", hint)
     net = lay.net("seg")
     stack = lay.control(net, hint["hint"], end_percent=0.8)
     lay.column(3, "ControlNet", net, stack)
@@ -312,8 +312,8 @@ def tile(lay: Layout) -> None:
     mixed = lay.hint("ControlStackShuffle", lower["IMAGE"], tall=238, seed=1)
     stack = rows(
         lay,
-        ("Control 1: tile", lay.net("tile"), blurred, {"strength": 0.7}),
-        ("Control 2: shuffle", lay.net("shuffle"), mixed, {"strength": 0.8, "end_percent": 0.8}),
+        ("Tile", lay.net("tile"), blurred, {"strength": 0.7}),
+        ("Shuffle", lay.net("shuffle"), mixed, {"strength": 0.8, "end_percent": 0.8}),
     )
     lay.finish(start, stack, 4)
 
@@ -370,12 +370,12 @@ def report(lay: Layout) -> None:
     edges, strokes = lay.net("canny"), lay.net("scribble")
     first = lay.control(edges, canny["hint"], strength=0.8)
     second = lay.control(strokes, xdog["hint"], stack=first, strength=0.6, end_percent=0.7)
-    lay.column(2, "Edges and strokes", first, second)
+    lay.column(2, "Two controls", first, second)
     sampler = lay.finish(start, second, 3, above=(edges, strokes), save=False, decode=False)
     decode = lay.decode(sampler["LATENT"], start)
     links = {"positive": lay.last["apply"]["positive"], "latent": sampler["LATENT"]}
     shown = lay.put("ControlStackReport", tall=520, links=links)
-    lay.column(4, "What each net did", shown, decode, lay.save(decode, tall=220))
+    lay.column(4, "The report", shown, decode, lay.save(decode, tall=220))
 
 
 def one_hint(
@@ -463,7 +463,7 @@ def windows(lay: Layout) -> None:
     pose = lay.put("ControlStackLoadPose", tall=150, file="walk.json [controlstack]")
     drawn = lay.put("ControlStackDrawPose", tall=660)
     drawn.links["pose_keypoint"] = pose["POSE_KEYPOINT"]
-    lay.column(1, "A walk of 24 frames", pose, drawn)
+    lay.column(1, "24 frames", pose, drawn)
     net = lay.net("openpose")
     stack = lay.control(net, drawn["hint"])
     lay.column(2, "ControlNet", net, stack)

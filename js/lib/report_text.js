@@ -31,6 +31,11 @@ const HEADINGS = {
     [/\|residual\| \(this model does not show its blocks\)$/, "|残差|（此模型不显示其块）"],
   ],
 };
+// What the plot shows, whose own words are English: it is a picture for other nodes too.
+const CAPTIONS = {
+  zh: "图：上方为各网络在每一步的大小（全部块）；下方每个网络一幅，横轴为步，纵轴为块，颜色越深叠加越多，"
+    + "灰色为略去，打叉为未叠加，红色为非有限的值。",
+};
 const isTable = (line) => TABLES.some((table) => table.test(line));
 
 function word(text, locale) {
@@ -62,7 +67,7 @@ function cells(lines) {
 export function reportParts(text, locale) {
   const language = String(locale).split("-")[0];
   if (!Object.hasOwn(WORDS, language)) return null;
-  return text.split("\n\n").flatMap((part) => {
+  const parts = text.split("\n\n").flatMap((part) => {
     const lines = part.split("\n");
     const first = lines.findIndex(isTable);
     if (first < 0) return [{ text: inLanguage(part, language) }];
@@ -71,4 +76,6 @@ export function reportParts(text, locale) {
       .map((row) => row.map((cell) => word(cell, language)));
     return [...lines.slice(0, first).map((line) => ({ text: heading(line) })), { rows }];
   });
+  const hasPlot = parts.filter(({ rows }) => rows).length > 1; // a table of nets, and one of steps
+  return hasPlot ? [...parts, { text: CAPTIONS[language] }] : parts;
 }

@@ -7,7 +7,7 @@ import { isInline, parse, toText } from "../lib/drawing.js";
 import { SheetView } from "../lib/sheet_view.js";
 import { CanvasPointer } from "./canvas_pointer.js";
 import { CanvasTools } from "./canvas_tools.js";
-import { claimInput, element, everyFrame, setAttributes } from "./dom.js";
+import { claimInput, element, everyFrame, setAttributes, tell } from "./dom.js";
 import { StrokePainter } from "./stroke_painter.js";
 
 const STAGE_PX = 260, TOOLS_PX = 56, LINE_PX = 34;
@@ -242,7 +242,7 @@ export class CanvasView {
 
   say(sentence) {
     if (this.message.textContent === sentence && this.message.hidden === !sentence) return;
-    this.message.textContent = this.message.title = sentence;
+    tell(this.message, this.message.title = sentence);
     this.message.hidden = !sentence;
     this.element.style.minHeight = `${this.height}px`;
     this.services.resized();

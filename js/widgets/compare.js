@@ -1,6 +1,6 @@
 // Source and hint over each other, with a divider that is dragged or moved by arrow keys.
 
-import { claimInput, element } from "./dom.js";
+import { claimInput, element, tell } from "./dom.js";
 
 export const HEIGHT_PX = 220;
 
@@ -54,7 +54,7 @@ export class CompareView {
       this.hint.src = hint;
       revoke(before);
     }
-    if (message !== undefined) this.message.textContent = message;
+    if (message !== undefined) tell(this.message, message);
   }
 
   destroy() {

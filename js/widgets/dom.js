@@ -13,6 +13,20 @@ export function element(tag, { on = {}, attributes = {}, ...properties } = {}, .
   return node;
 }
 
+// Where a path, file name or address that is long may be cut into lines; other words are not cut.
+const LONG = 24; // characters
+const CUTS = /(?<=[/\\_])(?=\w)|(?<=\w{2}[.-])(?=[A-Za-z]{2})/;
+
+// Shows a sentence in an element, unless it stands there already; returns the element.
+export function tell(target, sentence) {
+  if (target.textContent === sentence) return target;
+  const words = sentence.split(/(?<=\s)/);
+  const parts = (word) => (word.length > LONG ? word.split(CUTS) : [word]);
+  target.replaceChildren(...words.flatMap((word) => (
+    parts(word).flatMap((part, i) => (i ? [element("wbr"), part] : [part])))));
+  return target;
+}
+
 export function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS(SVG, tag);
   setAttributes(node, attributes);

@@ -6,7 +6,7 @@
 // settled(), resized(byPx), setOpen(open), forward(element)}. An open editor takes whatever height
 // the node has left. What is wrong with the text is said here, whole, and nowhere else.
 
-import { claimInput, element, setAttributes, svg } from "./dom.js";
+import { claimInput, element, setAttributes, svg, tell } from "./dom.js";
 
 const ROW_PX = 22, GAP_PX = 4, LINES_PX = 48; // three lines, until they can be measured
 
@@ -121,7 +121,7 @@ export class Field {
     this.element.classList.toggle("controlstack-grows", this.open);
     this.input.setAttribute("aria-invalid", String(Boolean(problem)));
     this.error.hidden = !problem;
-    this.error.textContent = this.error.title = problem;
+    tell(this.error, this.error.title = problem);
     if (problem) this.errorPx = this.error.offsetHeight || LINES_PX;
     this.body.hidden = !this.open;
     this.spark.toggleAttribute("hidden", this.open); // the plot says the same

@@ -5,7 +5,7 @@
 // presets.
 
 import * as panels from "../lib/panel_rows.js";
-import { claimInput, element, everyFrame, setAttributes } from "./dom.js";
+import { claimInput, element, everyFrame, setAttributes, tell } from "./dom.js";
 import { button, named } from "./panel_parts.js";
 import { PanelRow } from "./panel_row.js";
 import { PresetsBar } from "./presets_bar.js";
@@ -253,8 +253,8 @@ export class PanelEditor {
   drawProblem(isWired) {
     const { say } = this.services, { problem } = this;
     const example = panels.EMPTY;
-    this.alert.textContent = problem && !isWired
-      ? say(problem.key, { example, ...problem.values }) : "";
+    const values = { example, ...problem?.values };
+    tell(this.alert, problem && !isWired ? say(problem.key, values) : "");
     this.alert.hidden = !this.alert.textContent;
     const isEmpty = !problem && !this.panel.rows.length;
     this.note.textContent = isWired ? say("wiredRows") : isEmpty ? say("panelEmpty") : "";

@@ -3,7 +3,7 @@
 
 import { AUTO, NONE, RANGES, isOn, marks, read, short } from "../lib/panel_rows.js";
 import { spokenFamily } from "../lib/net_choices.js";
-import { element, setAttributes } from "./dom.js";
+import { element, setAttributes, tell } from "./dom.js";
 import { RowDetails } from "./panel_details.js";
 import { Choices, NumberInput, button, named, sockets, twinButton } from "./panel_parts.js";
 import { RowSettings } from "./panel_settings.js";
@@ -187,9 +187,9 @@ export class PanelRow {
     if (key === this.shownMarks) return;
     this.shownMarks = key;
     this.marks.hidden = !all.length;
-    this.marks.replaceChildren(...all.map(([textContent, isError]) => element("p", {
-      textContent, className: isError ? "controlstack-error" : "controlstack-warning",
-    })));
+    this.marks.replaceChildren(...all.map(([sentence, isError]) => tell(element("p", {
+      className: isError ? "controlstack-error" : "controlstack-warning",
+    }), sentence)));
   }
 
   sentence({ key, values }, { table }) {

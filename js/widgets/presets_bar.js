@@ -4,7 +4,7 @@
 
 import * as panels from "../lib/panel_rows.js";
 import { PresetError, problem, unusedName } from "../lib/preset_names.js";
-import { element, keepChildren, option } from "./dom.js";
+import { element, keepChildren, option, tell } from "./dom.js";
 import { Choices, button, named } from "./panel_parts.js";
 
 const ALL = null; // of what is saved: all rows
@@ -100,7 +100,7 @@ export class PresetsBar {
   }
 
   tell(text, isError = false) {
-    this.message.textContent = text;
+    tell(this.message, text);
     this.message.className = isError ? "controlstack-error" : "";
     this.panel.resizing(() => this.panel.measure());
   }

@@ -1,7 +1,7 @@
 // Sentences on a node, each with a sign and a colour for its level, or a report: as its text, or in
 // parts, {text} or {rows}.
 
-import { element } from "./dom.js";
+import { element, tell } from "./dom.js";
 
 const LINE_PX = 16, GAP_PX = 8, CHARACTER_PX = 6.5, MARGINS_PX = 60, MOST_PX = 200, TABLE_PX = 200;
 const SIGNS = { error: "✖", warning: "⚠", remark: "ℹ" };
@@ -53,7 +53,7 @@ function line({ level, text, parts }) {
   if (level === "table") return element("pre", { textContent: text });
   const attributes = { "aria-hidden": "true" };
   const sign = element("span", { textContent: SIGNS[level] ?? "", attributes });
-  const words = element("span", { textContent: text });
+  const words = tell(element("span"), text);
   return element("p", { className: `controlstack-${level}` }, sign, words);
 }
 

@@ -42,6 +42,9 @@ test("its sentences are in Chinese", () => {
   assert.equal(texts[0], "控制报告：2 个 ControlNet，3 步，每步 12 毫秒（此堆栈的第 2 次运行）");
   assert.equal(texts[1], "1 canny x.pth，SD1.5 的 ControlNet：|残差| / |块|");
   assert.match(texts[2], /^大小：/);
+  assert.match(texts[3], /^图：/);
+  const without = REPORT.split("\n\n")[0];
+  assert.equal(reportParts(without, "zh").length, 1, "without a plot nothing explains it");
 });
 
 test("in a language without words it stays as it is", () => {
