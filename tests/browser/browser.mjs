@@ -24,24 +24,43 @@ export const unused = () => process.pid + 1000 * uses++;
 export const launch = () =>
   chromium.launch({ executablePath: ask.chromium, headless: true, args: FLAGS });
 
-export async function post(path, value) {
-  const headers = { "Content-Type": "application/json" };
-  const answer = await fetch(ask.address + path, {
-    method: "POST",
-    headers,
-    body: JSON.stringify(value),
-  });
-  if (!answer.ok) throw new Error(`the host answered ${path} with ${answer.status}`);
+// Settings are kept in the page and never reach the server: pages side by side have their own.
+const settings = { "Comfy.TutorialCompleted": true };
+
+export async function settle(more = {}) {
+  Object.assign(settings, { "Comfy.VueNodes.Enabled": ask.vue }, more);
 }
 
-// The page with its nodes, in the renderer that was asked for. `errors` collects what it throws.
+const ownSettings = (page, own) =>
+  page.addInitScript((own) => {
+    const KEY = "settings of this test",
+      send = window.fetch;
+    const isSettings = /\/api\/settings(?:\/([^?]+))?(?:\?|$)/;
+    window.fetch = async (what, options = {}) => {
+      const [match, id] = isSettings.exec(what?.url ?? what) ?? [];
+      if (!match) return send.call(window, what, options);
+      const all = JSON.parse(sessionStorage.getItem(KEY)) ?? own;
+      if ((options.method ?? "GET") !== "GET") {
+        const sent = JSON.parse(options.body ?? "null");
+        Object.assign(all, id ? { [decodeURIComponent(id)]: sent } : sent);
+        sessionStorage.setItem(KEY, JSON.stringify(all));
+        return Response.json({});
+      }
+      return Response.json(id ? (all[decodeURIComponent(id)] ?? null) : all);
+    };
+  }, own);
+
+// The page with its nodes, in the renderer that was asked for. `errors` collects what it throws;
+// `changed`: settings that only this page has.
 export async function openPage(
   browser,
-  { query = "", viewport = { width: 2000, height: 1400 }, prepare } = {},
+  { query = "", viewport = { width: 2000, height: 1400 }, prepare, changed = {} } = {},
 ) {
   const page = await browser.newPage({ viewport });
+  page.setDefaultTimeout(30_000); // scenes play side by side
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error.stack ?? error)));
+  await ownSettings(page, { ...settings, ...changed });
   await prepare?.(page);
   await page.goto(ask.address + query);
   await page.waitForFunction(
@@ -65,11 +84,6 @@ export async function openPage(
     { calmMs: 500 },
   );
   return { page, errors };
-}
-
-export async function settle() {
-  await post("/api/settings/Comfy.TutorialCompleted", true);
-  await post("/api/settings/Comfy.VueNodes.Enabled", ask.vue);
 }
 
 // After `count` frames: what was asked of the page before is drawn.

@@ -1,10 +1,10 @@
 // What our nodes show where the page speaks Chinese: every text on every node, names for screen
-// readers and tooltips of our widgets, what nodes say after runs, and the report. Prints
-// {"nodes": {TYPE: [TEXT, ...]}, "said": {SCENE: [TEXT, ...]}, "errors": [...]} as JSON.
+// readers and tooltips of our widgets, what nodes say after runs, and the report. Prints {"nodes":
+// {TYPE: [TEXT, ...]}, "fields": [TEXT, ...], "said": {SCENE: [TEXT, ...]}, "errors": [...]} as JSON.
 // node chinese_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME, "pictures": DIR,
 // "single": UI-form JSON of a workflow with one net, "types": [TYPE, ...]}
 import { join } from "node:path";
-import { ask, atRest, frames, launch, openPage, post, settle, until } from "./browser.mjs";
+import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
 import { centre, open, openWithReport, run } from "./runs.mjs";
 import { watchTexts, withoutWeights, withPhotograph } from "./runs.mjs";
 
@@ -108,8 +108,17 @@ async function everyNode(page) {
     const mine = window.app.extensions.find((one) => one.name === "ControlStack");
     return mine.getNodeMenuItems(canny).map((entry) => entry.content);
   });
+  const fields = await page.evaluate(() => {
+    const NAMES = ["aria-label", "aria-valuetext", "title", "placeholder"];
+    const all = [...document.querySelectorAll(".controlstack-field, .controlstack-field *")];
+    const texts = all.flatMap((one) => [
+      ...NAMES.map((name) => one.getAttribute(name)),
+      ...[...one.childNodes].map((child) => child.nodeType === Node.TEXT_NODE && child.data),
+    ]);
+    return [...new Set(texts.filter((text) => text && text.trim()))];
+  });
   await page.screenshot({ path: join(ask.pictures, `chinese-${ask.cell}.png`) });
-  return seen;
+  return { nodes: seen, fields };
 }
 
 // What a node says once a run has ended.
@@ -154,15 +163,12 @@ const SAYING = {
 const browser = await launch();
 const outcomes = { said: {} };
 try {
-  await settle();
-  await post("/api/settings/Comfy.Locale", "zh");
+  await settle({ "Comfy.Locale": "zh" });
   const { page, errors } = await openPage(browser, { viewport: VIEW, prepare: watchTexts });
-  page.setDefaultTimeout(15_000);
-  outcomes.nodes = await everyNode(page);
+  Object.assign(outcomes, await everyNode(page));
   for (const [name, scene] of Object.entries(SAYING)) outcomes.said[name] = await scene(page);
   outcomes.errors = errors;
 } finally {
-  await post("/api/settings/Comfy.Locale", "en");
   await browser.close();
 }
 console.log(JSON.stringify(outcomes));

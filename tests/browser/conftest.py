@@ -13,16 +13,19 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch  # noqa: F401 - here, before threads that start servers could import it at once
 
 from workbench import environment, hosts, links, server
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 PICTURES = ROOT / "tests" / "output"
 LINKED = ROOT / "example_workflows" / "02 Two ControlNets.json"  # what the demo opens
 FOLDER = environment.HOME / "browser"  # what is fetched once, beside the Python environment
@@ -45,6 +48,16 @@ NETS = {
     "union_flux": FLUX,
 }
 """Files of the keys by which each family is recognised."""
+AT_ONCE = 3  # scripts side by side: each waits for its page half of the time
+TEMPLATES, DEMOS = (
+    {
+        file.stem: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted((ROOT / folder).glob("*.json"))
+    }
+    for folder in ("example_workflows", "demo")
+)
+SINGLE = TEMPLATES["01 One ControlNet"]
+WINDOWS = ((1600, 1000), (1920, 945))
 SOME_CELLS = ("pinned-classic", "newest-nodes2")  # for what opens a page of its own
 
 
@@ -148,14 +161,20 @@ def running_newest_page(host, tmp_path_factory, newest_page):
         yield running
 
 
-def _running(host: hosts.Host, base: Path, page: Path | None):
+@contextlib.contextmanager
+def _running(host: hosts.Host, base: Path, page: Path | None) -> Iterator[server.Server]:
+    """Run a host where every model that a template names exists."""
     draw = runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"]
     for name in ("example.png", "my_pictures/1.png"):
         draw(base / "input" / name)
     for name, shapes in NETS.items():
         links.write_header(base / "models" / "controlnet" / f"{name}.safetensors", shapes)
     packs = {**server.PACKS, links.PACK: links.pack_of(LINKED, base / "links")}
-    return server.running(host, base, packs=packs, page=page)
+    with (
+        server.running(host, base, packs=packs, page=page) as running,
+        links.named_models(base / "models", TEMPLATES.values()),
+    ):
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -173,50 +192,69 @@ def drive(chromium, playwright, tmp_path_factory):
         question = tmp_path_factory.mktemp("ask") / "ask.json"
         question.write_text(json.dumps(ask), encoding="utf-8")
         words = ["node", str(Path(__file__).with_name(script)), str(question)]
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=400)
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=600)
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout)
 
     return run
 
 
+class Stage:
+    """What scenes are played on: the hosts, each started when its page is first asked for.
+
+    A file's `scenes(stage)` gives pairs of a script and what it is asked, whose `cell` tells the
+    pairs of one script apart.
+    """
+
+    def __init__(self, request: pytest.FixtureRequest):
+        self.host: hosts.Host = request.getfixturevalue("host")
+        self._fixture = request.getfixturevalue
+
+    def cell(self, name: str, **asked: Any) -> dict:
+        """Return what a script is asked in one renderer of one page ("pinned-classic")."""
+        page, _, renderer = name.partition("-")
+        running = self._fixture("running" if page == "pinned" else "running_newest_page")
+        return {"address": running.address, "vue": renderer == "nodes2", "cell": name, **asked}
+
+    def editor(self) -> Iterator[tuple[str, dict]]:
+        """Yield the widgets' scenes, in all cells."""
+        files = sorted((ROOT / "tests" / "fixtures" / "workflows").glob("*.json"))
+        saved = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+        graphs = {"stack": TEMPLATES["02 Two ControlNets"], "single": SINGLE, "saved": saved}
+        for name in CELLS:
+            yield "editor_scenes.mjs", self.cell(name, more=name in SOME_CELLS, **graphs)
+
+    def templates(self) -> Iterator[tuple[str, dict]]:
+        """Yield the opening of each template and each workflow of the demo, in all cells; in the
+        newest page in a window of one size.
+        """
+        for name in CELLS:
+            is_pinned = name.startswith("pinned")
+            asked = {"windows": WINDOWS if is_pinned else WINDOWS[:1], "looked": is_pinned}
+            yield "template_scenes.mjs", self.cell(name, workflows={**TEMPLATES, **DEMOS}, **asked)
+
+
 @pytest.fixture(scope="session")
-def graphs() -> dict[str, dict]:
-    """Return templates with one net and with two."""
+def played(request, drive) -> Iterator[Callable[[str, str], dict]]:
+    """Play the scenes of all files that were collected, side by side, from the first use on.
 
-    def example(name: str) -> dict:
-        return json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
-
-    return {"stack": example("02 Two ControlNets"), "single": example("01 One ControlNet")}
+    The function that is returned waits for a script's results in a cell.
+    """
+    stage, items = Stage(request), request.session.items
+    rows = [*stage.editor()] if any("cells" in item.fixturenames for item in items) else []
+    for module in dict.fromkeys(item.module for item in items if item.path.parent == HERE):
+        rows += getattr(module, "scenes", lambda _: ())(stage)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    asks = {(script, ask["cell"]): ask for script, ask in rows}
+    results = {key: pool.submit(drive, key[0], ask) for key, ask in asks.items()}
+    yield lambda script, cell: results[script, cell].result()
+    pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="session")
-def cells(drive, running, running_newest_page, graphs) -> dict[str, dict]:
-    """Return the results of each cell; the two pages are driven side by side."""
-    files = sorted((ROOT / "tests" / "fixtures" / "workflows").glob("*.json"))
-    saved = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-
-    def work(page: str, address: str) -> dict[str, dict]:
-        actual = {}
-        for renderer in ("classic", "nodes2"):
-            cell = f"{page}-{renderer}"
-            ask = {
-                "address": address,
-                "vue": renderer == "nodes2",
-                "cell": cell,
-                "saved": saved,
-                **graphs,
-            }
-            actual[cell] = drive("editor_scenes.mjs", {**ask, "more": cell in SOME_CELLS})
-        return actual
-
-    with ThreadPoolExecutor(2) as pool:
-        pages = {"pinned": running.address, "newest": running_newest_page.address}
-        return {
-            cell: seen
-            for actual in pool.map(work, *zip(*pages.items(), strict=True))
-            for cell, seen in actual.items()
-        }
+def cells(played) -> dict[str, dict]:
+    """Return the results of the widgets' scenes in each cell."""
+    return {cell: played("editor_scenes.mjs", cell) for cell in CELLS}
 
 
 @pytest.fixture(params=CELLS)

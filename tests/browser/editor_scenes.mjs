@@ -4,7 +4,7 @@
 //   "stack": UI-form JSON of a whole workflow with ControlStackAdd, "saved": {NAME: {"workflow",
 //   "prompt"}}}
 import { join } from "node:path";
-import { ask, atRest, frames, launch, load, openPage, post, settle, until } from "./browser.mjs";
+import { ask, atRest, frames, launch, load, openPage, settle, until } from "./browser.mjs";
 import { scenes } from "./hint_scenes.mjs";
 import { scenes as netScenes } from "./net_scenes.mjs";
 
@@ -511,53 +511,6 @@ async function broken(browser, pattern, body) {
   return { created, saved: prompts, logged: errors, thrown };
 }
 
-// What the widgets say where the page speaks Chinese: every name for screen readers, every choice,
-// every short text.
-async function inChinese(browser) {
-  await post("/api/settings/Comfy.Locale", "zh");
-  const { page, errors } = await openPage(browser, { viewport: VIEW });
-  await page.evaluate(async (graph) => {
-    await window.app.loadGraphData(graph);
-    const node = LiteGraph.createNode("ControlStackAdd");
-    node.pos = [100, 60];
-    window.app.graph.add(node);
-    Object.assign(window.app.canvas.ds, { scale: 1, offset: [200, 40] });
-    node.widgets.find((one) => one.name === "schedule").value = "0:0, 0.5:1, 6s:0.5 | smooth";
-    window.app.graph.add(LiteGraph.createNode("ControlStackCanny"));
-  }, EMPTY);
-  for (const index of [0, 1])
-    await page.locator(".controlstack-field button[aria-expanded]").nth(index).click();
-  await atRest(page, () => places(page));
-  const texts = await page.evaluate(() => {
-    const inside = [...document.querySelectorAll(".controlstack-field")].flatMap((field) => [
-      field,
-      ...field.querySelectorAll("*"),
-    ]);
-    const labels = inside.flatMap((one) =>
-      ["aria-label", "aria-valuetext", "title", "placeholder"].map((name) =>
-        one.getAttribute(name),
-      ),
-    );
-    const texts = inside.flatMap((one) =>
-      [...one.childNodes]
-        .filter((child) => child.nodeType === Node.TEXT_NODE)
-        .map((child) => child.data),
-    );
-    const canny = window.app.graph.nodes.find((one) => one.type === "ControlStackCanny");
-    const mine = window.app.extensions.find((one) => one.name === "ControlStack");
-    return [...labels, ...texts, mine.getNodeMenuItems(canny)[0].content].filter((text) =>
-      text?.trim(),
-    );
-  });
-  await page.screenshot({
-    path: join(ask.pictures, `chinese-${ask.cell}.png`),
-    clip: { x: 200, y: 0, width: 500, height: 860 },
-  });
-  await page.close();
-  await post("/api/settings/Comfy.Locale", "en");
-  return { texts: [...new Set(texts)], errors };
-}
-
 // Both fields open, in the dark and in the light theme.
 async function pictures(page) {
   await oneNode(page);
@@ -606,7 +559,6 @@ try {
   outcomes.errors = errors;
   await page.close();
   if (ask.more) {
-    outcomes.inChinese = await inChinese(browser);
     outcomes.withoutScripts = await broken(browser, "**/controlstack/main.js");
     outcomes.withBrokenWidget = await broken(
       browser,

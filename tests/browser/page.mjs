@@ -4,33 +4,7 @@
 //   "pictured": [NAME, ...]}
 import { join } from "node:path";
 import { ask, atRest, frames, launch, load, openPage, settle, until } from "./browser.mjs";
-
-// How the page read the workflow that is open: types it lacks, the prompt it would queue, the
-// file it would save.
-const look = (page) =>
-  page.evaluate(async () => {
-    const nodes = window.app.graph.nodes ?? window.app.graph._nodes;
-    const lacking = (node) => !(node.type in window.LiteGraph.registered_node_types);
-    return {
-      missing: nodes
-        .filter((node) => lacking(node) && !node.isVirtualNode)
-        .map((node) => node.type),
-      red: nodes.filter((node) => node.has_errors).map((node) => node.title),
-      vue: Boolean(window.LiteGraph.vueNodesMode),
-      prompt: (await window.app.graphToPrompt()).output,
-      saved: window.app.graph.serialize(),
-      overlaps: nodes.flatMap((a, i) =>
-        nodes
-          .slice(i + 1)
-          .filter((b) => {
-            const [ax, ay, aw, ah] = a.getBounding(),
-              [bx, by, bw, bh] = b.getBounding();
-            return ax < bx + bw && bx < ax + aw && ay < by + bh && by < ay + ah;
-          })
-          .map((b) => [a.title, b.title]),
-      ),
-    };
-  });
+import { look } from "./look.mjs";
 
 const fit = (page) =>
   page.evaluate(() => window.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
@@ -64,20 +38,16 @@ const browser = await launch();
 const outcomes = {};
 try {
   await settle();
-  const { page, errors } = await openPage(browser);
+  const { page, errors } = await openPage(browser, { query: ask.template });
+  await until(page, () =>
+    JSON.stringify(window.app.graph.serialize()).includes("ControlStackApply"),
+  );
+  outcomes.template = { ...(await look(page)), errors: errors.splice(0) };
+  await picture(page, "template");
   for (const [name, workflow] of Object.entries(ask.workflows)) {
     await load(page, workflow);
     outcomes[name] = { ...(await look(page)), errors: errors.splice(0) };
     if (ask.pictured?.includes(name)) await picture(page, name);
-  }
-  await page.close();
-  if (ask.template) {
-    const { page } = await openPage(browser, { query: ask.template });
-    await until(page, () =>
-      JSON.stringify(window.app.graph.serialize()).includes("ControlStackApply"),
-    );
-    outcomes.template = await look(page);
-    await picture(page, "template");
   }
 } finally {
   await browser.close();

@@ -304,7 +304,6 @@ const outcomes = {};
 try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: VIEW });
-  page.setDefaultTimeout(8000);
   const scenes = { fromEmptyCanvas, ...SCENES, ...presetScenes };
   for (const [name, scene] of Object.entries(scenes)) {
     if (ask.without?.includes(name)) continue;

@@ -93,7 +93,6 @@ const seen = {};
 try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: { width: 1500, height: 1000 } });
-  page.setDefaultTimeout(8000);
   await page.evaluate(
     async ({ empty, names }) => {
       const { app } = window;

@@ -3,9 +3,13 @@
 // ASK.json, with browser.mjs's keys and {"cell": NAME, "pictures": DIR, "single": UI-form JSON of a
 // workflow with one net, "only": [SCENE, ...] or nothing}
 import { join } from "node:path";
-import { ask, atRest, frames, launch, load, openPage, settle, unused, until } from "./browser.mjs";
+import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
+import { open, openWithReport, run, withoutWeights, withPhotograph } from "./runs.mjs";
 
 const VIEW = { width: 1500, height: 1000 };
+const SAID =
+  ".controlstack-remark p, .controlstack-remark pre, .controlstack-result," +
+  " .controlstack-field .controlstack-error:not([hidden])";
 
 const set = (page, type, name, value) =>
   page.evaluate(
@@ -18,62 +22,23 @@ const set = (page, type, name, value) =>
     [type, name, value],
   );
 
-// The workflow, small and quick, with changed values; a node of `type` in the middle of the window.
-async function open(page, changes = {}, type = "ControlStackAdd") {
-  const graph = JSON.parse(JSON.stringify(ask.single));
-  const node = (kind) => graph.nodes.find((one) => one.type === kind);
-  node("EmptyLatentImage").widgets_values = [64, 64, 1];
-  Object.assign(node("KSampler").widgets_values, { 0: unused(), 2: 3 });
-  for (const [kind, values] of Object.entries(changes)) {
-    node(kind).widgets_values = Object.assign([...node(kind).widgets_values], values);
-  }
-  await load(page, graph);
-  await centre(page, type);
-}
-
-async function centre(page, type) {
-  await page.evaluate((type) => {
-    const { app } = window;
-    const { pos, size } = app.graph.nodes.find((one) => one.type === type);
-    const offset = [600 - pos[0] - size[0] / 2, 120 - pos[1]];
-    Object.assign(app.canvas.ds, { scale: 1, offset });
-    app.canvas.setDirty(true, true);
-  }, type);
-  await frames(page, 4);
-}
-
-// Queues the workflow: how it ended ("refused" where ComfyUI did not take it).
-async function run(page) {
-  return page.evaluate(
-    () =>
-      new Promise((done) => {
-        for (const end of ["execution_success", "execution_error"])
-          window.app.api.addEventListener(end, () => done(end), { once: true });
-        const refused = () => done("refused");
-        // Older pages say that they queued nothing when they did.
-        const look = () => Object.keys(window.app.lastNodeErrors ?? {}).length && refused();
-        window.app.queuePrompt(0, 1).then((queued) => queued || look(), refused);
-      }),
-  );
-}
-
 // The sentences and bars that stand on the node, where they can be seen; `awaited`: how many there
 // will be at least, as late as the machine is slow.
 async function spoken(page, type = "ControlStackAdd", awaited = 1) {
   const ends = performance.now() + 8000;
+  const count = () => page.evaluate((rows) => document.querySelectorAll(rows).length, SAID);
+  if (!awaited) await page.waitForTimeout(600); // for what is said all the same
   for (;;) {
+    await atRest(page, count, { calmMs: awaited ? 500 : 800 });
     const seen = await look(page, type);
-    const count = seen.lines.length + seen.fields.length + seen.bars.length + seen.tables.length;
-    if (count >= awaited || performance.now() > ends) return seen;
+    const sum = seen.lines.length + seen.fields.length + seen.bars.length + seen.tables.length;
+    if (sum >= awaited || performance.now() > ends) return seen;
+    await frames(page, 4);
   }
 }
 
-async function look(page, type) {
-  await page.waitForTimeout(600);
-  const count = () =>
-    document.querySelectorAll(".controlstack-remark, .controlstack-result").length;
-  await atRest(page, () => page.evaluate(count), { calmMs: 800 });
-  return page.evaluate((type) => {
+const look = (page, type) =>
+  page.evaluate((type) => {
     const { app } = window;
     const node = app.graph.nodes.find((one) => one.type === type);
     const [x, y, width, height] = node.getBounding(),
@@ -101,16 +66,38 @@ async function look(page, type) {
     const whole = all(".controlstack-remark, .controlstack-field .controlstack-error").every(
       (one) => one.scrollHeight <= one.clientHeight + 1,
     );
+    // Words that are cut into two lines, though they would fit into one.
+    const cut = all(".controlstack-remark p, .controlstack-field .controlstack-error").flatMap(
+      (one) => {
+        const words = [];
+        const walker = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);
+        const topOf = (range) => range.getClientRects()[0]?.top ?? 0;
+        while (walker.nextNode()) {
+          const text = walker.currentNode;
+          for (const { 0: word, index } of text.data.matchAll(/\w+/g)) {
+            if (word.length > 24) continue; // it may not fit
+            const range = document.createRange();
+            const tops = [index, index + word.length - 1].map((at) => {
+              range.setStart(text, at);
+              range.setEnd(text, at + 1);
+              return topOf(range);
+            });
+            if (Math.abs(tops[0] - tops[1]) > 4) words.push(word);
+          }
+        }
+        return words;
+      },
+    );
     return {
       lines,
       fields,
       whole,
+      cut,
       bars: all(".controlstack-result").map((one) => one.textContent),
       tables: all(".controlstack-remark pre").map((one) => one.textContent),
       previews: node.widgets?.filter((one) => one.name === "$$node-text-preview").length ?? 0,
     };
   }, type);
-}
 
 const ADD = "ControlStackAdd",
   NET = "ControlStackLoad";
@@ -120,6 +107,34 @@ const wrongText = (index, text) => async (page) => {
   await open(page, { [ADD]: { [index]: text } });
   return { end: await run(page), ...(await spoken(page)) };
 };
+
+// The sentence names the net, once the page has heard which file it is.
+async function ofTheNet(page) {
+  await until(page, () =>
+    [...document.querySelectorAll(".controlstack-field .controlstack-error")].some((one) =>
+      one.textContent.startsWith("ControlNet '"),
+    ),
+  );
+  return spoken(page);
+}
+
+// Whether the title of Add ControlNet is in front, which the error of the net above it covers in
+// Nodes 2.0: at first, and once Add ControlNet is pointed at.
+async function below(page) {
+  const add = page.locator(`[data-node-id]:has(.controlstack-field)`).first();
+  const box = await add.boundingBox();
+  const isInFront = () =>
+    add.evaluate((node, at) => node.contains(document.elementFromPoint(...at)), [
+      box.x + 60,
+      box.y + 12,
+    ]);
+  const first = await isInFront();
+  await page.mouse.move(box.x + 6, box.y + box.height - 60);
+  await frames(page, 4);
+  const then = await isInFront();
+  await page.mouse.move(5, 500);
+  return [first, then];
+}
 
 const ERRORS = {
   schedule: wrongText(SCHEDULE, "0:1, tomorrow:0"),
@@ -136,36 +151,19 @@ const ERRORS = {
   },
   async plainNetWithType(page) {
     await open(page, { [ADD]: { [UNION]: "depth" } });
-    return { end: await run(page), ...(await spoken(page)) };
+    return { end: await run(page), ...(await ofTheNet(page)) };
   },
   async damagedNet(page) {
     await open(page, { [NET]: ["other_family.safetensors"] }, NET);
-    return { end: await run(page), ...(await spoken(page, NET)) };
+    const seen = { end: await run(page), ...(await spoken(page, NET)) };
+    return ask.vue ? { ...seen, below: await below(page) } : seen;
   },
   async missingWeights(page) {
-    await open(page);
-    await page.evaluate(() => {
-      const { graph } = window.app;
-      const canny = graph.nodes.find((one) => one.type === "ControlStackCanny");
-      const hed = LiteGraph.createNode("ControlStackHED");
-      hed.pos = [...canny.pos];
-      graph.add(hed);
-      graph.nodes.find((one) => one.type === "LoadImage").connect(0, hed, 0);
-      const add = graph.nodes.find((one) => one.type === "ControlStackAdd");
-      hed.connect(0, add, add.inputs.findIndex((one) => one.name === "image"));
-      graph.remove(canny);
-    });
-    await centre(page, "ControlStackHED");
+    await withoutWeights(page);
     return { end: await run(page), ...(await spoken(page, "ControlStackHED")) };
   },
   async photograph(page) {
-    await open(page);
-    await page.evaluate(() => {
-      const { graph } = window.app;
-      const add = graph.nodes.find((one) => one.type === "ControlStackAdd");
-      const slot = add.inputs.findIndex((one) => one.name === "image");
-      graph.nodes.find((one) => one.type === "LoadImage").connect(0, add, slot);
-    });
+    await withPhotograph(page);
     return { end: await run(page), ...(await spoken(page)) };
   },
 };
@@ -210,17 +208,7 @@ const SCENES = {
   },
   // Control Report shows its plot and its table.
   async report(page) {
-    await open(page);
-    await page.evaluate(() => {
-      const { graph } = window.app;
-      const find = (type) => graph.nodes.find((one) => one.type === type);
-      const report = LiteGraph.createNode("ControlStackReport");
-      report.pos = [2100, 0];
-      graph.add(report);
-      find("ControlStackApply").connect(0, report, 0);
-      find("KSampler").connect(0, report, 1);
-    });
-    await centre(page, "ControlStackReport");
+    await openWithReport(page);
     const end = await run(page);
     const seen = await spoken(page, "ControlStackReport");
     const images = await page.evaluate(() => {
@@ -236,7 +224,6 @@ const outcomes = {};
 try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: VIEW });
-  page.setDefaultTimeout(15_000);
   for (const [name, scene] of Object.entries(SCENES)) {
     if (ask.only && !ask.only.includes(name)) continue;
     outcomes[name] = await scene(page).catch((error) => ({ failed: String(error).slice(0, 400) }));

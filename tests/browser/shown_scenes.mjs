@@ -295,7 +295,6 @@ try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: VIEW });
   thrown = errors;
-  page.setDefaultTimeout(8000);
   await start(page);
   for (const [name, step] of Object.entries(STEPS)) {
     if (ask.only && !ask.only.includes(name)) continue;

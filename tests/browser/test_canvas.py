@@ -26,17 +26,15 @@ the share of pixels that differ by more than a quarter.
 pytestmark = pytest.mark.slow
 
 
+def scenes(stage):
+    for cell in CELLS:
+        yield "canvas_scenes.mjs", stage.cell(cell, **({} if cell in WHOLE else {"only": SOME}))
+
+
 @pytest.fixture(scope="session")
-def canvases(drive, running, running_newest_page) -> dict[str, dict]:
+def canvases(played) -> dict[str, dict]:
     """Return the scenes of each cell."""
-    addresses = {"pinned": running.address, "newest": running_newest_page.address}
-    return {cell: drive("canvas_scenes.mjs", _ask(cell, addresses)) for cell in CELLS}
-
-
-def _ask(cell: str, addresses: dict[str, str]) -> dict:
-    page, renderer = cell.split("-")
-    ask = {"address": addresses[page], "vue": renderer == "nodes2", "cell": cell}
-    return ask if cell in WHOLE else {**ask, "only": SOME}
+    return {cell: played("canvas_scenes.mjs", cell) for cell in CELLS}
 
 
 @pytest.fixture(params=CELLS)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CELLS = ("pinned-classic", "newest-nodes2")
 SURFACE = json.loads((ROOT / "tests" / "node_surface.json").read_text(encoding="utf-8"))
 CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+SINGLE = json.loads((ROOT / "example_workflows" / "01 One ControlNet.json").read_text("utf-8"))
 SCENES = ("bar", "report", "photograph", "refused", "weights", "net")
 # Not sentences: texts of the grammar, files, keys, addresses, names in quotes, signs, names
 # of products and of families.
@@ -21,21 +22,23 @@ NAMES = re.compile(
     r"'[^']*'|\"[^\"]*\"|\S+[/\\_.]\S+|\[BETA\] controlstack|BETA|Insert|Delete"
     r"|[\d.]+:[\d.]+[^\u4e00-\u9fff]*|soft 0\.825|ComfyUI|ControlNet|Human Pose|ControlStack"
 )
+TYPES = (
+    "auto|openpose|depth|hed/pidi/scribble/ted|canny/lineart/anime_lineart/mlsd|normal|segment"
+    "|tile|repaint|canny|blur|pose/openpose|gray/grey|lq"
+)  # of union nets, as they stand in the text
+SAME = f"Insert|Delete|0:0.*smooth|soft 0.825|{TYPES}"  # in every language
 pytestmark = pytest.mark.slow
 
 
+def scenes(stage):
+    for cell in CELLS:
+        yield "chinese_scenes.mjs", stage.cell(cell, types=[*SURFACE], single=SINGLE)
+
+
 @pytest.fixture(scope="module")
-def shown(drive, running, running_newest_page, graphs) -> dict[str, dict]:
+def shown(played) -> dict[str, dict]:
     """Return what is seen in each cell."""
-    addresses = (running.address, running_newest_page.address)
-    asks = (
-        {"address": address, "vue": cell.endswith("nodes2"), "cell": cell, "types": [*SURFACE]}
-        for address, cell in zip(addresses, CELLS, strict=True)
-    )
-    return {
-        ask["cell"]: drive("chinese_scenes.mjs", {**ask, "single": graphs["single"]})
-        for ask in asks
-    }
+    return {cell: played("chinese_scenes.mjs", cell) for cell in CELLS}
 
 
 def english(text: str) -> str:
@@ -73,8 +76,13 @@ def test_titles_and_labels_are_chinese(shown, cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_widgets_speak_the_language_of_the_page(shown, cell):
     """Signs, numbers and texts of the grammar are the same in every language."""
-    nodes = shown[cell]["nodes"]
+    nodes, fields = shown[cell]["nodes"], shown[cell]["fields"]
     assert {"预设", "钟形", "平滑", "添加点", "中间块", "各层相同"} <= set(nodes["ControlStackAdd"])
+    assert {"预设", "钟形", "平滑", "添加点", "中间块", "各层相同"} <= set(fields)
+    others = [text for text in fields if not re.search("[\u4e00-\u9fff]", text)]
+    plain = {text: re.sub(SAME, "", NAMES.sub("", text)) for text in others}
+    assert [text for text, rest in plain.items() if re.search("[A-Za-z]{2,}", rest)] == []
+    assert [text for text in fields if english(re.sub(SAME, "", text))] == []
     assert {"关", "实时", "对比", "与原图对比"} <= {*nodes["ControlStackCanny"], *nodes["menu"]}
 
 

@@ -7,19 +7,25 @@ import pytest
 MOST_CALLS = 4_000  # of what draws, for a move: one curve with its numbers takes 2,300
 MOST_CURVES = 2_500  # the time of a move, in times of writing the path of one curve: 450 to 1,100
 ROUNDS = 2
+CELLS = ("pinned-classic", "pinned-nodes2")
 DRAWING = ("widgets/", "lib/")  # elsewhere there are timers, which count more on slow machines
 
 
+def scenes(stage):
+    for cell in CELLS:
+        yield "fluid.mjs", stage.cell(cell, rounds=ROUNDS)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes2"])
-def test_a_move_of_the_pointer_draws_one_field_of_a_hundred(drive, running, vue):
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_move_of_the_pointer_draws_one_field_of_a_hundred(played, cell):
     """What our code does, not how fast the machine is or how much else runs on it.
 
     Calls are counted, so redrawing the other 99 fields is seen on any machine. The time is the
     processor's for the page's thread, without what the same moves take when nothing is dragged, and
     compared with a fixed piece of work in the same page: it shows work that is slow in few calls.
     """
-    seen = drive("fluid.mjs", {"address": running.address, "vue": vue, "rounds": ROUNDS})
+    seen = played("fluid.mjs", cell)
     drawing = {name: count for name, count in seen["calls"].items() if name.startswith(DRAWING)}
     calls = sum(drawing.values())
     idle_ms, drag_ms, unit_ms = (

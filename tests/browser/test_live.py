@@ -4,20 +4,32 @@ cells.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from PIL import Image
 
+from workbench import links
+
 OUTPUT = Path(__file__).resolve().parents[1] / "output"
-NETS = [
-    "control_v11f1p_sd15_depth_fp16.safetensors",
-    "control_v11p_sd15_canny_fp16.safetensors",
-    "control_v11p_sd15_scribble_fp16.safetensors",
-]
+EXAMPLES = Path(__file__).resolve().parents[2] / "example_workflows"
+TEMPLATES = [json.loads(file.read_text("utf-8")) for file in EXAMPLES.glob("*.json")]
+NAMED = {
+    (model["directory"], model["name"])
+    for template in TEMPLATES
+    for node in template["nodes"]
+    for model in node["properties"].get("models", [])
+}
+NETS = sorted(
+    name for folder, name in NAMED if folder == "controlnet" and name not in links.HEADERS
+)
+"""Nets that templates name, for which tiny ones for SD 1.5 stand here."""
 STRANGER = "other_family.safetensors"
 OTHERS = [
     *("a_lora.safetensors", STRANGER, "plain_sdxl.safetensors"),
     *("union_flux.safetensors", "union_sdxl.safetensors"),
+    *(name for folder, name in NAMED if folder == "controlnet" and name in links.HEADERS),
+    *(f"{folder}/{name}" for folder, name in NAMED if folder == "model_patches"),
 ]
 
 

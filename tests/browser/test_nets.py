@@ -87,7 +87,7 @@ def test_strength_over_frames_is_a_curve_of_whole_frames(cell):
 
 def test_a_new_loader_shows_a_net_and_leaves_out_other_files(cell):
     scene = cell["newLoader"]
-    assert scene["value"] == "control_v11f1p_sd15_depth_fp16.safetensors"
+    assert scene["value"] == "Qwen-Image-InstantX-ControlNet-Union.safetensors"
     assert "a_lora.safetensors" not in scene["values"]
     assert "union_flux.safetensors" in scene["values"]
     assert scene["labelOfOther"] == "a_lora.safetensors  ·  LoRA, not a ControlNet"

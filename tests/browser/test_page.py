@@ -17,6 +17,8 @@ EXAMPLES = {
     for file in sorted((ROOT / "example_workflows").glob("*.json"))
 }
 NODES2_AS_TALL_AS_CLASSIC = (0, 33)  # seen there; on 0.20 and before it is not so
+VIEWED = (0, 33)  # from here on test_templates.py opens the examples
+CELLS = ("pinned-classic", "pinned-nodes2")
 STRANGER = {
     "nodes": [{"id": 1, "type": "NoSuchNode", "pos": [0, 0], "size": [200, 60]}],
     "links": [],
@@ -24,25 +26,37 @@ STRANGER = {
 }
 
 
-@pytest.fixture(scope="session", params=[False, True], ids=["classic", "nodes2"])
-def seen(request, drive, running) -> dict:
-    """Open each example and the link that the demo opens; every net that one names exists."""
-    ask = {
-        "address": running.address,
-        "vue": request.param,
-        "workflows": {**EXAMPLES, "stranger": STRANGER},
+def scenes(stage):
+    """Open the link of the demo and each example, which are opened once where test_templates.py
+    opens them too.
+    """
+    is_viewed = stage.host.order >= VIEWED
+    asked = {
+        "workflows": {"stranger": STRANGER} if is_viewed else {**EXAMPLES, "stranger": STRANGER},
         "template": links.query(ROOT / "example_workflows" / "02 Two ControlNets.json"),
         "pictured": ["07 Depth and normals", "08 People"],
     }
-    with links.named_models(running.base / "models", EXAMPLES.values()):
-        return {"asked": ask, **drive("page.mjs", ask)}
+    for cell in CELLS:
+        yield "page.mjs", stage.cell(cell, **asked)
+    yield from stage.templates() if is_viewed else ()
+
+
+@pytest.fixture(scope="session", params=CELLS)
+def seen(request, played, host) -> dict:
+    looks = {}
+    if host.order >= VIEWED:
+        looks = played("template_scenes.mjs", request.param)["looks"]
+    return {"vue": request.param.endswith("nodes2"), **looks, **played("page.mjs", request.param)}
+
+
+@pytest.fixture(scope="session")
+def object_info(running) -> dict:
+    return running.ask("/object_info")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_opens_whole(seen, name):
-    assert seen[name]["vue"] == seen["asked"]["vue"], (
-        "the page did not take the renderer that was asked for"
-    )
+    assert seen[name]["vue"] == seen["vue"], "the page did not take the renderer that was asked for"
     assert seen[name]["missing"] == []
     assert seen[name]["red"] == []
     assert seen[name]["errors"] == []
@@ -54,7 +68,7 @@ def test_a_node_that_the_host_lacks_would_be_seen(seen):
 
 
 def test_no_node_lies_on_another(seen, host):
-    if seen["asked"]["vue"] and host.order < NODES2_AS_TALL_AS_CLASSIC:
+    if seen["vue"] and host.order < NODES2_AS_TALL_AS_CLASSIC:
         pytest.skip(
             "this host's Nodes 2.0, off by default, draws nodes taller than the templates are laid"
             " out for"
@@ -63,8 +77,8 @@ def test_no_node_lies_on_another(seen, host):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_page_queues_the_prompt_that_the_demo_runs(seen, running, name):
-    assert seen[name]["prompt"] == workflow.to_prompt(EXAMPLES[name], running.ask("/object_info"))
+def test_page_queues_the_prompt_that_the_demo_runs(seen, object_info, name):
+    assert seen[name]["prompt"] == workflow.to_prompt(EXAMPLES[name], object_info)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

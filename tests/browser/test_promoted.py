@@ -11,15 +11,15 @@ CELLS = ("pinned-classic", "newest-nodes2")
 NAMES = ["strength", "schedule", "layers", "union_type"]
 
 
+def scenes(stage):
+    for cell in CELLS:
+        yield "promoted_scenes.mjs", stage.cell(cell)
+
+
 @pytest.fixture(scope="session")
-def promoted(drive, running, running_newest_page) -> dict[str, dict]:
+def promoted(played) -> dict[str, dict]:
     """Return the scenes of each cell."""
-    addresses = (running.address, running_newest_page.address)
-    asks = (
-        {"address": address, "vue": cell.endswith("nodes2"), "cell": cell}
-        for address, cell in zip(addresses, CELLS, strict=True)
-    )
-    return {ask["cell"]: drive("promoted_scenes.mjs", ask) for ask in asks}
+    return {cell: played("promoted_scenes.mjs", cell) for cell in CELLS}
 
 
 @pytest.mark.slow

@@ -4,13 +4,14 @@ net did, and the report.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import json
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "tests" / "output"
+SINGLE = json.loads((ROOT / "example_workflows" / "01 One ControlNet.json").read_text("utf-8"))
 CELLS = ("pinned-classic", "newest-nodes2")
 SOME = ["schedule", "noStrength", "damagedNet", "photograph", "bar"]
 WHOLE = ("newest-nodes2",)  # where every scene is played
@@ -31,48 +32,47 @@ ERRORS = {
 TEXTS = ("schedule", "layers", "unionType", "frames", "plainNetWithType")  # said by their fields
 
 
-@pytest.fixture(scope="session")
-def scenes(drive, running, running_newest_page, graphs) -> dict[str, dict]:
-    """Return the scenes of each cell; the two pages are driven side by side."""
-
-    def work(cell: str, address: str) -> dict:
-        ask = {"address": address, "vue": cell.endswith("nodes2"), "cell": cell}
+def scenes(stage):
+    for cell in CELLS:
         only = {} if cell in WHOLE else {"only": SOME}
-        return drive("said_scenes.mjs", {**ask, **only, "single": graphs["single"]})
+        yield "said_scenes.mjs", stage.cell(cell, single=SINGLE, **only)
 
-    with ThreadPoolExecutor(2) as pool:
-        addresses = (running.address, running_newest_page.address)
-        return dict(zip(CELLS, pool.map(work, CELLS, addresses), strict=True))
+
+@pytest.fixture(scope="session")
+def spoken(played) -> dict[str, dict]:
+    """Return the scenes of each cell."""
+    return {cell: played("said_scenes.mjs", cell) for cell in CELLS}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
-def test_no_scene_failed_and_the_page_threw_nothing(scenes, cell):
-    failed = {name: seen["failed"] for name, seen in scenes[cell].items() if "failed" in seen}
+def test_no_scene_failed_and_the_page_threw_nothing(spoken, cell):
+    failed = {name: seen["failed"] for name, seen in spoken[cell].items() if "failed" in seen}
     assert failed == {}
-    assert {name: seen["thrown"] for name, seen in scenes[cell].items() if seen["thrown"]} == {}
-    for name in scenes[cell]:
+    assert {name: seen["thrown"] for name, seen in spoken[cell].items() if seen["thrown"]} == {}
+    for name in spoken[cell]:
         assert (PICTURES / f"said-{cell}-{name}.png").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_an_error_stands_on_its_node_whole(scenes, cell, name):
+def test_an_error_stands_on_its_node_whole(spoken, cell, name):
     """The sentence, its level, nothing cut; no line of a download that has failed beside it."""
-    if name not in scenes[cell]:
+    if name not in spoken[cell]:
         assert cell not in WHOLE
         return
-    seen = scenes[cell][name]
+    seen = spoken[cell][name]
     end, level, sentence = ERRORS[name]
     assert seen.get("end") == end
-    spoken = [*seen["lines"], *(["error", text] for text in seen["fields"])]
-    assert len(spoken) == 1, "it is said once: under the text, or else at the bottom"
-    ((actual_level, actual),) = spoken
+    lines = [*seen["lines"], *(["error", text] for text in seen["fields"])]
+    assert len(lines) == 1, "it is said once: under the text, or else at the bottom"
+    ((actual_level, actual),) = lines
     assert len(seen["fields"]) == (name in TEXTS)
     assert actual_level == level
     assert actual.startswith(sentence)
     assert seen["whole"]
+    assert seen["cut"] == [], "a word is cut where it would fit into one line"
     assert seen["previews"] == 0
     if end == "refused":
         assert "Write for example" in actual
@@ -80,8 +80,14 @@ def test_an_error_stands_on_its_node_whole(scenes, cell, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", WHOLE)
-def test_what_is_cured_is_no_longer_said(scenes, cell):
-    seen = scenes[cell]["cured"]
+def test_a_node_that_an_error_covers_comes_to_the_front_under_the_pointer(spoken, cell):
+    assert spoken[cell]["damagedNet"]["below"] == [False, True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", WHOLE)
+def test_what_is_cured_is_no_longer_said(spoken, cell):
+    seen = spoken[cell]["cured"]
     assert seen["end"] == "refused"
     assert [level for level, _ in seen["before"]["lines"]] == ["warning"]
     assert len(seen["before"]["fields"]) == 1
@@ -92,16 +98,16 @@ def test_what_is_cured_is_no_longer_said(scenes, cell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", WHOLE)
-def test_undo_takes_a_contradiction_back(scenes, cell):
-    seen = scenes[cell]["undone"]
+def test_undo_takes_a_contradiction_back(spoken, cell):
+    seen = spoken[cell]["undone"]
     assert [level for level, _ in seen["before"]["lines"]] == ["warning"]
     assert seen["after"]["lines"] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
-def test_each_net_has_a_bar_without_a_report_in_the_graph(scenes, cell):
-    seen = scenes[cell]["bar"]
+def test_each_net_has_a_bar_without_a_report_in_the_graph(spoken, cell):
+    seen = spoken[cell]["bar"]
     (text,) = seen["after"]["bars"]
     share, size = text.split(" · ")
     assert 0 < int(share.removesuffix(" % of the step")) < 100
@@ -111,8 +117,8 @@ def test_each_net_has_a_bar_without_a_report_in_the_graph(scenes, cell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_net_that_did_nothing_says_why(scenes, cell):
-    seen = scenes[cell]["bar"]
+def test_a_net_that_did_nothing_says_why(spoken, cell):
+    seen = spoken[cell]["bar"]
     assert seen["idle"]["lines"] == [["warning", "Does nothing: strength is 0."]]
     assert seen["idle"]["bars"] == [], "it is said once"
     assert seen["never"]["bars"] == [
@@ -122,8 +128,8 @@ def test_a_net_that_did_nothing_says_why(scenes, cell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", WHOLE)
-def test_the_report_shows_its_table_and_its_plot(scenes, cell):
-    seen = scenes[cell]["report"]
+def test_the_report_shows_its_table_and_its_plot(spoken, cell):
+    seen = spoken[cell]["report"]
     assert seen["end"] == "execution_success"
     assert seen["images"] == 1
     (table,) = seen["tables"]

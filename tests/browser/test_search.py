@@ -37,6 +37,7 @@ WANTED = {
 }
 FIRST_AT_LEAST = 16
 MEASURED_ON = (0, 33)
+CELLS = ("pinned-classic", "pinned-nodes2")
 MAIN = ("Load ControlNet", "Add ControlNet", "Apply ControlNet Stack")
 TRAINING = (
     "Create a New ControlNet",
@@ -50,19 +51,17 @@ BLUEPRINTS = {
 }
 
 
-@pytest.fixture(scope="module", params=["classic", "nodes2"])
-def seen(request, drive, running, host) -> dict:
+def scenes(stage):
+    asked = {"words": [*WANTED], "pictured": "controlnet", "blueprints": BLUEPRINTS}
+    for cell in CELLS if stage.host.order >= MEASURED_ON else ():
+        yield "search_scenes.mjs", stage.cell(cell, **asked)
+
+
+@pytest.fixture(scope="module", params=CELLS)
+def seen(request, played, host) -> dict:
     if host.order < MEASURED_ON:
         pytest.skip("measured in the page that the newest ComfyUI pins")
-    ask = {
-        "address": running.address,
-        "vue": request.param == "nodes2",
-        "cell": request.param,
-        "words": [*WANTED],
-        "pictured": "controlnet",
-        "blueprints": BLUEPRINTS,
-    }
-    return {"renderer": request.param, **drive("search_scenes.mjs", ask)}
+    return {"renderer": request.param, **played("search_scenes.mjs", request.param)}
 
 
 def rank(titles: list[str], title: str) -> int | None:

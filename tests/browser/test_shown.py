@@ -4,7 +4,6 @@ reload, the visible text of every field is the prompt's, and stays so when it is
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,27 +16,15 @@ STEPS = (
 )
 
 
+def scenes(stage):
+    for cell in CELLS:
+        yield "shown_scenes.mjs", stage.cell(cell)
+
+
 @pytest.fixture(scope="session")
-def shown(drive, running, running_newest_page) -> dict[str, dict]:
-    """Return the scenes of each cell; the two pages are driven side by side."""
-
-    def work(page: str, address: str) -> dict[str, dict]:
-        return {
-            f"{page}-{renderer}": drive(
-                "shown_scenes.mjs",
-                {
-                    "address": address,
-                    "vue": renderer == "nodes2",
-                    "cell": f"{page}-{renderer}",
-                },
-            )
-            for renderer in ("classic", "nodes2")
-        }
-
-    with ThreadPoolExecutor(2) as pool:
-        pages = {"pinned": running.address, "newest": running_newest_page.address}
-        outcomes = pool.map(work, *zip(*pages.items(), strict=True))
-        return {cell: seen for actual in outcomes for cell, seen in actual.items()}
+def shown(played) -> dict[str, dict]:
+    """Return the scenes of each cell."""
+    return {cell: played("shown_scenes.mjs", cell) for cell in CELLS}
 
 
 @pytest.mark.slow

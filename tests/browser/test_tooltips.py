@@ -9,6 +9,7 @@ there, has only these keys over values too.
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,20 @@ CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encod
 METHODS = {row.key: row for row in CATALOGUE if row.params}
 RENDERERS = ("classic", "nodes2")
 LANGUAGES = ("en", "zh")
+PAIRS = [*product(RENDERERS, LANGUAGES)]
 VALUES_IN_NODES2 = (0, 20)  # seen there; not in 0.8
 
 
+def scenes(stage):
+    nodes = {node: [*METHODS] for node in NODES}
+    yield "tooltip_scenes.mjs", stage.cell("pinned-both", locales=LANGUAGES, nodes=nodes)
+
+
 @pytest.fixture(scope="module")
-def seen(drive, running) -> dict:
+def seen(played) -> dict:
     """Collect what the frontend showed, by renderer and language."""
-    shown = {}
-    for renderer in RENDERERS:
-        for language in LANGUAGES:
-            ask = {"address": running.address, "vue": renderer == "nodes2", "locale": language}
-            ask["nodes"] = {node: [*METHODS] for node in NODES}
-            shown[renderer, language] = drive("tooltip_scenes.mjs", ask)
-    return shown
+    shown = played("tooltip_scenes.mjs", "pinned-both")
+    return {(renderer, language): shown[language][renderer] for renderer, language in PAIRS}
 
 
 def expected(method: str, param: Param, language: str) -> str:

@@ -1,12 +1,14 @@
 // Hovers over every setting that a method brings, and prints the labels and the tooltips that the
-// page shows as JSON. node tooltip_scenes.mjs ASK.json, with browser.mjs's keys and {"locale": "en"
-// or "zh", "nodes": {NODE: [METHOD, ...]}}
-//   → {NODE: {METHOD: {NAME: {"label", "slot", "value"}}}, "errors": [...]}; slot: over the label,
-//   value: over the value
-import { ask, frames, launch, openPage, post, settle, until } from "./browser.mjs";
+// page shows as JSON, for all renderers and languages side by side. node tooltip_scenes.mjs
+// ASK.json, with browser.mjs's keys (no "vue") and {"locales": ["en", "zh"], "nodes": {NODE:
+// [METHOD, ...]}}
+//   → {LOCALE: {RENDERER: {NODE: {METHOD: {NAME: {"label", "slot", "value"}}}, "errors": [...]}}};
+//   slot: over the label (only in classic), value: over the value
+import { ask, frames, launch, openPage, settle } from "./browser.mjs";
 
 const NAMES = { classic: ".node-tooltip", nodes2: ".p-tooltip-text" };
-const TIP = NAMES[ask.vue ? "nodes2" : "classic"];
+const VIEW = { width: 1000, height: 900 };
+const APPEARS_FRAMES = 15; // the delay of a tooltip is set to 1 ms
 
 async function create(page, type, method) {
   await page.evaluate(
@@ -27,7 +29,7 @@ async function create(page, type, method) {
 }
 
 // What the method brought: names, labels, and where each is hovered on the screen.
-const settings = (page) =>
+const settings = (page, vue) =>
   page.evaluate((vue) => {
     const [node] = window.app.graph.nodes ?? window.app.graph._nodes;
     const { canvas, ds } = window.app.canvas;
@@ -45,7 +47,6 @@ const settings = (page) =>
             name,
             label: widget.label,
             value: [box.x + box.width * 0.7, box.y + 10],
-            slot: [box.x + 30, box.y + box.height / 2],
           };
         }
         const at = (x, y) => [
@@ -60,61 +61,77 @@ const settings = (page) =>
           value: at(node.size[0] * 0.7, middle),
         };
       });
-  }, ask.vue);
+  }, vue);
 
-async function tooltip(page, spot) {
+// Until a tooltip is there (or none is), for so many frames at most: its text.
+const watch = (page, tip, isThere, count) =>
+  page.evaluate(
+    ({ tip, isThere, count }) => {
+      const text = () =>
+        [...document.querySelectorAll(tip)]
+          .filter((one) => one.offsetParent !== null)
+          .map((one) => one.textContent.trim())
+          .find(Boolean) ?? "";
+      return new Promise((done) => {
+        const look = (left) => {
+          const now = text();
+          if (Boolean(now) === isThere || !left) done(now);
+          else requestAnimationFrame(() => look(left - 1));
+        };
+        requestAnimationFrame(() => look(count));
+      });
+    },
+    { tip, isThere, count },
+  );
+
+async function tooltip(page, tip, spot) {
   if (!spot) return null;
   await page.mouse.move(5, 5);
-  await until(
-    page,
-    (tip) =>
-      ![...document.querySelectorAll(tip)].some(
-        (one) => one.offsetParent !== null && one.textContent,
-      ),
-    TIP,
-  );
+  await watch(page, tip, false, 200);
   await page.mouse.move(...spot, { steps: 3 });
-  const shown = () =>
-    page.evaluate(
-      (tip) =>
-        [...document.querySelectorAll(tip)].map((one) => one.textContent.trim()).find(Boolean) ??
-        "",
-      TIP,
-    );
-  for (let wait = 0; wait < 25; wait += 1) {
-    const text = await shown();
-    if (text) return text;
-    await page.waitForTimeout(20);
-  }
-  return "";
+  return watch(page, tip, true, APPEARS_FRAMES);
 }
 
-const browser = await launch();
-const seen = {};
-try {
-  await settle();
-  await post("/api/settings/Comfy.Locale", ask.locale);
-  await post("/api/settings/LiteGraph.Node.TooltipDelay", 1);
-  await post("/api/settings/Comfy.EnableTooltips", true);
-  const { page, errors } = await openPage(browser, { viewport: { width: 1000, height: 900 } });
+// A page of each renderer and language, each in a browser of its own: hovering needs the one that
+// is in front.
+async function open(vue, locale) {
+  const browser = await launch();
+  const changed = { "Comfy.VueNodes.Enabled": vue, "Comfy.Locale": locale };
+  return { browser, vue, locale, ...(await openPage(browser, { viewport: VIEW, changed })) };
+}
+
+async function hover({ page, errors, vue }) {
+  const seen = {};
+  const tip = NAMES[vue ? "nodes2" : "classic"];
   for (const [type, methods] of Object.entries(ask.nodes)) {
     seen[type] = {};
     for (const method of methods) {
       await create(page, type, method);
       seen[type][method] = {};
-      for (const { name, label, slot, value } of await settings(page)) {
+      for (const { name, label, slot, value } of await settings(page, vue)) {
         seen[type][method][name] = {
           label,
-          slot: await tooltip(page, slot),
-          value: await tooltip(page, value),
+          slot: await tooltip(page, tip, slot),
+          value: await tooltip(page, tip, value),
         };
       }
     }
   }
-  if (ask.picture) await page.screenshot({ path: ask.picture });
-  seen.errors = errors;
+  return { ...seen, errors };
+}
+
+const opened = [];
+const seen = {};
+try {
+  await settle({ "LiteGraph.Node.TooltipDelay": 1, "Comfy.EnableTooltips": true });
+  for (const locale of ask.locales)
+    for (const vue of [false, true]) opened.push(await open(vue, locale));
+  await Promise.all(
+    opened.map(async (one) => {
+      (seen[one.locale] ??= {})[one.vue ? "nodes2" : "classic"] = await hover(one);
+    }),
+  );
 } finally {
-  await post("/api/settings/Comfy.Locale", "en");
-  await browser.close();
+  await Promise.all(opened.map(({ browser }) => browser.close()));
 }
 console.log(JSON.stringify(seen));
