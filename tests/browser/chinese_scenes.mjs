@@ -1,6 +1,7 @@
 // What our nodes show where the page speaks Chinese: every text on every node, names for screen
 // readers and tooltips of our widgets, what nodes say after runs, and the report. Prints {"nodes":
-// {TYPE: [TEXT, ...]}, "fields": [TEXT, ...], "said": {SCENE: [TEXT, ...]}, "errors": [...]} as JSON.
+// {TYPE: [TEXT, ...]}, "fields": [TEXT, ...], "said": {SCENE: [TEXT, ...]}, "errors": [...]} as
+// JSON.
 // node chinese_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME, "pictures": DIR,
 // "single": UI-form JSON of a workflow with one net, "types": [TYPE, ...]}
 import { join } from "node:path";
