@@ -46,7 +46,7 @@ def _inputs(row: Preprocessor) -> list[io.Input]:
     """Declare picture, settings, resolution, then optional inputs: this order never changes."""
     first = [widget(param) for param in row.params if not param.is_appended]
     appended = [widget(param) for param in row.params if param.is_appended]
-    return [_image(), *first, _resolution(), *map(_port, row.inputs), *appended]
+    return [_image(), *first, resolution_input(), *map(_port, row.inputs), *appended]
 
 
 def _port(port: Port) -> io.Input:
@@ -64,7 +64,8 @@ def _image() -> io.Input:
     return io.Image.Input("image", tooltip=_IMAGE_TIP)
 
 
-def _resolution() -> io.Input:
+def resolution_input() -> io.Input:
+    """Declare the size of hints, the same in every node."""
     return io.Int.Input("resolution", default=0, min=0, max=8192, step=1, tooltip=_RESOLUTION_TIP)
 
 
@@ -137,7 +138,7 @@ class ControlStackPreprocess(io.ComfyNode):
             search_aliases=list(dict.fromkeys([*ANY_ALIASES, *aliases])),
             inputs=[
                 _image(),
-                _resolution(),
+                resolution_input(),
                 io.DynamicCombo.Input(
                     "method", options=method_options(), tooltip="How the hint is made."
                 ),

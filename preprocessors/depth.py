@@ -138,30 +138,50 @@ def depth(
     farthest, that become white and black, as LeReS's tools do. Raises ValueError as `run_network`
     does, and for a name that does not exist.
     """
-    size = size_of(image, resolution)
-    refuse_unknown("depth engine", engine, ENGINES)
-    refuse_unknown("image mode", image_mode, IMAGE_MODES)
-    is_kept = False
-    if engine == "image":
-        is_far_white = image_mode.startswith("inverted")
-        is_kept = not image_mode.endswith("stretched")
-        inverse = frame_by_frame(
-            image, lambda frame: given(frame, size, is_far_white=is_far_white), progress=progress
-        )
-    else:
-        inverse = estimated(
-            ESTIMATORS[engine],
-            image,
-            resolution=resolution,
-            progress=progress,
-            networks=networks,
-        )
-        inverse = resampled(inverse, size)
+    inverse = inverse_of(
+        image,
+        engine=engine,
+        image_mode=image_mode,
+        resolution=resolution,
+        progress=progress,
+        networks=networks,
+    )
     edges = (
-        (inverse.new_zeros(()), inverse.new_ones(())) if is_kept else limits(inverse, normalization)
+        (inverse.new_zeros(()), inverse.new_ones(()))
+        if keeps_values(engine, image_mode)
+        else limits(inverse, normalization)
     )
     hint = drawn(inverse, edges, 1 - remove_near / 100, remove_background / 100, progress)
     return hint, inverse.movedim(1, 3).expand(-1, -1, -1, 3)
+
+
+def keeps_values(engine: str, image_mode: str) -> bool:
+    """Tell whether a picture's own values are the hint's, whatever the normalization."""
+    return engine == "image" and not image_mode.endswith("stretched")
+
+
+def inverse_of(
+    image: Tensor,
+    *,
+    engine: str,
+    image_mode: str,
+    resolution: int,
+    progress: Progress | None,
+    networks: Networks | None,
+) -> Tensor:
+    """Estimate the depth (B,1,h,w) of `depth` before it is normalised; errors are those of it."""
+    size = size_of(image, resolution)
+    refuse_unknown("depth engine", engine, ENGINES)
+    refuse_unknown("image mode", image_mode, IMAGE_MODES)
+    if engine == "image":
+        is_far_white = image_mode.startswith("inverted")
+        return frame_by_frame(
+            image, lambda frame: given(frame, size, is_far_white=is_far_white), progress=progress
+        )
+    inverse = estimated(
+        ESTIMATORS[engine], image, resolution=resolution, progress=progress, networks=networks
+    )
+    return resampled(inverse, size)
 
 
 def drawn(

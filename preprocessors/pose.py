@@ -181,7 +181,7 @@ def pose(
             for frame in connected(pose_keypoint, count, *size)
         ]
     else:
-        frames = _detected(
+        frames = detected(
             image,
             engine=engine,
             hands=hands,
@@ -233,7 +233,7 @@ GROUP = 16
 """Frames that are detected together: the inputs of their networks are in memory at once."""
 
 
-def _detected(
+def detected(
     image: Tensor,
     *,
     engine: str,

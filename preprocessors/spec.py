@@ -224,20 +224,27 @@ class Preprocessor:
         that needs weights if there are no `networks`.
         """
         ports = {port.name: values.pop(port.name, None) for port in self.inputs}
-        if unknown := values.keys() - {param.name for param in self.params}:
-            raise ValueError(
-                f"{self.title} has no parameter {', '.join(sorted(unknown))}: choose from"
-                f" {', '.join(param.name for param in self.params)}"
-            )
-        params = {
-            param.name: param.checked(values.get(param.name, param.default))
-            for param in self.params
-        }
+        params = self.settled(values)
         loader = {"networks": networks} if self.weights else {}
         outputs = self.run(
             image, **params, **ports, resolution=resolution, progress=progress, **loader
         )
         return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    def settled(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """Return every parameter, checked, with its default where `values` has none.
+
+        Raises ValueError as `full` does.
+        """
+        if unknown := values.keys() - {param.name for param in self.params}:
+            raise ValueError(
+                f"{self.title} has no parameter {', '.join(sorted(unknown))}: choose from"
+                f" {', '.join(param.name for param in self.params)}"
+            )
+        return {
+            param.name: param.checked(values.get(param.name, param.default))
+            for param in self.params
+        }
 
     def condition(self, params: Mapping[str, Value]) -> str:
         """Return the key of the condition that a hint made with `params` belongs to, or ''."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .keypoints import BODY, Frame, People, empty_people
 
-Track = NDArray[np.float64]
-"""(T,136,3): one person in every frame, in fractions of the canvas; (0,0,0) where a point is not
-visible.
+Points = NDArray[np.float64]
+"""(T,136,3): one person in successive frames, in fractions of the canvas; (0,0,0) where a point is
+not visible.
 """
+
+
+class Track(NamedTuple):
+    """One person, from the first frame to the last in which they are seen: memory for no more."""
+
+    first: int
+    points: Points
+
 
 SAME_PERSON = 0.6
 """How far a person may move between two detections, in multiples of their size."""
@@ -31,19 +40,22 @@ def steady(
     """
     tracks: list[Track] = follow(frames)
     if people:
-        order = np.argsort([-prominence(track) for track in tracks], kind="stable")
+        order = np.argsort([-prominence(track.points) for track in tracks], kind="stable")
         chosen: list[int] = sorted(order[:people].tolist())
         tracks = [tracks[index] for index in chosen]
-    if fill_frames:
-        tracks = [fill_gaps(track, fill_frames) for track in tracks]
-    if smooth_frames:
-        tracks = [smooth(track, smooth_frames) for track in tracks]
-    return [_frame(index, frame, tracks) for index, frame in enumerate(frames)]
+    listed: list[list[People]] = [[] for _ in frames]
+    for track in tracks:
+        points = fill_gaps(track.points, fill_frames) if fill_frames else track.points
+        points = smooth(points, smooth_frames) if smooth_frames else points
+        for index, person in enumerate(points, track.first):
+            if person[:, 2].any():
+                listed[index].append(person)
+    return [_frame(frame, persons) for frame, persons in zip(frames, listed, strict=True)]
 
 
 def follow(frames: Sequence[Frame]) -> list[Track]:
     """Assign the people of every frame to tracks, the closest pair of track and person first."""
-    tracks, latest = list[Track](), list[People]()
+    sightings, latest = list[dict[int, People]](), list[People]()
     for index, frame in enumerate(frames):
         people = frame.people / (frame.width_px, frame.height_px, 1)
         track_of = _match(latest, people)
@@ -51,11 +63,20 @@ def follow(frames: Sequence[Frame]) -> list[Track]:
             if not points[:, 2].any():
                 continue
             if person not in track_of:
-                track_of[person] = len(tracks)
-                tracks.append(np.zeros((len(frames), *points.shape)))
+                track_of[person] = len(sightings)
+                sightings.append({})
                 latest.append(points)
-            tracks[track_of[person]][index] = latest[track_of[person]] = points
-    return tracks
+            sightings[track_of[person]][index] = latest[track_of[person]] = points
+    return [_track(seen) for seen in sightings]
+
+
+def _track(seen: Mapping[int, People]) -> Track:
+    """Join what was seen of a person, by the frame's number."""
+    first, last = min(seen), max(seen)
+    points = np.zeros((last - first + 1, *seen[first].shape))
+    for index, person in seen.items():
+        points[index - first] = person
+    return Track(first, points)
 
 
 def _match(latest: Sequence[People], people: People) -> dict[int, int]:
@@ -93,12 +114,12 @@ def _size(person: People) -> float:
     return float(np.hypot(*(seen.max(axis=0) - seen.min(axis=0)))) if len(seen) else 0.0
 
 
-def prominence(track: Track) -> float:
+def prominence(track: Points) -> float:
     """Return the sum of a person's squared sizes over the clip."""
     return sum(_size(person) ** 2 for person in track)
 
 
-def fill_gaps(track: Track, fill_frames: int) -> Track:
+def fill_gaps(track: Points, fill_frames: int) -> Points:
     """Fill each joint's gaps of up to that many frames by linear interpolation.
 
     The score of a filled point is the lower one of both ends.
@@ -115,20 +136,27 @@ def fill_gaps(track: Track, fill_frames: int) -> Track:
     return track
 
 
-def smooth(track: Track, sigma_frames: float) -> Track:
+REACH = 9
+"""Of a Gaussian, in standard deviations: what is beyond weighs less than rounding does."""
+BLOCK = 256
+"""Frames that are smoothed together: their weights are a table of BLOCK x (BLOCK + twice REACH)."""
+
+
+def smooth(track: Points, sigma_frames: float) -> Points:
     """Average visible joints over time with Gaussian weights; leave the others as they are."""
     frames, seen = np.arange(len(track)), track[..., 2] > 0
-    weights = np.exp(-0.5 * ((frames[:, None] - frames) / sigma_frames) ** 2)
-    total = weights @ seen
-    smoothed = np.copy(track)
-    for axis in (0, 1):
-        mean = weights @ (track[..., axis] * seen) / np.maximum(total, 1e-12)
-        smoothed[..., axis] = np.where(seen, mean, track[..., axis])
+    smoothed, reach = np.copy(track), int(np.ceil(REACH * sigma_frames))
+    for first in range(0, len(track), BLOCK):
+        at, near = slice(first, first + BLOCK), slice(max(0, first - reach), first + BLOCK + reach)
+        weights = np.exp(-0.5 * ((frames[at, None] - frames[near]) / sigma_frames) ** 2)
+        total = np.maximum(weights @ seen[near], 1e-12)
+        for axis in (0, 1):
+            mean = weights @ (track[near, :, axis] * seen[near]) / total
+            smoothed[at, :, axis] = np.where(seen[at], mean, track[at, :, axis])
     return smoothed
 
 
-def _frame(index: int, frame: Frame, tracks: Sequence[Track]) -> Frame:
-    persons = [track[index] for track in tracks if track[index, :, 2].any()]
+def _frame(frame: Frame, persons: Sequence[People]) -> Frame:
     scale = (frame.width_px, frame.height_px, 1)
     people = np.stack(persons) * scale if persons else empty_people()
     return Frame(people, frame.height_px, frame.width_px)

@@ -111,6 +111,25 @@ export const sentences = {
     ["it lies outside of {folder}", "它在 {folder} 之外"],
     ["{file} and every other name for it are taken in {folder}",
       "{folder} 中的 {file} 及其所有备用名都已被占用"],
+    ["{file}: the disk is full. Free space in {folder} and queue again: the frames that are done"
+      + " are kept, and the work goes on after them",
+      "{file}：磁盘已满。请在 {folder} 中腾出空间后重新运行：已完成的帧都保留着，会从其后继续"],
+    ["{file} could not be made ({reason}): the frames that are done are kept, so queue again once"
+      + " that is mended",
+      "无法生成 {file}（{reason}）：已完成的帧都保留着，排除原因后重新运行即可"],
+    ["the video cannot be read ({reason}): play it to see whether the file is whole, or convert it"
+      + " to MP4",
+      "无法读取视频（{reason}）：请播放一下看文件是否完整，或转换为 MP4"],
+    ["the video has no pictures, only sound or text: choose another file",
+      "视频中没有画面，只有声音或文字：请选择别的文件"],
+    ["the video has no frame from {start} s on that can be decoded: play it to see whether the file"
+      + " is whole, or trim it elsewhere",
+      "视频从 {start} 秒起没有可解码的帧：请播放一下看文件是否完整，或在别处剪切"],
+    ["the video's frames change from {width}x{height} to {other}x{its} pixels: convert it to one"
+      + " size",
+      "视频的帧从 {width}x{height} 变为 {other}x{its} 像素：请转换为同一尺寸"],
+    ["the video has no frames: connect at least one picture", "视频没有帧：请至少连接一张图"],
+    ["the sound has {count} channels: give it one of {counts}", "声音有 {count} 个声道：应为其中之一：{counts}"],
     ["{file}: the disk is full{needed}. Free space; {state}.",
       "{file}：磁盘已满{needed}。请腾出空间；{state}。"],
     ["{file} could not be written to {folder} ({error}); {state}.",
