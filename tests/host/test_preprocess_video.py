@@ -192,6 +192,8 @@ LAYOUTS = {
 def test_frames_are_what_comfyui_decodes(tmp_path, name, host):
     from pack.host import clip_source
 
+    if name == "odd width" and host.order < (0, 33):
+        pytest.skip("this ComfyUI reads beyond odd widths, and does not decode twice alike")
     given = {"frames": frames_of(9), **LAYOUTS[name]}
     source = video(write_clip(tmp_path / "clip.mkv", given.pop("frames"), **given))
     ours = clip_source.opened(source)
