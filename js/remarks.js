@@ -114,7 +114,9 @@ export class Remarks {
     }
     if (this.watched.has(node)) return;
     this.watched.add(node);
-    chain(node, "onConnectionsChange", () => node.graph && queueMicrotask(change));
+    chain(node, "onConnectionsChange", () => {
+      if (node.graph && !this.host.isLoading) queueMicrotask(change); // loading ends before it
+    });
   }
 
   // Says which settings of an Add ControlNet contradict each other.
