@@ -15,15 +15,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..preprocessors.spec import Value
+from ..host.weight_files import WeightsError
+from ..preprocessors.spec import Networks, Value
 from ..training.pictures import decoded, is_plain
-from .job import Job, Method, version
+from .job import Job, Method, StopError, version
 from .samples import Sample, safe_key
 
 ORIENTATION = 274
 """The EXIF tag that turns a picture; loaders of webdataset do not read it."""
 PNG_LEVEL = 3
 """Of zlib, as OpenCV's default: 6 takes up to three times as long for files 5 % smaller."""
+
+
+LOST_CARD = "CUDA error"
+"""In errors after which nothing runs on a card until the process has ended."""
 
 
 class UnusableError(ValueError):
@@ -42,15 +47,16 @@ class Entry:
 
 
 class Annotator:
-    """The methods of a job."""
+    """The methods of a job, with their networks."""
 
-    def __init__(self, job: Job) -> None:
-        self.job, self.version = job, version()
+    def __init__(self, job: Job, networks: Networks) -> None:
+        self.job, self.networks, self.version = job, networks, version()
 
     def entry(self, sample: Sample) -> Entry:
         """Annotate a sample with every method.
 
-        Raises UnusableError or PictureError for a sample to leave out.
+        Raises UnusableError or PictureError for a sample to leave out, StopError where nothing else
+        could go better.
         """
         image = decoded(sample.data, sample.source)
         suffix, data = _upright(sample, image)
@@ -86,8 +92,14 @@ class Annotator:
     def _hint(self, method: Method, params: Mapping[str, Value], image: Tensor) -> Tensor:
         """Return a hint (h,w,3) in [0,1]."""
         try:
-            return method.row(image[None], resolution=self.job.resolution, **params)[0]
+            return method.row(
+                image[None], resolution=self.job.resolution, networks=self.networks, **params
+            )[0]
+        except WeightsError as error:
+            raise StopError(str(error)) from error
         except Exception as error:  # of thousands of pictures, an odd one must not end the run
+            if LOST_CARD in str(error):
+                raise
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             raise UnusableError(f"{method.key}: {reason}") from error
 

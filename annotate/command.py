@@ -18,6 +18,7 @@ from .crew import Pool, alone
 from .gauge import Gauge, clock
 from .intake import Chosen, Plan, plan, shard_names
 from .job import Job, StopError
+from .local_networks import fetched
 from .ray_crew import RayCrew
 from .shard_forms import join_prompts, place, remove, write_text
 from .worker import stats_of
@@ -32,6 +33,7 @@ class Hands:
 
     workers: int = 1
     ray: str = ""
+    gpus: float | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -85,8 +87,9 @@ def _is_there(job: Job, name: str) -> bool:
 
 def _work(job: Job, hands: Hands, todo: Chosen, gauge: Gauge) -> None:
     if hands.ray:
-        RayCrew(job, hands.ray, hands.workers).run(todo, gauge.report)
+        RayCrew(job, hands.ray, hands.workers, hands.gpus).run(todo, gauge.report)
         return
+    fetched(job, lambda line: print(line, file=sys.stderr, flush=True))
     if hands.workers > 1:
         Pool(job, todo, hands.workers).run(gauge.report)
     else:

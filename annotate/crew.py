@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -137,7 +137,7 @@ class Pool:
 
     def _process(self, number: int) -> subprocess.Popen[str]:
         if number not in self.processes:
-            self.processes[number] = started(self.job)
+            self.processes[number] = started(self.job, number)
         return self.processes[number]
 
     def _end(self, feeders: Iterable[Thread]) -> None:
@@ -151,8 +151,8 @@ class Pool:
             process.wait()
 
 
-def started(job: Job) -> subprocess.Popen[str]:
-    """Start a worker process."""
+def started(job: Job, number: int) -> subprocess.Popen[str]:
+    """Start a worker process, on one of the cards where there are several."""
     folder = Path(__file__).resolve().parent
     process = subprocess.Popen(
         [sys.executable, str(folder), WORKER],
@@ -164,9 +164,19 @@ def started(job: Job) -> subprocess.Popen[str]:
         start_new_session=True,  # Ctrl+C is for the driver, which ends its workers
     )
     assert process.stdin
-    process.stdin.write(job.text() + "\n")
+    process.stdin.write(replace(job, device=device_of(job, number)).text() + "\n")
     process.stdin.flush()
     return process
+
+
+def device_of(job: Job, number: int) -> str:
+    """Return a worker's device: the cards in turn."""
+    if job.device or not any(method.weights for method in job.methods):
+        return job.device
+    import torch
+
+    cards = torch.cuda.device_count()
+    return f"cuda:{number % cards}" if cards else "cpu"
 
 
 def as_worker() -> None:

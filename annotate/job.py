@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..preprocessors import CATALOGUE, Preprocessor, catalogue
-from ..preprocessors.spec import Param, Value
+from ..preprocessors.spec import Param, Value, Weights
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,6 +31,12 @@ class Method:
         """The row."""
         return catalogue(self.key)
 
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """The files that its engine needs, none for an engine without a network."""
+        first = self.row.weights.get(str(self.params.get("engine", "")))
+        return (first, *first.beside) if first else ()
+
 
 @dataclass(frozen=True)
 class Job:
@@ -44,6 +50,10 @@ class Job:
     per_shard: int = 1000
     columns: Mapping[str, str] | None = None
     """Of a parquet file: names for `picture`, `caption` and `key`; others are guessed."""
+    weights: str = ""
+    """A folder with files of weights; empty: the usual ones."""
+    device: str = ""
+    """Of networks; empty: a card where there is one."""
 
     @property
     def folder(self) -> Path:
@@ -97,20 +107,7 @@ def method(key: str, texts: Sequence[str]) -> Method:
                 f" {', '.join(params) or 'none, as it has none'}"
             )
         values[name] = params[name].checked(_value(params[name], value))
-    _refuse_network(row, str(values.get("engine", "")))
     return Method(key, values)
-
-
-def _refuse_network(row: Preprocessor, engine: str) -> None:
-    """Raise ValueError for an engine that is a network: networks are loaded by ComfyUI."""
-    if engine not in row.weights:
-        return
-    choices = next(param.choices for param in row.params if param.name == "engine")
-    free = ", ".join(f"engine={choice}" for choice in choices if choice not in row.weights)
-    raise ValueError(
-        f"{row.key} with the engine {engine} needs a network, which only ComfyUI loads so far: "
-        + (f"add --params and one of {free}" if free else "use its node there")
-    )
 
 
 def _value(param: Param, text: str) -> Value:

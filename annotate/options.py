@@ -37,7 +37,7 @@ class _Method(argparse.Action):
 
 
 def parse(arguments: Sequence[str]) -> tuple[Job, dict[str, Any]]:
-    """Return the job, and who works: workers, ray.
+    """Return the job, and who works: workers, ray, gpus.
 
     Raises ValueError for what cannot be done.
     """
@@ -58,12 +58,15 @@ def parse(arguments: Sequence[str]) -> tuple[Job, dict[str, Any]]:
         form=given.form,
         per_shard=_at_least(1, given.per_shard, "--per-shard"),
         columns={role: name for role, name in names.items() if name},
+        weights=os.path.abspath(given.weights) if given.weights else "",
+        device=given.device,
     )
     _refuse_inside(job)
     workers = given.workers if given.workers is not None else int(not given.ray)
     return job, {
         "workers": _at_least(0, workers, "--workers"),
         "ray": given.ray,
+        "gpus": given.gpus,
     }
 
 
@@ -105,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--per-shard", type=int, default=1000, metavar="N", help="pictures of a shard")
     add("--workers", type=int, metavar="N", help="processes (default 1); with --ray, actors")
     add("--ray", default="", metavar="ADDRESS", help="a Ray cluster: auto, HOST:PORT, or local")
+    add("--gpus", type=float, metavar="G", help="with --ray: cards for an actor, such as 0.25")
+    add("--device", default="", help="of networks: cpu, cuda, cuda:1 (default: a card, else cpu)")
+    add("--weights", default="", metavar="FOLDER", help="where files of weights are looked for")
     add("--picture-column", default="", metavar="NAME", help="of a parquet file (default: guessed)")
     add("--caption-column", default="", metavar="NAME", help="likewise")
     add("--key-column", default="", metavar="NAME", help="likewise")

@@ -1,4 +1,4 @@
-"""Let a Ray cluster make shards: one actor a core.
+"""Let a Ray cluster make shards: one actor a core, or a card where methods have networks.
 
 Ray only says where a worker runs and that it died. What is done is what has its name in the output
 folder, which all machines must see.
@@ -41,16 +41,20 @@ SENTENCE = (
 
 
 class RayCrew:
-    """Actors of a cluster; `size` 0 takes one for every core that it has."""
+    """Actors of a cluster; `size` 0 takes one for every card or core that it has."""
 
-    def __init__(self, job: Job, address: str, size: int) -> None:
+    def __init__(self, job: Job, address: str, size: int, gpus: float | None) -> None:
         try:
             import ray
         except ImportError as error:
             raise StopError(SENTENCE) from error
         self.ray, self.job = ray, job
         _connect(ray, address, size)
-        room = int(ray.cluster_resources().get("CPU", 1.0))
+        cards = ray.cluster_resources().get("GPU", 0.0)
+        has_networks = any(method.weights for method in job.methods)
+        self.gpus = (1.0 if cards and has_networks else 0.0) if gpus is None else gpus
+        cores = ray.cluster_resources().get("CPU", 1.0)
+        room = max(1, int(cards / self.gpus if self.gpus else cores))
         self.size = min(size or room, room)  # an actor without a place would keep its shard
 
     def run(self, shards: Sequence[Shard], report: Report) -> None:
@@ -92,8 +96,8 @@ class RayCrew:
         return pictures
 
     def _actor(self) -> Any:
-        annotating = self.ray.remote(_actor_class()).options(num_cpus=1)
-        return annotating.remote(self.job.text(), str(ROOT))
+        options = {"num_cpus": 1, "num_gpus": self.gpus}
+        return self.ray.remote(_actor_class()).options(**options).remote(self.job.text(), str(ROOT))
 
 
 def _connect(ray: Any, address: str, size: int) -> None:

@@ -15,6 +15,7 @@ from ..training.pictures import PictureError
 from .annotator import Annotator, UnusableError
 from .intake import Shard
 from .job import Job, StopError
+from .local_networks import LocalNetworks
 from .readers import read
 from .samples import Fault, Sample
 from .shard_forms import ShardForm, place, unfinished, write_text
@@ -29,7 +30,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         one_thread()
         self.job = job
-        self.annotator = Annotator(job)
+        self.annotator = Annotator(job, LocalNetworks.of(job))
 
     def make(self, shard: Shard, report: Report) -> int:
         """Write a shard and return how many pictures it has.

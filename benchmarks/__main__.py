@@ -48,6 +48,11 @@ SECTIONS = {
     "training": Section(
         "training_step", "training steps: our loop against a plain torch loop on ComfyUI's modules"
     ),
+    "clips": Section(
+        "long_clips",
+        "videos of 10,000 frames: peak memory, stops, sound, the whole batch (only when named)",
+        when_named=True,
+    ),
     "world": Section(
         "world_adherence",
         "whether control acts: pictures of the drawn world against their hints and words (only when"
@@ -122,6 +127,8 @@ def _options() -> argparse.Namespace:
         "--sizes", nargs="+", type=int, choices=(128, 256), help="of its pictures (default: both)"
     )
     world.add_argument("--weights", type=Path, help="folder of its models (default: demo/weights)")
+    clips = parser.add_argument_group("of clips")
+    clips.add_argument("--methods", nargs="+", help="of canny, lineart, hed, depth, pose")
     return parser.parse_args()
 
 

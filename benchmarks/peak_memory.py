@@ -89,18 +89,18 @@ def measure(engine: Engine, frames: int, side_px: int) -> Peak:
     gc.collect()
     with suppress(OSError, AttributeError):  # what was freed goes back to the system
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    start = _resident(peak=False)
+    start = resident(peak=False)
     coarse = torch.rand(frames, 3, side_px // 16, side_px // 16)
     image = torch.empty(frames, side_px, side_px, 3)
     for at, frame in enumerate(coarse):
         for band, rows in enumerate(frame.split(16, dim=1)):
             fine = rows.repeat_interleave(16, 1).repeat_interleave(16, 2)
             image[at, band * 256 : band * 256 + fine.shape[1]] = fine.movedim(0, 2)
-    _reset_peak()
+    reset_peak()
     began = time.perf_counter()
     outputs = engine(image)
     took = time.perf_counter() - began
-    peak = _resident(peak=True) - start
+    peak = resident(peak=True) - start
     storages = {
         storage.data_ptr(): storage.nbytes()
         for output in (image, *outputs)
@@ -112,7 +112,7 @@ def measure(engine: Engine, frames: int, side_px: int) -> Peak:
 
 def run(args: argparse.Namespace) -> None:
     """Print a table for each shape."""
-    if not _resident(peak=False):
+    if not resident(peak=False):
         print("peak memory can be read on Linux only")
         return
     for title, (frames, side_px) in (QUICK if args.quick else SHAPES).items():
@@ -128,13 +128,14 @@ def _row(engine: Engine, peak: Peak) -> str:
     return f"{engine.name:24} {sizes} {peak.seconds:7.1f}  {reason}".rstrip()
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Begin to watch for the most again."""
     with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
-def _resident(*, peak: bool) -> int:
-    """Return resident bytes now, or the most since `_reset_peak`; 0 where nobody can tell."""
+def resident(*, peak: bool) -> int:
+    """Return resident bytes now, or the most since `reset_peak`; 0 where nobody can tell."""
     word = "VmHWM:" if peak else "VmRSS:"
     with suppress(OSError), open("/proc/self/status") as file:
         for line in file:

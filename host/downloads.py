@@ -19,7 +19,7 @@ from .addresses import AddressError, address, public, request_of, scrubbed, show
 from .atomic import finish, is_disk_full
 from .locks import locked
 from .streams import UNUSABLE_RANGE, Head, LineError, RefusedError, answer, as_line_error, asked
-from .weights import WeightsError, sha256_of
+from .weight_files import WeightsError, sha256_of
 
 TRIES = 5
 """Connections in a row that may end without a byte."""

@@ -17,7 +17,8 @@ from ..preprocessors.spec import Forward, Outputs, Progress, Weights
 from .downloads import fetch
 from .memory import is_out_of_memory
 from .progress import check_interrupt, progress, say
-from .weights import WeightsError, check_graph, find, folders, read, remedy, writable
+from .weight_files import WeightsError, check_graph
+from .weights import find, folders, read, remedy, writable
 
 CHUNK_PX = {"cpu": 512 * 512}
 """Pixels of one chunk by type of device: keeps progress and interrupts responsive."""

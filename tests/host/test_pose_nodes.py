@@ -341,7 +341,7 @@ def test_nodes_of_comfyui_draw_our_people(nodes):
 def test_torchscript_files_run_under_comfyuis_memory_management(host, tmp_path, monkeypatch):
     import folder_paths
 
-    from pack.host import runtime, weights
+    from pack.host import runtime, weight_files, weights
     from pack.preprocessors import catalogue
     from pack.preprocessors.nets import dwpose
 
@@ -350,7 +350,7 @@ def test_torchscript_files_run_under_comfyuis_memory_management(host, tmp_path, 
     row = dataclasses.replace(
         catalogue("pose").weights["dwpose"],
         file="pose.torchscript.pt",
-        sha256=weights.sha256_of(tmp_path / "pose.torchscript.pt"),
+        sha256=weight_files.sha256_of(tmp_path / "pose.torchscript.pt"),
     )
     registered = {**folder_paths.folder_names_and_paths, weights.FOLDER: ([str(tmp_path)], set())}
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", registered)

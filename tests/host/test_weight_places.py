@@ -217,13 +217,13 @@ def test_links_in_a_circle_end(folder):
 
 
 def test_a_whole_disk_is_not_searched(folder, monkeypatch):
-    from pack.host import weight_places, weights
+    from pack.host import weight_files, weights
 
     for number in range(30):
         (folder / f"{number:02}").mkdir()
     (folder / "29" / "tiny.pth").touch()
     assert weights.find(NET) is not None
-    monkeypatch.setattr(weight_places, "MOST_FOLDERS", 10)
+    monkeypatch.setattr(weight_files, "MOST_FOLDERS", 10)
     assert weights.find(NET) is None
 
 

@@ -9,8 +9,11 @@ import hashlib
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
 import tarfile
+import time
 from collections import Counter
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -25,6 +28,7 @@ from PIL import Image
 from pack.annotate import command, crew, gauge, job, samples
 from pack.host.locks import locked
 from pack.preprocessors import catalogue
+from pack.preprocessors.build import InMemory
 from pack.training import dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +38,7 @@ needs_pyarrow = pytest.mark.skipif(
     find_spec("pyarrow") is None,
     reason="pyarrow is not installed: parquet files were not tried with python3 annotate",
 )
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +56,7 @@ def drawing(seed: int, side: int = 48) -> np.ndarray:
 
 
 def png(seed: int) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(drawing(seed)).save(file, "PNG")
-    return file.getvalue()
+    return cv2.imencode(".png", drawing(seed)[..., ::-1])[1].tobytes()
 
 
 @pytest.fixture
@@ -375,6 +378,69 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half(folder, tmp_path, caps
     assert files(out) == files(tmp_path / "other")
 
 
+def driver(source: Path, to: Path, *words: str) -> subprocess.Popen[str]:
+    command_line = [sys.executable, str(ROOT / "annotate"), str(source), str(to)]
+    command_line += ["--method", "canny", "--per-shard", "5", *words]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command_line, env=surroundings, cwd=to.parent, **streams)
+
+
+def writers(out: Path) -> set[int]:
+    """List the processes that are writing a shard, by its temporary name."""
+    parts = out.glob(".0*.tar.*.part")
+    return {int(part.name.rpartition(".")[0].rpartition("-")[2]) for part in parts}
+
+
+def waited(condition, seconds: float = 120.0):
+    """Wait for something that is not empty, and return it."""
+    for _ in range(int(seconds / 0.002)):
+        if result := condition():
+            return result
+        time.sleep(0.002)
+    raise AssertionError("nothing happened")
+
+
+@pytest.fixture
+def many(folder) -> Path:
+    """Pictures large enough that a kill meets a shard half written."""
+    for number in range(COUNT):
+        Image.fromarray(drawing(number, 1000)).save(folder / f"q{number:02d}.png")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_workers_and_a_killed_driver_cost_nothing(many, tmp_path, capsys):
+    out = tmp_path / "out"
+    first = driver(many, out, "--workers", "2")
+    killed = waited(lambda: writers(out)).pop()
+    os.kill(killed, signal.SIGKILL)
+    waited(lambda: len(list(out.glob("*.tar"))) >= 2)
+    workers = waited(lambda: writers(out) - {killed})
+    first.kill()
+    first.communicate()
+    assert len(list(out.glob("*.tar"))) < 10
+    waited(lambda: not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers))
+    second = driver(many, out, "--workers", "2")
+    printed, errors = second.communicate(timeout=240)
+    assert second.returncode == 0, errors
+    assert f"{2 * COUNT} pictures in 10 shards" in printed
+    assert len(keys(out)) == 2 * COUNT
+    assert run(many, tmp_path / "alone") == 0
+    assert files(out) == files(tmp_path / "alone")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_ray_cluster_writes_the_same_bytes(folder, tmp_path):
+    process = driver(folder, tmp_path / "out", "--ray", "local", "--workers", "2")
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert run(folder, tmp_path / "alone") == 0
+    assert files(tmp_path / "out") == files(tmp_path / "alone")
+
+
 def test_without_ray_the_sentence_names_the_package(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert run(folder, tmp_path / "out", "--ray", "auto") == 1
@@ -410,6 +476,38 @@ def test_workers_that_cannot_be_started_end_the_run(folder, tmp_path, capsys, mo
     assert "ended 3 workers" in capsys.readouterr().err
 
 
+# Networks
+
+
+def test_networks_run_without_comfyui(folder, tmp_path):
+    from safetensors.torch import save_file
+
+    row = catalogue("hed")
+    weights = row.weights["hed"]
+    net = weights.module().eval()
+    (tmp_path / "weights").mkdir()
+    name = Path(weights.file).with_suffix(".safetensors").name
+    save_file(net.state_dict(), tmp_path / "weights" / name)
+    words = ["--method", "hed", "--weights", str(tmp_path / "weights"), "--device", "cpu"]
+    assert run(f"{folder}/p0[1-3].png", tmp_path / "out", *words) == 0
+    contents = members(tmp_path / "out")
+    picture = torch.from_numpy(drawing(1) / 255).float()[None]
+    hint = row(picture, networks=InMemory({weights.file: net}))[0]
+    stored = np.asarray(Image.open(io.BytesIO(contents["p01.hed.png"])))
+    assert (stored == (hint[..., 0] * 255).round().byte().numpy()).all()
+
+
+def test_weights_that_are_nowhere_are_named(folder, tmp_path, capsys, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    words = ["--method", "hed", "--weights", str(tmp_path / "weights")]
+    assert run(folder, tmp_path / "out", *words) == 1
+    error = capsys.readouterr().err
+    assert catalogue("hed").weights["hed"].file in error
+    assert str(tmp_path / "weights") in error
+
+
 # The command line
 
 
@@ -419,8 +517,6 @@ def test_workers_that_cannot_be_started_end_the_run(folder, tmp_path, capsys, mo
         (["--method", "cany"], "choose one of"),
         (["--params", "low_threshold"], "expected NAME=VALUE for canny, NAME one of low_threshold"),
         (["--params", "low_threshold=much"], "give a"),
-        (["--method", "hed", "--params", "engine=hed"], "which only ComfyUI loads"),
-        (["--method", "softedge", "--params", "engine=teed"], "one of engine=dog"),
         (["--method", "inpaint_hint"], "needs mask for each picture"),
         (["--method", "canny"], "canny is named twice"),
         (["--method", "tile", "--form", "folder"], "holds the hints of one method"),
@@ -473,7 +569,9 @@ def test_names_that_are_not_text_are_read_too(tmp_path, capsys):
     assert "1 could not be read" in capsys.readouterr().out
 
 
-def test_an_odd_picture_does_not_end_the_run(folder, tmp_path, monkeypatch):
+def test_an_odd_picture_does_not_end_the_run_and_a_lost_card_ends_its_worker(
+    folder, tmp_path, monkeypatch
+):
     from pack.preprocessors import edges
 
     row, real = catalogue("canny"), edges.canny
@@ -490,6 +588,10 @@ def test_an_odd_picture_does_not_end_the_run(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(row.__dict__, "run", failing("an assertion failed"))
     assert run(folder, tmp_path / "out") == 0
     assert faults(tmp_path / "out") == {"p02.png": "canny: an assertion failed"}
+    monkeypatch.setitem(row.__dict__, "run", failing("CUDA error: an illegal access"))
+    with pytest.raises(cv2.error):
+        run(folder, tmp_path / "other")
+    assert not list((tmp_path / "other").glob(".*.part"))
 
 
 def test_a_key_never_leaves_its_folder():

@@ -40,7 +40,19 @@ BELOW = {
     "annotate": {"preprocessors", "files", "host", "training"},
 }
 WITHOUT_HOST = {
-    f"host/{name}.py" for name in ("atomic", "folders", "locks", "memory", "picture_files")
+    f"host/{name}.py"
+    for name in (
+        "addresses",
+        "atomic",
+        "downloads",
+        "folders",
+        "locks",
+        "memory",
+        "pickles",
+        "picture_files",
+        "streams",
+        "weight_files",
+    )
 }
 LAZY = {"cv2", "transformers", "huggingface_hub", "pyarrow", "ray"}
 FUNCTION_LINES, FILE_LINES = 30, 600

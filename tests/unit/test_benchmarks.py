@@ -21,6 +21,7 @@ NAMES = (
     "steps",
     "report",
     "training",
+    "clips",
     "world",
 )
 
