@@ -134,8 +134,9 @@ def _net_with_hint(unit: Unit, vae: Any) -> Any:
         concat = [unit.inpaint_mask.unsqueeze(1)]
     elif unit.inpaint_mask is not None:
         bilinear = partial(resize, method="bilinear", crop="center")
-        if unit.net_info.takes_mask:
-            hint = hints.fill_inpaint_area(hint, unit.inpaint_mask, 0.0, bilinear)
+        value = getattr(net, "inpaint_value", 0.0 if unit.net_info.takes_mask else None)
+        if value is not None:
+            hint = hints.fill_inpaint_area(hint, unit.inpaint_mask, value, bilinear)
             concat = [1.0 - unit.inpaint_mask.unsqueeze(1)]
         else:
             hint = _with_inpaint_value(unit, unit.inpaint_mask, bilinear)

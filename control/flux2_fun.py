@@ -11,6 +11,7 @@ of the base's double blocks. Source: VideoX-Fun (alibaba-pai), FLUX.2-dev-Fun-Co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import comfy.controlnet
@@ -24,10 +25,12 @@ from comfy.ldm.flux.math import attention
 from torch import nn
 from torch.nn import functional
 
-from .layouts import PIXEL_TOKENS
+from .layouts import PIXEL_TOKENS, Layout
 
-OWN_ARGS = ("base_model", "timestep", "transformer_options")  # what the branch shares with the base
+# What the branch shares with the base, and what is not to be painted.
+OWN_ARGS = ("base_model", "timestep", "transformer_options", "unpainted")
 EPS = 1e-6
+SUBCELLS = 2  # of a place, along each side
 Shapes = Mapping[str, torch.Tensor]
 
 
@@ -150,19 +153,24 @@ class Flux2FunControl(nn.Module):
         guidance: torch.Tensor | None = None,
         timestep: torch.Tensor | None = None,
         transformer_options: Mapping[str, Any] | None = None,
+        unpainted: torch.Tensor | None = None,
         **_: Any,
     ) -> dict[str, list[Any]]:
         """Return the residuals: x and hint (B,C,h,w), context (B,words,D) → (B,h*w,C) each.
 
-        `timestep`: the same as `timesteps`, before it was rounded to the net's type.
+        `timestep`: the same as `timesteps`, before it was rounded to the net's type. `unpainted`:
+        (B,4,h,w) in {0,1}, with which the hint is the picture to inpaint.
         """
         time = timesteps if timestep is None else timestep
         options = dict(transformer_options or {})
         img, txt, modulation, pe = _as_the_base_begins(
             base_model, x, time, context, guidance, options
         )
+        # The hint, what is not to be painted, and the picture to inpaint; zero where there is none.
+        if unpainted is not None:
+            unpainted = unpainted.to(hint).expand(hint.shape[0], -1, -1, -1)
+            hint = torch.cat([torch.zeros_like(hint), unpainted, hint], dim=1)
         tokens = hint.flatten(2).transpose(1, 2)
-        # Behind the hint's channels are those of the area to inpaint, zero without one.
         tokens = functional.pad(tokens, (0, self.channels - tokens.shape[-1]))
         blocks: Any = self.control_transformer_blocks
         control = blocks[0].before_proj(self.control_img_in(tokens)) + img
@@ -195,7 +203,15 @@ def _as_the_base_begins(
 class Flux2FunNet(comfy.controlnet.ControlNet):
     """The net as ComfyUI's control object, which runs it as every other that encodes its hint."""
 
-    layout = PIXEL_TOKENS
+    inpaint_value = 0.5
+    """The picture's value in the area to inpaint, as the net was trained."""
+
+    @property
+    def layout(self) -> Layout:
+        """How masks and layers meet the net."""
+        latents = comfy.latent_formats.Flux2.latent_channels
+        takes_mask = self.control_model.channels == latents + SUBCELLS**2 + latents
+        return replace(PIXEL_TOKENS, takes_inpaint_value=takes_mask)
 
     def get_control(
         self, x_noisy: Any, t: Any, cond: Any, batched_number: int, transformer_options: Any
@@ -204,7 +220,12 @@ class Flux2FunNet(comfy.controlnet.ControlNet):
         if self.model_sampling_current is not None:
             self.set_extra_arg("timestep", self.model_sampling_current.timestep(t).float())
         self.set_extra_arg("transformer_options", transformer_options)
-        return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
+        masks, self.extra_concat_orig = self.extra_concat_orig, []  # ComfyUI would add one channel
+        self.set_extra_arg("unpainted", _of_cells(masks, x_noisy, batched_number))
+        try:
+            return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
+        finally:
+            self.extra_concat_orig = masks
 
     def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
         """Start a run on a base model."""
@@ -226,6 +247,16 @@ class Flux2FunNet(comfy.controlnet.ControlNet):
         twin.control_model_wrapped = self.control_model_wrapped
         self.copy_to(twin)
         return twin
+
+
+def _of_cells(masks: Any, x: torch.Tensor, conditionings: int) -> torch.Tensor | None:
+    """Read the mask of what is not to be painted, (B,1,H,W), at 2 x 2 points of each place."""
+    if not masks:
+        return None
+    height, width = (SUBCELLS * side for side in x.shape[-2:])
+    points = comfy.utils.common_upscale(masks[0], width, height, "nearest", "center")
+    points = functional.pixel_unshuffle((points >= 0.5).float(), SUBCELLS).to(x.device)
+    return comfy.controlnet.broadcast_image_to(points, x.shape[0], conditionings)
 
 
 def flux2_fun_net(weights: dict[str, torch.Tensor]) -> Flux2FunNet:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from .tiny_bases import Base
@@ -87,3 +88,31 @@ def ours(
     positive, negative = chain or plain(base)
     out = Apply.execute(positive, stack, negative, vae=base.vae, model=base.patcher)
     return out[0], out[1]
+
+
+def in_windows(model: Any, **settings: Any) -> Any:
+    """Return a model with ComfyUI's Context Windows node, as it comes but for these settings."""
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+
+    plain_settings = {
+        "context_length": 8,
+        "context_overlap": 3,
+        "context_schedule": "standard_static",
+        "context_stride": 1,
+        "closed_loop": False,
+        "fuse_method": "pyramid",
+        "dim": 0,
+        "freenoise": False,
+    }
+    inputs = inspect.signature(ContextWindowsManualNode.execute).parameters
+    chosen = {k: v for k, v in {**plain_settings, **settings}.items() if k in inputs}
+    return ContextWindowsManualNode.execute(model, **chosen)[0]
+
+
+def frames_by_hand(options: Any, rows: int) -> list[int]:
+    """Return which frames a window shows, the frame before it included."""
+    window = options["context_window"]
+    before = getattr(window, "causal_anchor_index", None)
+    frames = [*([] if before is None or before < 0 else [before]), *window.index_list]
+    assert len(frames) == rows
+    return frames

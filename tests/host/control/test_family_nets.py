@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workbench import tiny_bases
-from workbench.family_runs import hint, host, ours, plain, sample
+from workbench.family_runs import frames_by_hand, hint, host, in_windows, ours, plain, sample
 
 pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
@@ -126,6 +126,31 @@ def test_hints_of_each_picture_in_a_batch(family):
     base, net = family
     images = hint(3, 3)
     assert sample(base, host(base, net, images), 3).equal(sample(base, ours(base, net, images), 3))
+
+
+@every("SD3", "XLabs", "InstantX", "Qwen-Image", "Qwen-Image Fun", "HunyuanDiT")
+def test_windows_take_their_own_hints(family):
+    """ComfyUI's own net is given the hints of each window's pictures by hand."""
+    base, net = family
+    images, came = hint(3, 5), []
+
+    def call(apply, args):
+        cond, x = args["c"], args["input"]
+        frames = frames_by_hand(cond["transformer_options"], x.shape[0])
+        came.append(frames)
+        theirs = net.copy().set_cond_hint(
+            images.movedim(-1, 1)[frames], 0.7, (0.0, 1.0), vae=base.vae
+        )
+        theirs.pre_run(base.patcher.model, base.patcher.model.model_sampling.percent_to_sigma)
+        given = theirs.get_control(x, args["timestep"], cond, 1, cond["transformer_options"])
+        return apply(x, args["timestep"], **{**cond, "control": given})
+
+    windows = in_windows(base.patcher, context_length=3, context_overlap=1)
+    by_hand = windows.clone()
+    by_hand.set_model_unet_function_wrapper(call)
+    theirs = sample(base, plain(base), 5, 1.0, patcher=by_hand, steps=2)
+    assert {frame for frames in came for frame in frames} == set(range(5))
+    assert theirs.equal(sample(base, ours(base, net, images), 5, 1.0, patcher=windows, steps=2))
 
 
 @every("SD3", "InstantX", "Qwen-Image", "Qwen-Image Fun")

@@ -94,9 +94,29 @@ def branch(weights, img, txt, modulation, control, positions):
     return added
 
 
+def inpainted(base, image, mask):
+    """Return what the branch reads, (B,tokens,260): VideoX-Fun's pipeline for inpainting.
+
+    A place of the tiny latent is 8 pixels, so its mask has a point for each 4.
+    """
+    import torch
+    from einops import rearrange
+
+    area = (mask > 0.5)[..., None]
+    grey = torch.where(area, torch.tensor(0.5), image)  # 0 of -1..1
+    latents = rearrange(base.vae.encode(grey), "b c h w -> b (h w) c")
+    unpainted = 1.0 - (mask > 0.5)[:, ::4, ::4].float()
+    points = rearrange(unpainted, "b (h y) (w x) -> b (h w) (y x)", y=2, x=2)
+    points = points.expand(latents.shape[0], -1, -1)
+    return torch.cat([torch.zeros_like(latents), points, latents], 2)
+
+
 @contextmanager
-def by_hand(base, image, strength, size=(8, 8)):
-    """Run the branch where the base's own first block begins, and add after blocks 0 and 2."""
+def by_hand(base, image, strength, size=(8, 8), mask=None):
+    """Run the branch where the base's own first block begins, and add after blocks 0 and 2.
+
+    `mask`: (B,H,W), 1 in the area of the image to inpaint.
+    """
     import torch
 
     weights, blocks = tiny_bases.flux2_fun_weights(), base.patcher.model.diffusion_model
@@ -107,6 +127,8 @@ def by_hand(base, image, strength, size=(8, 8)):
         tokens = latents.flatten(2).transpose(1, 2)
         empty = torch.zeros(*tokens.shape[:2], 4 + 128)
         control = torch.cat([tokens, empty], 2)
+        if mask is not None:
+            control = inpainted(base, image, mask)
         control = control.repeat(given["img"].shape[0] // control.shape[0], 1, 1)
         places = positions_of(given["txt"].shape[1], *size)
         parts = (given["img"].clone(), given["txt"].clone(), given["vec"], control, places)
@@ -157,6 +179,39 @@ def test_a_hint_for_each_picture_and_two_nets(base, net):
     assert close(
         theirs, sample(base, ours(base, net, images, chain=ours(base, net, hint(1), 0.4)), 2)
     )
+
+
+@pytest.mark.parametrize(("batch", "size", "images"), [(2, (8, 8), 2), (1, (9, 7), 1)])
+def test_the_area_to_inpaint(base, net, batch, size, images):
+    """The hint is the picture, grey where it is to be painted; beside a hint in a second unit."""
+    import torch
+
+    height, width = (8 * side for side in size)
+    image = hint(4, images, height, width)
+    mask = torch.rand(images, height, width, generator=torch.Generator().manual_seed(5))
+    how = {"batch": batch, "size": size}
+    with by_hand(base, image, 0.7, size, mask):
+        theirs = sample(base, plain(base), **how)
+    mine = ours(base, net, image, inpaint_mask=mask)
+    assert close(theirs, sample(base, mine, **how))
+    assert not close(theirs, sample(base, ours(base, net, image), **how), 1e-3)
+    control = hint(0, 1, height, width)
+    with by_hand(base, image, 0.7, size, mask), by_hand(base, control, 0.4, size):
+        theirs = sample(base, plain(base), **how)
+    both = ours(base, net, control, 0.4, chain=mine)
+    assert close(theirs, sample(base, both, **how))
+    positive = mine[0][0][1]["control"].copy()
+    sides = [[[text, {**more, "control": positive}] for text, more in side] for side in mine]
+    assert sample(base, sides, **how).equal(sample(base, mine, **how))
+    assert not net.extra_args
+
+
+def test_a_net_without_channels_for_an_area_refuses_one(base):
+    from pack.control.flux2_fun import flux2_fun_net
+
+    net = flux2_fun_net(tiny_bases.flux2_fun_weights(channels=128))
+    with pytest.raises(ValueError, match="does not use an inpaint_mask: leave it empty"):
+        ours(base, net, inpaint_mask=hint()[..., 0])
 
 
 def test_a_run_after_an_interruption_and_copies(base, net):

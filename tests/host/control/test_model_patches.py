@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from workbench import tiny_patches
-from workbench.family_runs import hint, host, ours, plain
+from workbench.family_runs import frames_by_hand, hint, host, in_windows, ours, plain
 from workbench.family_runs import sample as sample_for
 from workbench.tiny_bases import qwen_net, sdxl_net
 
@@ -385,6 +385,28 @@ def test_modes_that_leave_the_negative_alone(family, mode):
     hook.remove()
     assert small(sample(base, plain(base), 2, patcher=model), mine, 2e-4)
     assert set(rows) == {2}
+
+
+@every(*PICTURES)
+def test_windows_take_their_own_hints(family):
+    """ComfyUI's node with the hints of each window's pictures, one window after another."""
+    base, patcher, net = family
+    images, came = hint(3, 5), []
+
+    def call(apply, args):
+        options = args["c"]["transformer_options"]
+        frames = frames_by_hand(options, args["input"].shape[0])
+        came.append(frames)
+        patched = by_node(base, patcher, images[frames]).model_options["transformer_options"]
+        cond = {**args["c"], "transformer_options": {**options, "patches": patched["patches"]}}
+        return apply(args["input"], args["timestep"], **cond)
+
+    windows = in_windows(base.patcher, context_length=3, context_overlap=1)
+    by_hand = windows.clone()
+    by_hand.set_model_unet_function_wrapper(call)
+    theirs = sample(base, plain(base), 5, 1.0, patcher=by_hand)
+    assert {frame for frames in came for frame in frames} == set(range(5))
+    assert small(theirs, sample(base, ours(base, net, images), 5, 1.0, patcher=windows))
 
 
 @every(*PICTURES)

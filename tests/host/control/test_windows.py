@@ -6,13 +6,13 @@ from ComfyUI's own net with that frame's hint.
 
 from __future__ import annotations
 
-import inspect
 from itertools import product
 from types import SimpleNamespace
 
 import pytest
 
 from workbench import hosts
+from workbench.family_runs import frames_by_hand, in_windows
 
 pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
@@ -31,25 +31,6 @@ CASES = [
         product(SCHEDULES, (True, False), (True, False))
     )
 ]
-
-
-def windowed(world, **settings):
-    """Return the tiny model with ComfyUI's Context Windows node, as it comes but for these."""
-    from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-
-    plain = {
-        "context_length": 8,
-        "context_overlap": 3,
-        "context_schedule": "standard_static",
-        "context_stride": 1,
-        "closed_loop": False,
-        "fuse_method": "pyramid",
-        "dim": 0,
-        "freenoise": False,
-    }
-    known_inputs = inspect.signature(ContextWindowsManualNode.execute).parameters
-    chosen = {k: v for k, v in {**plain, **settings}.items() if k in known_inputs}
-    return ContextWindowsManualNode.execute(world.model, **chosen)[0]
 
 
 @pytest.fixture
@@ -140,8 +121,8 @@ def clip_unit(world, frames, mode):
 )
 def test_each_frame_has_its_own(world, calls, schedule, anchor, freenoise, frames, mode):
     unit, hints, masks = clip_unit(world, frames, mode)
-    model = windowed(
-        world,
+    model = in_windows(
+        world.model,
         context_schedule=schedule,
         context_stride=2 if "uniform" in schedule and frames > 12 else 1,
         closed_loop=schedule == "looped_uniform",
@@ -157,7 +138,7 @@ def test_each_frame_has_its_own(world, calls, schedule, anchor, freenoise, frame
 def test_a_window_of_the_node_as_it_comes(world, calls):
     """With the frame before each window, where this ComfyUI adds it."""
     unit, hints, masks = clip_unit(world, 12, "balanced")
-    clip, seen = calls(windowed(world), *world.ours([unit]), 12)
+    clip, seen = calls(in_windows(world.model), *world.ours([unit]), 12)
     assert check_each_frame(world, clip, seen, hints, masks, "balanced") == set(range(12))
 
 
@@ -245,8 +226,7 @@ def test_a_clips_hint_follows_windows_over_latent_frames(video, schedule, anchor
     base, patcher, clip = video
     how = {"context_length": 3, "context_overlap": 1, "dim": 2, "context_schedule": schedule}
     how |= {"context_stride": stride, "closed_loop": schedule == "looped_uniform"}
-    world = SimpleNamespace(model=base.patcher)
-    windows = windowed(world, **how, causal_window_fix=anchor)
+    windows = in_windows(base.patcher, **how, causal_window_fix=anchor)
 
     node = WanUni3CControlnetApply().apply_patch
     patched = node(windows, patcher, base.vae, clip, 0.7, 0.0, 1.0)[0]
@@ -254,10 +234,7 @@ def test_a_clips_hint_follows_windows_over_latent_frames(video, schedule, anchor
     whole, came = patch.encode_render_video(base.latent[2:]), []
 
     def with_the_windows_frames(apply, args):
-        window = args["c"]["transformer_options"]["context_window"]
-        before = getattr(window, "causal_anchor_index", None)
-        frames = [*([] if before is None or before < 0 else [before]), *window.index_list]
-        assert len(frames) == args["input"].shape[2]
+        frames = frames_by_hand(args["c"]["transformer_options"], args["input"].shape[2])
         came.append(frames)
         patch.prepared_render = whole[:, :, frames]
         return apply(args["input"], args["timestep"], **args["c"])
