@@ -24,8 +24,7 @@ class ControlStackPreprocessVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            cls.__name__,
-            category="Preprocess",
+            cls.__name__,  # not in Preprocess: the page makes live hints for the nodes there
             display_name="Preprocess Video",
             description=(
                 "The hints of a whole video, however long: a few frames are in memory at a time,"
