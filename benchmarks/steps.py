@@ -3,7 +3,8 @@
 Both have the same nets, prompts and hints. Speed exact gives ComfyUI's own image, fast differs by
 rounding, approximate more. Mode cond_only is compared with two chains: the balanced one, which most
 workflows use, and control on the positive prompt alone, which gives the same image. Counts are of
-one run. A run is whole, its first steps included, in which nothing is reused or run together.
+one run. A run is whole, its first steps included, in which nothing is reused or run together. Then
+one net each on a base shaped as Flux, Qwen-Image and Z-Image, in their real widths with few blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 
-from . import timing
+from . import timing, transformer_bases
 
 NETS = {"tiny": (1, 2, 3, 5), "full": (1, 2, 3)}
 DISTINCT_NETS = 3
@@ -61,6 +62,14 @@ HEAD = (
     "hints",
     "unet",
     "memory MB",
+)
+TRANSFORMER_HEAD = (
+    "model, nets, mode",
+    *HEAD[1:4],
+    "largest difference",
+    "encoded",
+    "net rows",
+    HEAD[-1],
 )
 
 
@@ -124,6 +133,58 @@ def run(args: argparse.Namespace) -> None:
         print(timing.table(HEAD, rows), flush=True)
         del bench
         gc.collect()
+    if args.shapes:
+        return
+    rows = []
+    for name in transformer_bases.BUILDERS:
+        print(f"... {name}", file=sys.stderr, flush=True)
+        rows += _transformer_rows(name, is_small=args.quick, device=args.device)
+        gc.collect()
+    print(timing.table(TRANSFORMER_HEAD, rows), flush=True)
+
+
+def _transformer_rows(name: str, *, is_small: bool, device: str) -> list[tuple[Any, ...]]:
+    """Measure one net on a transformer in both modes against ComfyUI's node.
+
+    Of cond_only, which ComfyUI's nodes do not have, the difference says how much it changes.
+    """
+    bench = transformer_bases.bench_of(name, is_small=is_small)
+    theirs, rows = bench.host_chain(), list[tuple[Any, ...]]()
+    for mode in ("balanced", "cond_only"):
+        ours = bench.our_chain(mode)
+        rivals = (partial(bench.sample, chain) for chain in (ours, theirs))
+        took = timing.paired(*rivals, 5 if is_small else 3, warm_up=1)
+        counts = [_counted_transformer(bench, chain, device) for chain in (ours, theirs)]
+        difference = (bench.sample(ours) - bench.sample(theirs)).abs().max().item()
+        rows.append(
+            (
+                f"{name}{' (tiny)' if is_small else '-shaped'}, 1, {mode}",
+                f"{took.reference_ms.median / transformer_bases.STEPS:.1f}",
+                f"{took.ours_ms.median / transformer_bases.STEPS:.1f}",
+                took.ratio,
+                f"{difference:.1g}",
+                *(f"{mine}/{host}" for mine, host in zip(*counts, strict=True)),
+            )
+        )
+    return rows
+
+
+def _counted_transformer(
+    bench: transformer_bases.TransformerBench, chain: Any, device: str
+) -> tuple[int, int, str]:
+    """Count hints that the VAE encodes and rows of the net in one run, and its peak memory."""
+    rows = [0]
+
+    def count(_module: Any, args: Any, kwargs: Any) -> None:
+        tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
+        rows[0] += max(each.shape[0] for each in tensors if each.ndim == 3)
+
+    hook = bench.first.register_forward_pre_hook(count, with_kwargs=True)
+    bench.base.vae.encodes = 0
+    with peak_memory_mb(device) as peak:
+        bench.sample(chain)
+    hook.remove()
+    return bench.base.vae.encodes, rows[0], peak()
 
 
 def bench_of(size: str) -> Bench:

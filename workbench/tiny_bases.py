@@ -374,9 +374,9 @@ def mistoline_net(seed: int = 23) -> Any:
     )
 
 
-def instantx_net(seed: int = 24, *, channels: int = 16, modes: int = 0) -> Any:
+def instantx_net(seed: int = 24, *, channels: int = 16, modes: int = 0, **shape: Any) -> Any:
     module = _flux_module(
-        latent_input=True, num_union_modes=modes, control_latent_channels=channels
+        latent_input=True, num_union_modes=modes, control_latent_channels=channels, **shape
     )
     options = {
         "compression_ratio": 1,
@@ -419,10 +419,10 @@ def flux2_fun() -> Any:
     return flux2_fun_net(flux2_fun_weights())
 
 
-def qwen_net(seed: int = 25, *, mask: bool = False) -> Any:
+def qwen_net(seed: int = 25, *, mask: bool = False, **more: Any) -> Any:
     import comfy.ldm.qwen_image.controlnet
 
-    shape = {**QWEN_SHAPE, "num_layers": 2}
+    shape = {**QWEN_SHAPE, "num_layers": 2, **more}
     net = comfy.ldm.qwen_image.controlnet.QwenImageControlNetModel
     module = net(extra_condition_channels=4 if mask else 0, **shape, **_empty())
     options = {"compression_ratio": 1, "latent_format": _latents("Wan21"), "extra_conds": []}

@@ -57,13 +57,13 @@ def _plain() -> dict[str, Any]:
     return {"dtype": torch.float32, "device": "cpu", "operations": operations}
 
 
-def z_image_fun(seed: int = 40, *, layers: int = 6, more: int = 0) -> Any:
+def z_image_fun(seed: int = 40, *, layers: int = 6, more: int = 0, **changes: Any) -> Any:
     """Build a Fun net: 6 layers are 1.0's, 3 lite's, 15 those of 2.x, which read a mask (17)."""
     import comfy.ldm.lumina.controlnet
 
     net = comfy.ldm.lumina.controlnet.ZImage_Control
     shape = {"dim": 256, "n_heads": 4, "n_kv_heads": 4, "n_control_layers": layers}
-    shape["ffn_dim_multiplier"] = 0.25
+    shape |= {"ffn_dim_multiplier": 0.25, **changes}
     module = net(additional_in_dim=more, refiner_control=more > 0, **shape, **_plain())
     return _patcher(module, seed)
 

@@ -93,13 +93,19 @@ def test_what_the_benchmarks_import_from_the_pack_exists(module, name):
         assert name in defined(place.with_suffix(".py"))
 
 
-def test_timed_parts_of_the_journal_exist():
-    journal = ROOT / "control" / "report" / "journal.py"
-    (methods,) = [
-        {method.name for method in node.body if isinstance(method, ast.FunctionDef)}
-        for node in parsed(journal).body
-        if isinstance(node, ast.ClassDef) and node.name == "Journal"
+def methods_of(path: Path, name: str) -> set[str]:
+    """Return the methods of a class."""
+    (body,) = [
+        node.body
+        for node in parsed(path).body
+        if isinstance(node, ast.ClassDef) and node.name == name
     ]
-    blocks = ROOT / "control" / "report" / "model_blocks.py"
-    assert {*constant(FOLDER / "report_cost.py", "PATCHES"), "Recorder"} <= defined(blocks)
-    assert set(constant(FOLDER / "report_cost.py", "METHODS")) <= methods
+    return {method.name for method in body if isinstance(method, ast.FunctionDef)}
+
+
+def test_timed_parts_of_the_journal_exist():
+    report, timed = ROOT / "control" / "report", FOLDER / "report_cost.py"
+    blocks = report / "model_blocks.py"
+    assert {*constant(timed, "PATCHES"), "Recorder"} <= defined(blocks)
+    assert set(constant(timed, "METHODS")) <= methods_of(report / "journal.py", "Journal")
+    assert {*constant(timed, "INSIDE"), "around"} <= methods_of(report / "inside.py", "Inside")
