@@ -60,8 +60,10 @@ function json(text) {
 
 export const format = (panel) => JSON.stringify(panel);
 
-// A row with every default filled in.
-export const read = (row) => ({ ...DEFAULTS, ...row });
+// A row with every default filled in. Without an id it has the one that the server gives it by its
+// place, so that its hint finds it.
+export const read = (row, index = null) =>
+  ({ ...DEFAULTS, ...(index === null ? {} : { id: `row${index + 1}` }), ...row });
 
 // -- changes: each gives a new panel -------------------------------------------------------------
 

@@ -12,8 +12,9 @@ const TOOL_KEYS = { b: "brush", e: "eraser", l: "line", f: "fill", h: "hand" };
 export class CanvasPointer {
   constructor(surface, view) {
     Object.assign(this, { surface, view });
-    this.touches = new Set(); // fingers that are down
+    this.touches = new Map(); // fingers that are down → where they were last
     this.stroke = null; // {pen, stroke, pointer}: what is being drawn
+    this.filled = null; // {place, pointer}: where a fill begins once the pointer is lifted
     this.panned = null; // where the view was last taken hold of
     this.tip = null; // where keys draw, in units
     addListeners(surface, {
@@ -24,6 +25,7 @@ export class CanvasPointer {
       pointerleave: () => view.showTip(null),
       keydown: (event) => this.key(event),
     });
+    keepTouches();
     surface.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
 
@@ -33,13 +35,13 @@ export class CanvasPointer {
     if (event.button !== MAIN_BUTTON || !this.view.canDraw) return;
     this.surface.setPointerCapture(event.pointerId);
     if (event.pointerType === "touch") {
-      this.touches.add(event.pointerId);
-      if (this.touches.size > 1) return this.drop(); // ComfyUI zooms the graph by two
+      this.touches.set(event.pointerId, [event.clientX, event.clientY]);
+      if (this.touches.size > 1) return this.drop(); // two move the view
     }
     if (this.stroke) return;
     const { tool } = this.view.settings, place = this.view.place(event);
     if (tool === "hand") this.panned = [event.clientX, event.clientY];
-    else if (tool === "fill") this.view.commit({ tool, points: this.fillAt(place) });
+    else if (tool === "fill") this.filled = { place, pointer: event.pointerId };
     else this.begin(place, pressureOf(event), event.pointerId);
   }
 
@@ -63,7 +65,7 @@ export class CanvasPointer {
   }
 
   move(event) {
-    if (this.touches.size > 1) return;
+    if (this.touches.size > 1) return this.pinch(event);
     if (this.panned) return this.pan(event);
     this.view.showTip(this.view.place(event));
     if (this.stroke?.pointer !== event.pointerId) return;
@@ -92,6 +94,10 @@ export class CanvasPointer {
   up(event) {
     this.touches.delete(event.pointerId);
     this.panned = null;
+    if (this.filled?.pointer === event.pointerId) {
+      this.view.commit({ tool: "fill", points: this.fillAt(this.filled.place) });
+      this.filled = null;
+    }
     if (this.stroke?.pointer === event.pointerId) {
       this.finish(this.view.place(event), pressureOf(event), event.shiftKey);
     }
@@ -113,13 +119,24 @@ export class CanvasPointer {
   cancel(event) {
     this.touches.delete(event.pointerId);
     this.panned = null;
-    if (this.stroke?.pointer === event.pointerId) this.drop();
+    const { pointer } = this.stroke ?? this.filled ?? {};
+    if (pointer === event.pointerId) this.drop();
   }
 
-  // Gives a stroke up: it was the first finger of two, or the pointer went away.
+  // Gives a stroke or a fill up: it was the first finger of two, or the pointer went away.
   drop() {
     if (this.stroke) this.view.painter.cancel();
-    this.stroke = null;
+    this.stroke = this.filled = this.panned = null;
+  }
+
+  // Two fingers zoom the view by their distance and move it with their middle.
+  pinch({ pointerId, clientX, clientY }) {
+    if (!this.touches.has(pointerId)) return;
+    const before = span(this.touches);
+    this.touches.set(pointerId, [clientX, clientY]);
+    const after = span(this.touches);
+    this.view.zoomAt(after.distance / before.distance, after.middle);
+    this.view.moveView(...after.middle.map((place, i) => place - before.middle[i]));
   }
 
   pan(event) {
@@ -190,4 +207,25 @@ export class CanvasPointer {
       this.view.commit({ tool: "fill", points: this.fillAt(this.tip) });
     } else if (settings.tool !== "hand") this.begin(this.tip, 1, "keys");
   }
+}
+
+let areKept = false; // whether touches of canvases are kept from the graph
+
+// What two fingers do on a canvas is not for the graph, which looks before the canvas does.
+function keepTouches() {
+  if (areKept) return;
+  areKept = true;
+  const keep = (event) => {
+    if (event.target.classList?.contains("controlstack-surface")) event.stopPropagation();
+  };
+  for (const name of ["touchstart", "touchmove", "touchend", "touchcancel"]) {
+    window.addEventListener(name, keep, { capture: true, passive: true });
+  }
+}
+
+// The first two of some places: how far they are apart, and their middle.
+function span(places) {
+  const [a, b] = places.values();
+  const distance = Math.max(1, Math.hypot(b[0] - a[0], b[1] - a[1]));
+  return { distance, middle: [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2] };
 }

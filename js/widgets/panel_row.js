@@ -114,7 +114,7 @@ export class PanelRow {
 
   // Draws what has changed: nothing but its picture where row and surroundings are the same.
   follow(row, index, panel, known, isSame) {
-    const remark = this.panel.services.remark(read(row));
+    const remark = this.panel.services.remark(read(row, index));
     const key = JSON.stringify([row, index, panel.isSolo, this.isOpen("settings"), remark]);
     if (isSame && key === this.shown && !this.isOpen("more") && this.details.element.hidden) {
       return this.drawThumb(index + 1);
@@ -127,7 +127,7 @@ export class PanelRow {
   draw(row, index, panel, known) {
     this.row = row;
     this.index = index;
-    this.full = read(row);
+    this.full = read(row, index);
     const { say } = this.panel.services, number = index + 1, { net } = this.full;
     const shown = typeof net === "string" ? net : short(net);
     setAttributes(this.element, { "aria-label": say("row", { number, net: shown }) });

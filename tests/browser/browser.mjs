@@ -98,6 +98,16 @@ export const frames = (page, count = 2) =>
     count,
   );
 
+// Reads how long the page's thread has worked, in ms, however busy the machine is.
+export async function clock(page) {
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
+  return async () => {
+    const { metrics } = await cdp.send("Performance.getMetrics");
+    return 1000 * metrics.find(({ name }) => name === "TaskDuration").value;
+  };
+}
+
 // Until what `read` finds has been the same for `calmMs`: layouts and glides take as long as the
 // machine takes.
 export async function atRest(page, read, { calmMs = 250, timeoutMs = 15_000 } = {}) {

@@ -2,7 +2,7 @@
 // is shown is what runs. Prints the scenes as JSON. node canvas_scenes.mjs ASK.json, with
 // browser.mjs's keys and {"cell": NAME, "pictures": DIR}
 import { join } from "node:path";
-import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
+import { ask, atRest, clock, frames, launch, openPage, settle, until } from "./browser.mjs";
 
 const EMPTY = {
   ...{ nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 },
@@ -203,6 +203,8 @@ const scenes = {
     await touch("touchEnd");
     await frames(page, 3);
     const touched = await look(page);
+    const zoom = () =>
+      page.evaluate(() => window.app.graph.nodes[0].widgets[0].controlstack.sheetView.zoom);
     await touch("touchStart", [0.4, 0.4]);
     await touch("touchStart", [0.4, 0.4], [0.6, 0.6]);
     const [ax, ay] = await at(page, 0.3, 0.3), [bx, by] = await at(page, 0.7, 0.7);
@@ -212,7 +214,16 @@ const scenes = {
     await frames(page, 2);
     await touch("touchEnd");
     await frames(page, 3);
-    return { penned, touched, pinched: await look(page) };
+    const pinched = { ...(await look(page)), zoom: await zoom() };
+    await focus(page);
+    await press(page, "f");
+    await touch("touchStart", [0.5, 0.5]);
+    await touch("touchStart", [0.5, 0.5], [0.6, 0.6]);
+    await touch("touchEnd");
+    await frames(page, 3);
+    const tapped = await look(page);
+    await press(page, "0", "b");
+    return { penned, touched, pinched, tapped, whole: await zoom() };
   },
 
   async keys(page) {
@@ -341,15 +352,18 @@ const scenes = {
     await page.mouse.down();
     await frames(page, 2);
     const before = await segments();
+    const busyMs = await clock(page);
+    const began = await busyMs();
     for (let i = 1; i <= 20; i++) {
       await page.mouse.move(...(await at(page, 0.2 + i * 0.02, 0.5 + 0.1 * Math.sin(i))));
       await frames(page, 1);
     }
+    const moveMs = ((await busyMs()) - began) / 20;
     const moved = (await segments()) - before;
     await page.mouse.up();
     await frames(page, 3);
     const seen = await look(page);
-    return { moved, ended: (await segments()) - before - moved, count: seen.shown.length };
+    return { moveMs, moved, ended: (await segments()) - before - moved, count: seen.shown.length };
   },
 
   async pictures(page) {

@@ -54,7 +54,7 @@ const place = (page, list, seed) =>
     [list, seed],
   );
 
-// Where a slot is on the screen.
+// Where a slot is on the screen: its dot in Nodes 2.0, where the graph draws it in classic.
 const slot = (page, type, nth, name, isInput) =>
   page.evaluate(
     ([type, nth, name, isInput]) => {
@@ -62,6 +62,9 @@ const slot = (page, type, nth, name, isInput) =>
       const node = app.graph.nodes.filter((one) => one.type === type)[nth];
       const matches = ({ name: one }) => new RegExp(name).test(one);
       const index = (isInput ? node.inputs : node.outputs).findIndex(matches);
+      const key = `${node.id}-${isInput ? "in" : "out"}-${index}`;
+      const dot = document.querySelector(`[data-slot-key="${key}"]`)?.getBoundingClientRect();
+      if (dot?.width) return [dot.x + dot.width / 2, dot.y + dot.height / 2];
       const [x, y] = node.getConnectionPos(isInput, index);
       const { scale, offset } = app.canvas.ds, frame = app.canvas.canvas.getBoundingClientRect();
       return [frame.x + (x + offset[0]) * scale, frame.y + (y + offset[1]) * scale];
@@ -81,6 +84,10 @@ async function pull(page, [[type, nth, output], [target, input]]) {
   await frames(page, 4);
 }
 
+const isHanging = (page) =>
+  page.evaluate(() =>
+    Boolean(window.app.graph.nodes.find((one) => one.type === "ControlStackPanel")?.flags?.ghost));
+
 async function find(page) {
   for (let tries = 0; tries < 4 && !(await page.locator("input:focus").count()); tries++) {
     await page.mouse.dblclick(640, 640); // a busy page takes two clicks for two single ones
@@ -91,8 +98,12 @@ async function find(page) {
   await atRest(page, () => page.locator(RESULTS).count(), { calmMs: 200 });
   await page.keyboard.press("Enter");
   await until(page, () => window.app.graph.nodes.some((one) => one.type === "ControlStackPanel"));
-  await page.mouse.click(641, 641); // newer pages let it hang on the pointer until a click
-  await frames(page, 6);
+  // Newer pages let it hang on the pointer until a click, which must not meet the closing list.
+  await until(page, (rows) => !document.querySelector(rows), RESULTS);
+  for (let tries = 0; tries < 4 && (await isHanging(page)); tries++) {
+    await page.mouse.click(641 + tries, 641);
+    await frames(page, 4);
+  }
   await page.evaluate(() => {
     const node = window.app.graph.nodes.find((one) => one.type === "ControlStackPanel");
     node.pos = [220, 0]; // a person sees where it falls; here the picture shall show all

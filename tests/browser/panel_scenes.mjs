@@ -1,8 +1,8 @@
 // Works Control Stack Panel as a user would, in one renderer of one page, and prints what became of
 // it as JSON. node panel_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME,
-// "pictures": DIR, "without": [SCENE, ...]}
+// "pictures": DIR, "only": [SCENE, ...]}
 import { join } from "node:path";
-import { ask, frames, launch, openPage, settle, until } from "./browser.mjs";
+import { ask, clock, frames, launch, openPage, settle, until } from "./browser.mjs";
 import { fromEmptyCanvas } from "./panel_job.mjs";
 import { captured, look, panel, rest, row, start, text, undo } from "./panel_page.mjs";
 import { presetScenes } from "./panel_presets.mjs";
@@ -53,6 +53,31 @@ const SCENES = {
     await label(page, 1, "strength").fill("0.7");
     await frames(page, 3);
     return { created, edited, undone, redone, after: await look(page) };
+  },
+
+  // What is typed, then undone over the canvas: the page's undo takes it back, and the browser's
+  // own, which would do so once more wherever the focus is, nothing.
+  async typed(page) {
+    await start(page, THREE);
+    const first = await look(page);
+    await label(page, 1, "strength").click();
+    await page.keyboard.press("Control+a");
+    await page.keyboard.type("0.31");
+    await page.mouse.click(1240, 860);
+    await captured(page);
+    const written = await look(page);
+    await undo(page);
+    const undone = await look(page);
+    await undo(page, "Control+y");
+    const redone = await look(page);
+    await page.evaluate(() => document.execCommand("undo"));
+    await frames(page, 3);
+    const own = await look(page);
+    await label(page, 2, "strength").click();
+    await page.keyboard.press("Control+a");
+    await page.keyboard.type("0.6");
+    await frames(page, 3);
+    return { first, written, undone, redone, own, last: await look(page) };
   },
 
   async ordered(page) {
@@ -246,12 +271,7 @@ const SCENES = {
   async fluid(page) {
     const rows = Array.from({ length: 20 }, (_, i) => ({ id: `a${i}`, net: SDXL, strength: 1 }));
     await start(page, rows, { picture: true });
-    const cdp = await page.context().newCDPSession(page);
-    await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
-    const busyMs = async () => {
-      const { metrics } = await cdp.send("Performance.getMetrics");
-      return 1000 * metrics.find(({ name }) => name === "TaskDuration").value;
-    };
+    const busyMs = await clock(page);
     await label(page, 3, "strength").focus();
     await page.keyboard.press("ArrowUp");
     await frames(page, 4);
@@ -304,9 +324,9 @@ const outcomes = {};
 try {
   await settle();
   const { page, errors } = await openPage(browser, { viewport: VIEW });
-  const scenes = { fromEmptyCanvas, ...SCENES, ...presetScenes };
+  const scenes = { ...SCENES, fromEmptyCanvas, ...presetScenes };
   for (const [name, scene] of Object.entries(scenes)) {
-    if (ask.without?.includes(name)) continue;
+    if (ask.only && !ask.only.includes(name)) continue;
     const began = performance.now();
     outcomes[name] = await scene(page).catch(async (error) => {
       await page.screenshot({ path: join(ask.pictures, `panel-${ask.cell}-${name}-failed.png`) });

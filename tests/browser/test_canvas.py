@@ -15,14 +15,15 @@ from pack.preprocessors.stroke_raster import render
 from pack.preprocessors.strokes import parse
 
 PICTURES = Path(__file__).resolve().parents[1] / "output"
-CELLS = ("pinned-classic", "newest-nodes2")
-WHOLE = CELLS[1:]
+WHOLE = ("newest-nodes2",)
+CELLS = (*WHOLE, "pinned-classic", "newest-classic", "pinned-nodes2")
 SOME = ("mouse", "undoInside", "undoOfThePage", "savedAndLoaded", "subgraph")
-"""What is seen in the other cell too: what renderer and page decide."""
+"""What is seen in the other cells too: what renderer and page decide."""
 MOST_MEAN, MOST_FAR = 0.004, 0.005
 """How far the page's picture may be from the server's: the mean difference of a pixel's cover, and
 the share of pixels that differ by more than a quarter.
 """
+MOST_MOVE_MS = 33  # of the page's thread: 30 frames a second
 pytestmark = pytest.mark.slow
 
 
@@ -136,10 +137,15 @@ def test_a_pen_draws_as_broad_as_it_is_pressed_and_a_finger_draws(whole):
     assert is_shown_as_it_runs(touched)
 
 
-def test_two_fingers_draw_nothing(whole):
+def test_two_fingers_zoom_the_view_and_draw_nothing(whole):
     touched, pinched = whole["penAndTouch"]["touched"], whole["penAndTouch"]["pinched"]
     assert pinched["value"] == touched["value"]
     assert pinched["ink"] == touched["ink"]
+    assert pinched["zoom"] == pytest.approx(2, abs=0.1), "twice as far apart: twice as large"
+    assert pinched["view"] == touched["view"], "the graph stays as it was"
+    tapped = whole["penAndTouch"]["tapped"]
+    assert tapped["value"] == touched["value"], "a second finger takes back a fill as well"
+    assert whole["penAndTouch"]["whole"] == 1
 
 
 def test_keys_draw_and_spare_the_node(whole):
@@ -204,6 +210,8 @@ def test_a_move_draws_what_is_new_and_the_end_one_stroke(whole):
     assert scene["count"] == 201
     assert 10 <= scene["moved"] <= 60, "20 moves"
     assert scene["ended"] <= 60, "the new stroke, once"
+    print(f"{scene['moveMs']:.1f} ms of the page's thread for a move")
+    assert scene["moveMs"] < MOST_MOVE_MS
 
 
 @pytest.mark.parametrize("name", WHOLE)
