@@ -209,7 +209,8 @@ class StackedControl(comfy.controlnet.ControlBase):
             return
         info, faults = self.unit.net_info, faults_of(self.journal)
         broken = checks.first_broken_weight(self.unit.net) if faults.left_out else ""
-        sentences = (net_sentence(str(info), faults, broken), latent_sentence(faults))
+        of_net = net_sentence(str(info), faults, broken)
+        sentences = (of_net and self.unit.label + of_net, latent_sentence(faults))
         for sentence in filter(None, sentences):
             self.journal.faults.append(sentence)
             if self.run.clock is None or sentence not in self.run.clock.remarks:
@@ -245,31 +246,38 @@ class StackedControl(comfy.controlnet.ControlBase):
         previous = None
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(*step)
+        with checks.named(self.unit):  # those before have named themselves
+            return self._with_own(previous, step)
+
+    def _with_own(
+        self, previous: residuals.Residuals | None, step: Step
+    ) -> residuals.Residuals | None:
+        """Add this member's residuals to those of the members before it."""
         strength, rows = self.acting(step)
         if strength == 0.0 or not rows.indices:
             if strength == 0.0:
                 self.run.reuse.forget()
             if not self.unit.is_idle:
-                self.journal.off.append(_sigma_of(t, transformer_options))
+                self.journal.off.append(_sigma_of(step.t, step.options))
             return previous
         self.inner.strength = strength
-        sigma = _sigma_of(t, transformer_options)
-        call = self.journal.begin(sigma, strength, x_noisy, rows.indices)
+        sigma = _sigma_of(step.t, step.options)
+        call = self.journal.begin(sigma, strength, step.x, rows.indices)
         self._load_if_instant()
         if isinstance(self.inner, PatchNet):
-            self.act_inside(self.inner, x_noisy, rows, transformer_options, call)
+            self.act_inside(self.inner, step.x, rows, step.options, call)
             return previous
         self._merge_low_rank()
         if (result := given(self, step, rows, call)) is None:
             return previous
         own, norms, is_finite, is_stored = result
-        latent = finite.latent_is_finite(x_noisy, transformer_options) if norms else None
+        latent = finite.latent_is_finite(step.x, step.options) if norms else None
         if self.adds_strength:
             merged = residuals.add_scaled(previous, own, strength, own_is_free=not is_stored)
             call.scale = strength
         else:
             merged = residuals.merge(previous, own)
-        self.journal.end(call, own, merged, transformer_options, norms, latent, is_finite)
+        self.journal.end(call, own, merged, step.options, norms, latent, is_finite)
         return merged
 
     def acting(self, step: Step) -> tuple[float, Rows]:

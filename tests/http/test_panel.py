@@ -353,6 +353,18 @@ def narrow(folder, name: str) -> None:
     save_file(weights, folder / name)
 
 
+def test_a_net_that_gives_nan_while_sampling_names_its_row(running):
+    folder = running.base / "models" / "controlnet"
+    name = "nan_scribble.safetensors"
+    weights = load_file(folder / SCRIBBLE)
+    key = next(key for key in weights if key.endswith("input_blocks.4.0.in_layers.2.weight"))
+    weights[key].reshape(-1)[0] = float("nan")
+    save_file(weights, folder / name)
+    running.run(job([ROWS[0], {"net": name}], 402))
+    (folder / name).unlink()
+    assert f"row 2 ({name}): ControlNet '{name}' (ControlNet for " in running.tail(200)
+
+
 def test_wired_text_is_read_when_it_comes(running):
     prompt = job([], 501)
     rows = changed(0, strength=0.31)  # which no run has cached
