@@ -1,16 +1,19 @@
 """`python3 workbench/world_pictures.py --write`: draw the pictures that show results.
 
-README's first picture, pictures of help pages and of the training tutorial, and the thumbnails of
-the templates, all sampled with the stored models of the drawn world (demo/weights). Its nets read
-edges, scribbles, classes and depth; a template for another condition keeps its prompt in the place
-of a result, or has one with --more-nets.
+README's pictures (the panel's is photographed in Chromium), pictures of help pages and of the
+training tutorial, and the thumbnails of the templates, all sampled with the stored models of the
+drawn world (demo/weights). Its nets read edges, scribbles, classes and depth; a template for
+another condition keeps its prompt in the place of a result, or has one with --more-nets.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -189,15 +192,53 @@ def reveal(file: Path, root: Path = ROOT) -> None:
             print(f"shown in {page.relative_to(root)}", flush=True)
 
 
-def save(image: Any, file: Path) -> None:
+def save(image: Any, file: Path, quality: int = QUALITY) -> None:
     """Write a picture (1,H,W,3) in [0,1] as a JPG, and show it where a page waits for it."""
     import torch
     from PIL import Image
 
     levels = (image[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    Image.fromarray(levels).save(file, quality=QUALITY, optimize=True)
+    Image.fromarray(levels).save(file, quality=quality, optimize=True)
     print(f"wrote {file.relative_to(ROOT)}", flush=True)
     reveal(file)
+
+
+# -- the panel, step by step -----------------------------------------------------------------------
+
+
+STEPS = {
+    "connected": "1  One node: connect picture, model and prompts",
+    "rows": "2  Add a row for each ControlNet",
+    "settings": "3  Choose hints, strengths and ranges",
+    "run": "4  Run: each row shows its hint",
+}
+"""Pictures of workbench/panel_walk.mjs → what they show."""
+WALK_WIDTH, WALK_QUALITY = 1150, 74
+
+
+def walk(running: server.Server, folder: Path) -> None:
+    """Write how the panel leads from a photo to a controlled picture, photographed in the page."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from pack.control.report.sheet import sheet
+    from workbench.tiny_family import world
+
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    ask = {"playwright": str(environment.HOME / "browser"), "chromium": chromium, "vue": False}
+    ask |= {"address": running.address, "pictures": str(folder), "size": SIZE}
+    ask |= {"checkpoint": world.CHECKPOINT, "positive": DUSK}
+    (question := folder / "ask.json").write_text(json.dumps(ask), encoding="utf-8")
+    script = HERE / "panel_walk.mjs"
+    subprocess.run(["node", str(script), str(question)], check=True, timeout=400)
+    cells = []
+    for name in STEPS:
+        shot = Image.open(folder / f"{name}.png").convert("RGB")
+        size = (WALK_WIDTH, round(shot.height * WALK_WIDTH / shot.width))
+        shot = shot.resize(size, Image.Resampling.LANCZOS)
+        cells.append(torch.from_numpy(np.asarray(shot, np.float32) / 255))
+    save(sheet(torch.stack(cells), "\n".join(STEPS.values()), 1), DOCS / "panel.jpg", WALK_QUALITY)
 
 
 # -- the training tutorial -------------------------------------------------------------------------
@@ -247,7 +288,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the pictures")
     parser.add_argument(
         "--only",
-        choices=("sheets", "training", "thumbnails"),
+        choices=("sheets", "panel", "training", "thumbnails"),
         help="write only one kind of them",
     )
     parser.add_argument(
@@ -282,6 +323,8 @@ def _write(base: Path, options: argparse.Namespace) -> int:
             sheets(Studio(options.weights, base))
     if options.only != "sheets":
         with server.running(host, base) as running:
+            if options.only in (None, "panel"):
+                walk(running, base / "temp")
             if options.only in (None, "training"):
                 training(running)
             if options.only in (None, "thumbnails"):
