@@ -23,16 +23,17 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 HTTP, PINNED = ROOT / "tests" / "http", ROOT / "tests" / "node_surface.json"
 sys.path.insert(0, str(ROOT))
-from workbench import environment, hosts  # noqa: E402
+from workbench import environment, hosts, second_device  # noqa: E402
 
 sys.path.pop(0)  # the root's nodes/ would shadow the host's module of that name
 
 ABOUT = """\
 Makes a Python environment (once), then runs ruff, pyright, the unit tests, the JavaScript tests,
 and, on every ComfyUI found (COMFYUI_DIR, else comfy-cli's workspace and its siblings ComfyUI-*),
-the host tests in process and over HTTP; on the newest one also those of time and memory and the
-tests in its frontend, and on the others the example workflows in theirs, if Chromium and node are
-installed. On the oldest one the tooltips are read too: its frontend shows them differently."""
+the host tests in process and over HTTP; on the newest one also those of time and memory, those on a
+second device (built where there is a C++ compiler) and the tests in its frontend, and on the others
+the example workflows in theirs, if Chromium and node are installed. On the oldest one the tooltips
+are read too: its frontend shows them differently."""
 TEMPLATES, TOOLTIPS = "browser/test_page.py", "browser/test_tooltips.py"
 QUICK = "quick or not slow"  # of a file that is slow as a whole, the cases marked quick
 PARALLEL = ("-n", "auto", "--maxprocesses", "4")  # a worker takes about a gigabyte
@@ -67,6 +68,7 @@ class Group:
     words: tuple[str, ...]
     kind: str
     host: hosts.Host | None = None
+    device: str = "cpu"
 
 
 def main() -> int:
@@ -165,6 +167,9 @@ def plan(installed: list[hosts.Host], *, quick: bool) -> Iterator[Group]:
     for host in installed:
         yield from _tests_of("http", "host tests over HTTP", quick, host)
     for host in newest:
+        name = f"tests on a second device, ComfyUI {host.version}"
+        words = (sys.executable, "-m", "pytest", "tests/host", "-ra", "--durations=5", *WHOLE)
+        yield Group(name, words, "pytest", host, device=second_device.NAME)
         yield from _tests_of("demo", "the demo", quick, host)
         yield from _tests_of("browser", "tests in the page", quick, host)
     for host in others:
@@ -192,6 +197,7 @@ def run(group: Group) -> Count:
         variables["OMP_NUM_THREADS"] = "1"  # the workers share the cores already
     if group.host:
         variables["COMFYUI_DIR"] = str(group.host.path)
+    variables["CONTROLSTACK_DEVICE"] = group.device
     return COUNTERS[group.kind](group, variables)
 
 

@@ -2,8 +2,8 @@
 
 Run ComfyUI: `environment` (one Python environment for all commands), `hosts` (where ComfyUI is
 installed), `server` (ComfyUI on a base directory of its own, driven over HTTP), `inprocess` (its
-modules without a server), `workflow` (a saved workflow as the prompt that the frontend would
-queue).
+modules without a server), `second_device` (a device that refuses what a card refuses), `workflow`
+(a saved workflow as the prompt that the frontend would queue).
 
 Stand in for what is large: `tiny_family` (a small SD1.5 whose files ComfyUI's loaders accept),
 `tiny` (its models made in this process), `world` (drawn landscapes, and the form of the models that

@@ -1,4 +1,4 @@
-"""Use ComfyUI's own modules in this process, on the CPU, without a server.
+"""Use ComfyUI's own modules in this process, without a server, on the CPU or another device.
 
 Host tests and benchmarks do.
 """
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from . import second_device
 from .hosts import Host
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,8 @@ def load_package(folder: Path, name: str) -> ModuleType:
 def open_host(host: Host, *, device: str = "cpu", base: Path | None = None) -> None:
     """Make `import comfy`, `import nodes`, `import folder_paths` mean this host.
 
-    Call it once per process, before any of them is imported.
+    Call it once per process, before any of them is imported. `device`: "cpu", "cuda" for what
+    ComfyUI chooses, or "second" for the device of `second_device`.
     """
     sys.path[:] = [
         p for p in sys.path if Path(p or ".").resolve() != ROOT
@@ -48,3 +50,6 @@ def open_host(host: Host, *, device: str = "cpu", base: Path | None = None) -> N
     comfy.cli_args.args.use_pytorch_cross_attention = True
     if base is not None:
         comfy.cli_args.args.base_directory = str(base)
+    if device == second_device.NAME:
+        sys.modules["torch_directml"] = second_device.as_directml()
+        comfy.cli_args.args.directml = -1

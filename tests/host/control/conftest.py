@@ -150,3 +150,35 @@ def counted(world, monkeypatch):
     yield counts
     for handle in handles:
         handle.remove()
+
+
+@pytest.fixture
+def union(world):
+    """Return a union net of eight types (ProMax) with 320 channels, the width of its fusion."""
+    import comfy.cldm.cldm
+    import comfy.controlnet
+    import comfy.model_management
+    import comfy.ops
+
+    from workbench.tiny_family import family
+
+    shape = {
+        k: v
+        for k, v in family.TINY.items()
+        if k not in ("out_channels", "transformer_depth_output")
+    }
+    small = {
+        "model_channels": 320,
+        "channel_mult": [1],
+        "num_res_blocks": [1],
+        "transformer_depth": [1],
+    }
+    module = comfy.cldm.cldm.ControlNet(
+        **{**shape, **family.TINY_HEADS, **small},
+        hint_channels=3,
+        union_controlnet_num_control_type=8,
+        operations=comfy.ops.disable_weight_init,
+    )
+    family.fill(module, 3)
+    device = comfy.model_management.get_torch_device()
+    return comfy.controlnet.ControlNet(module.eval(), load_device=device)
