@@ -94,7 +94,7 @@ def _train(inputs: Inputs) -> Trained:
         state = checkpoint.read()
         _say_if_done(inputs, state)
         checkpoint.refuse_small_disk(weights)
-        data = cache.encode(inputs.dataset, inputs.model, inputs.clip, inputs.vae, progress())
+        data = _encoded(inputs)
         comfy.model_management.unload_all_models()  # the copies below need the memory
         try:
             trainer = _trainer(inputs, weights, data)
@@ -104,6 +104,21 @@ def _train(inputs: Inputs) -> Trained:
             if is_out_of_memory(error):
                 raise RuntimeError(_memory_sentence(inputs, error)) from error
             raise
+
+
+def _encoded(inputs: Inputs) -> cache.Encoded:
+    """Encode the data set. Raises RuntimeError out of memory."""
+    try:
+        return cache.encode(inputs.dataset, inputs.model, inputs.clip, inputs.vae, progress())
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        size = f"{inputs.dataset.width}×{inputs.dataset.height}"
+        raise RuntimeError(
+            "Encoding the data set ran out of memory before the first step: make its pictures"
+            f" smaller (now {size}), or free memory that other programs use."
+            f" ({_first_line(error)})"
+        ) from error
 
 
 def _say_if_done(inputs: Inputs, state: Mapping[str, Tensor] | None) -> None:
@@ -216,5 +231,10 @@ def _memory_sentence(inputs: Inputs, error: Exception) -> str:
     open_remedies = "; ".join(remedy for remedy, is_open in remedies.items() if is_open)
     return (
         f"Training ran out of memory. Try, in this order: {open_remedies}.{saved}"
-        f" ({str(error).splitlines()[0][:120]})"
+        f" ({_first_line(error)})"
     )
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says first; its class where it says nothing, as MemoryError does."""
+    return next(iter(str(error).splitlines()), "")[:120] or type(error).__name__

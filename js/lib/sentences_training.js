@@ -107,6 +107,9 @@ export const sentences = {
       "{file} 本身已发散：请删除它，并把 {older}（{steps} 步）改名为 {file}，从那里继续。"],
     ["{file} is as it was after step {step}: queue again to continue from there.",
       "{file} 保持第 {step} 步之后的状态：再次排队即可从那里继续。"],
+    ["Encoding the data set ran out of memory before the first step: make its pictures"
+      + " smaller (now {size}), or free memory that other programs use. ({error})",
+      "编码数据集时内存不足，第一步尚未开始：请缩小其中的图片（现为 {size}），或释放其他程序占用的内存。（{error}）"],
     ["Training ran out of memory. Try, in this order: {remedies}.{saved} ({error})",
       "训练内存不足。请依次尝试：{remedies}。{saved}（{error}）"],
     ["{file} has {steps} steps already, more than the {asked} asked for: the net is that"

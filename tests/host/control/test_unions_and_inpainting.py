@@ -7,38 +7,6 @@ import pytest
 pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 
-@pytest.fixture
-def union(world):
-    """Return a union net of eight types (ProMax) with 320 channels, the width of its fusion."""
-    import comfy.cldm.cldm
-    import comfy.controlnet
-    import comfy.model_management
-    import comfy.ops
-
-    from workbench.tiny_family import family
-
-    shape = {
-        k: v
-        for k, v in family.TINY.items()
-        if k not in ("out_channels", "transformer_depth_output")
-    }
-    small = {
-        "model_channels": 320,
-        "channel_mult": [1],
-        "num_res_blocks": [1],
-        "transformer_depth": [1],
-    }
-    module = comfy.cldm.cldm.ControlNet(
-        **{**shape, **family.TINY_HEADS, **small},
-        hint_channels=3,
-        union_controlnet_num_control_type=8,
-        operations=comfy.ops.disable_weight_init,
-    )
-    family.fill(module, 3)
-    device = comfy.model_management.get_torch_device()
-    return comfy.controlnet.ControlNet(module.eval(), load_device=device)
-
-
 def started(world, unit):
     """Return the chain member of one unit, ready to be called.
 

@@ -65,19 +65,18 @@ class Studio:
             options = {**PLAIN, **settings}
             return Train.execute(self.model, self.clip, self.vae, net, dataset, **options)
 
-    def trainer(self, net, data, **settings):
+    def trainer(self, net, data, device="cpu", **settings):
         """Make the loop itself, without a node around it."""
         import torch
 
         from pack.training import loop, nets
 
         plain = {key: value for key, value in PLAIN.items() if key != "validate_every"}
-        chosen = loop.Settings(**{**plain, **settings})
-        cpu = torch.device("cpu")
-        base = nets.frozen_base(self.model, cpu, chosen.compute, decoder_too=chosen.train_decoder)
-        trained = nets.trainable_net(nets.copy_weights(net, self.model), self.model, cpu)
+        chosen, place = loop.Settings(**{**plain, **settings}), torch.device(device)
+        base = nets.frozen_base(self.model, place, chosen.compute, decoder_too=chosen.train_decoder)
+        trained = nets.trainable_net(nets.copy_weights(net, self.model), self.model, place)
         return loop.Trainer(
-            base, trained, self.model.get_model_object("model_sampling"), data, chosen, cpu
+            base, trained, self.model.get_model_object("model_sampling"), data, chosen, place
         )
 
     def residuals(self, net, seed=0):
