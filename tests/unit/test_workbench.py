@@ -215,6 +215,8 @@ def test_the_example_workflows_are_ascii_and_name_their_models():
         assert loaders or file.stem == "11 Preprocessor (any)"
         for loader in loaders:
             (model,) = loader["properties"]["models"]
-            assert model["name"] == loader["widgets_values"][0]
+            is_patch = model["directory"] == "model_patches"
+            chosen = f"model_patches/{model['name']}" if is_patch else model["name"]
+            assert chosen == loader["widgets_values"][0]
             assert model["url"].startswith("https://huggingface.co/")
             assert model["url"].endswith(model["name"])
