@@ -29,6 +29,19 @@ RAM_RESERVE_BYTES = 4 << 30
 """Free RAM below which an unloaded network is dropped instead of moved there."""
 
 
+class Held(torch.nn.Module):
+    """Holds a network. ComfyUI notes things at a model, `device` too, which some have fixed."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+def held(network: torch.nn.Module) -> Held:
+    """Hold a network, by a class that is called as its own: ComfyUI's log names it."""
+    return type(type(network).__name__, (Held,), {})(network)
+
+
 class UnsplittableModel(comfy.model_patcher.ModelPatcher):
     """A network that is loaded completely or not at all: ComfyUI cannot stream torch's own layers.
 
@@ -53,6 +66,11 @@ class UnsplittableModel(comfy.model_patcher.ModelPatcher):
         if unpatch_all and (self.offload_device == self.load_device or _ram_is_scarce()):
             network.to("meta")
         return network
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network itself."""
+        return self.model.network
 
     @property
     def is_empty(self) -> bool:
@@ -88,7 +106,8 @@ class HostNetworks:
     ) -> Outputs:
         """Run `forward` over all frames, loading or downloading the network where needed.
 
-        Raises WeightsError where its weights cannot be had or one frame does not fit into memory.
+        Raises WeightsError where its weights cannot be had, or where they or one frame do not fit
+        into memory.
         """
         patcher = self._patcher(weights)
         px = px_per_frame or frames[0].numel()
@@ -96,7 +115,7 @@ class HostNetworks:
         if patcher.load_device.type == "cpu":
             _refuse_oversize(weights, px)
         bytes_per_frame = weights.bytes_per_px * px * dtype.itemsize // 4
-        host.load_models_gpu([patcher], memory_required=bytes_per_frame, force_full_load=True)
+        _load(patcher, bytes_per_frame)
         size = _chunk_size(px, bytes_per_frame, patcher.load_device)
         return _in_chunks(patcher, frames, forward, size, progress or check_interrupt)
 
@@ -109,6 +128,29 @@ class HostNetworks:
         path = find(weights) or fetch(weights, writable(folders()), progress(), say)
         self.warm[weights] = loaded = _Warm(_loaded(weights, path), path, _stamp(path) or (0, 0))
         return loaded.patcher
+
+
+def _load(patcher: UnsplittableModel, bytes_beside: int) -> None:
+    """Load a network onto its device, if need be in the place of all other models.
+
+    Raises WeightsError where it does not fit there alone.
+    """
+    for is_last in (False, True):
+        try:
+            host.load_models_gpu([patcher], memory_required=bytes_beside, force_full_load=True)
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            sentence = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        patcher.detach()  # what was loaded in part would be on two devices
+        host.free_memory(1e30, patcher.load_device)
+        host.soft_empty_cache()
+        if is_last:
+            raise WeightsError(
+                f"{type(patcher.network).__name__} does not fit into the memory of"
+                f" {patcher.load_device}: free memory there, or choose another engine ({sentence})"
+            )
 
 
 def _refuse_oversize(weights: Weights, px_per_frame: int) -> None:
@@ -155,9 +197,8 @@ def _loaded(weights: Weights, path: Path) -> UnsplittableModel:
         network = _opened(weights, path) if weights.opened else filled(weights, read(weights, path))
     except ValueError as error:
         raise WeightsError(f"{str(error).rstrip('.')}. {remedy(weights, path)}") from error
-    return UnsplittableModel(
-        network.to(_dtype(weights, device)), device, host.unet_offload_device()
-    )
+    network = network.to(_dtype(weights, device))
+    return UnsplittableModel(held(network), device, host.unet_offload_device())
 
 
 def _opened(weights: Weights, path: Path) -> torch.nn.Module:
@@ -202,7 +243,7 @@ def _in_chunks(
             continue
         if size == 1 and freed:
             raise WeightsError(
-                f"{type(patcher.model).__name__} runs out of memory on one frame of"
+                f"{type(patcher.network).__name__} runs out of memory on one frame of"
                 f" {tuple(frames.shape[1:])} on {patcher.load_device}: lower the resolution."
             )
         freed = size == 1 and _free_all_but(patcher)
@@ -215,7 +256,7 @@ def _tried(patcher: UnsplittableModel, chunk: Tensor, forward: Forward) -> Outpu
     """Return the outputs on the CPU; None where memory ran out."""
     try:
         with torch.inference_mode():
-            return joined([forward(patcher.model, chunk.to(patcher.load_device, torch.float32))])
+            return joined([forward(patcher.network, chunk.to(patcher.load_device, torch.float32))])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -218,7 +218,7 @@ def inpaint_hint(
             hint[cover[top : top + rows]] = MASKED[masked]
     if progress:
         progress(len(image), len(image))
-    return hints
+    return hints.to(image.device)
 
 
 ROWS = (

@@ -140,6 +140,9 @@ export const sentences = {
       + " the Python that runs ComfyUI and restart it",
       "{file} 只能由 {package} 包读取，该包尚未安装，这里也没有别的功能需要它：请选择其他引擎，或用运行 ComfyUI 的 Python 执行 `pip"
         + " install {package}` 并重启"],
+    ["{net} does not fit into the memory of {device}: free memory there, or choose another"
+      + " engine ({error})",
+      "{net} 放不进 {device} 的内存：请释放那里的内存，或选择其他引擎（{error}）"],
     ["{net} runs out of memory on one frame of {shape} on {device}: lower the resolution.",
       "{net} 在 {device} 上处理一帧 {shape} 时内存不足：请降低分辨率。"],
     ["{file} is not the file that {repo} publishes: expected sha256 {expected}, found"

@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
+from pack.preprocessors import CATALOGUE
+from pack.preprocessors.build import InMemory
 from workbench import random_weights as some_weights
 
 GOLDEN = Path(__file__).resolve().parents[1] / "unit" / "golden" / "hed_chelsea.png"
@@ -274,6 +276,44 @@ def test_a_replaced_file_is_read_again(networks, folder, weights, published, fra
 # Memory pressure
 
 
+EVERY = {
+    weights.file: weights
+    for row in CATALOGUE
+    for engine in row.weights.values()
+    for weights in (engine, *engine.beside)
+    if not weights.opened
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("file", EVERY)
+def test_comfyui_holds_every_network(runtime, file):
+    """ComfyUI notes its device at what it loads; networks of transformers have a fixed one."""
+    import comfy.model_management as management
+
+    nowhere = torch.device("meta")
+    with nowhere:
+        network = EVERY[file].module()
+    patcher = runtime.UnsplittableModel(runtime.held(network), nowhere, nowhere)
+    patcher.partially_load(nowhere)
+    assert patcher.model.device == nowhere
+    patcher.detach()
+    assert patcher.network is network
+    assert not management.current_loaded_models
+
+
+def test_a_network_of_transformers_runs_from_its_file(runtime, networks, folder, monkeypatch):
+    (row,) = [row for row in CATALOGUE if row.key == "segmentation"]
+    weights, random = row.weights["upernet"], some_weights.Random(CATALOGUE)
+    (folder / weights.file).write_bytes(b"weights")
+    monkeypatch.setattr(runtime, "read", lambda *_: {})
+    monkeypatch.setattr(runtime, "filled", lambda weights, _: random[weights.file])
+    picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(5))
+    given = {"engine": "upernet", "resolution": 64}
+    expected = row.full(picture, networks=InMemory(random), **given)[0]
+    assert row.full(picture, networks=networks, **given)[0].equal(expected)
+
+
 def test_unloading_frees_the_network_and_the_next_run_is_identical(
     networks, folder, weights, published, frames
 ):
@@ -295,7 +335,9 @@ def test_a_network_moves_from_gpu_to_ram_unless_ram_is_scarce(runtime, monkeypat
     import comfy.model_management as management
 
     monkeypatch.setattr(runtime, "_ram_is_scarce", lambda: scarce)
-    patcher = runtime.UnsplittableModel(Tiny(), torch.device("cpu"), torch.device("cpu", 0))
+    patcher = runtime.UnsplittableModel(
+        runtime.held(Tiny()), torch.device("cpu"), torch.device("cpu", 0)
+    )
     management.load_models_gpu([patcher], force_full_load=True)
     assert patcher.model.model_loaded_weight_memory > 0
     (loaded,) = [loaded for loaded in management.current_loaded_models if loaded.model is patcher]

@@ -348,8 +348,9 @@ struct Operands {
   Tensor swapped(const Tensor& tensor, bool may_be_number, bool is_index = false) {
     if (!tensor.defined()) return tensor;
     if (!is_here(tensor)) {
-      const bool is_number = may_be_number && tensor.dim() == 0;
-      if (is_number && !tensor.unsafeGetTensorImpl()->is_wrapped_number()) numbers++;
+      const bool is_wrapped = tensor.unsafeGetTensorImpl()->is_wrapped_number();
+      const bool is_number = is_wrapped || (may_be_number && tensor.dim() == 0);
+      if (is_number && !is_wrapped) numbers++;
       if (!is_number && !(takes_indices && is_index)) any_on_cpu = true;
       return tensor;
     }
@@ -390,10 +391,16 @@ struct Operands {
                 HERE, " and cpu! (", schema.name(), ")");
   }
 
-  // What was resized in the place of an empty tensor is copied there.
+  // What was resized in the place of an empty tensor is copied there; a tensor that an operator laid
+  // out anew, as one whose channels are last, is laid out so too.
   void write_back() const {
     for (const auto& [alias, tensor] : aliases) {
-      if (alias.sizes().equals(tensor.sizes())) continue;
+      if (alias.sizes().equals(tensor.sizes())) {
+        if (tensor.numel() && !alias.strides().equals(tensor.strides()))
+          tensor.unsafeGetTensorImpl()->set_sizes_and_strides(
+              alias.sizes(), alias.strides(), tensor.storage_offset());
+        continue;
+      }
       resize(tensor, c10::fromIntArrayRefSlow(alias.sizes()), std::nullopt);
       alias_of(tensor).copy_(alias);
     }
@@ -467,6 +474,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("convolution_overrideable", convolution);
   library.impl("convolution_backward_overrideable", convolution_backward);
   library.impl("_fused_sdp_choice", plain_attention);
+  // Its composite form views its input as flat, which others than CUDA may lay out otherwise.
+  library.impl("native_group_norm", torch::CppFunction::makeFromBoxedFunction<&run_on_aliases>());
 }
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
