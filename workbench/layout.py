@@ -16,7 +16,7 @@ HEIGHTS = {
     "LoadImage": 326,
     "ControlStackLoad": 86,
     "ControlStackAdd": 406,
-    "ControlStackApply": 166,
+    "ControlStackApply": 222,
     "KSampler": 262,
     "VAEDecode": 54,
     "SaveImage": 280,

@@ -8,6 +8,7 @@ import { ask, frames, launch, openPage, settle } from "./browser.mjs";
 
 const NAMES = { classic: ".node-tooltip", nodes2: ".p-tooltip-text" };
 const VIEW = { width: 1000, height: 900 };
+const NOTHING = [700, 450]; // bare canvas: buttons of the page have tooltips too
 const APPEARS_FRAMES = 15; // the delay of a tooltip is set to 1 ms
 
 async function create(page, type, method) {
@@ -86,7 +87,7 @@ const watch = (page, tip, isThere, count) =>
 
 async function tooltip(page, tip, spot) {
   if (!spot) return null;
-  await page.mouse.move(5, 5);
+  await page.mouse.move(...NOTHING);
   await watch(page, tip, false, 200);
   await page.mouse.move(...spot, { steps: 3 });
   return watch(page, tip, true, APPEARS_FRAMES);
