@@ -77,7 +77,7 @@ def drawn_world(lay: WorldLayout) -> None:
     lay.finish(start, stack, 4, latent=same["LATENT"], save=False)
     decoded = lay.last["decode"]["IMAGE"]
     last.links["image"] = decoded
-    lay.stack(4 * lay.pitch, 652, last)
+    lay.stack(4 * lay.pitch, 676, last)
     given = {"upscale_method": "bicubic", "width": SHOWN, "height": SHOWN}
     larger = lay.put("ImageScale", tall=140, links={"image": last["IMAGE"]}, **given)
     shown = lay.save(larger, tall=190, title="Picture", filename_prefix="picture")

@@ -16,10 +16,10 @@ HEIGHTS = {
     "LoadImage": 326,
     "ControlStackLoad": 86,
     "ControlStackAdd": 406,
-    "ControlStackApply": 222,
+    "ControlStackApply": 214,
     "KSampler": 262,
     "VAEDecode": 54,
-    "SaveImage": 280,
+    "SaveImage": 232,
 }
 
 HUB = "https://huggingface.co"
