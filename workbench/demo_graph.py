@@ -149,7 +149,7 @@ def _first_picture(lay: WorldLayout, checkpoint: Node, trained: Node) -> None:
     decode = lay.decode(sampler["LATENT"], {"model": checkpoint})
     given = {"upscale_method": "bicubic", "width": SHOWN // 2, "height": SHOWN // 2}
     larger = lay.put("ImageScale", tall=140, links={"image": decode["IMAGE"]}, **given)
-    picture = lay.save(larger, tall=264, title="First picture", filename_prefix="hatching")
+    picture = lay.save(larger, tall=216, title="First picture", filename_prefix="hatching")
     lay.column(5, "Its first picture", sampler, decode, larger, picture)
 
 

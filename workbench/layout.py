@@ -19,7 +19,7 @@ HEIGHTS = {
     "ControlStackApply": 214,
     "KSampler": 262,
     "VAEDecode": 54,
-    "SaveImage": 232,
+    "SaveImage": 280,
 }
 
 HUB = "https://huggingface.co"
@@ -209,7 +209,7 @@ class Layout(Draft):
         return self.put(
             kind,
             links={"images": (source, 0)},
-            **{"tall": 264, "filename_prefix": "controlstack", **given},
+            **{"tall": 216, "filename_prefix": "controlstack", **given},
         )
 
     def picture(self, **given: Any) -> Node:
