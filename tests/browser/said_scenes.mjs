@@ -118,24 +118,6 @@ async function ofTheNet(page) {
   return spoken(page);
 }
 
-// Whether the title of Add ControlNet is in front, which the error of the net above it covers in
-// Nodes 2.0: at first, and once Add ControlNet is pointed at.
-async function below(page) {
-  const add = page.locator(`[data-node-id]:has(.controlstack-field)`).first();
-  const box = await add.boundingBox();
-  const isInFront = () =>
-    add.evaluate((node, at) => node.contains(document.elementFromPoint(...at)), [
-      box.x + 60,
-      box.y + 12,
-    ]);
-  const first = await isInFront();
-  await page.mouse.move(box.x + 6, box.y + box.height - 60);
-  await frames(page, 4);
-  const then = await isInFront();
-  await page.mouse.move(5, 500);
-  return [first, then];
-}
-
 const ERRORS = {
   schedule: wrongText(SCHEDULE, "0:1, tomorrow:0"),
   layers: wrongText(LAYERS, "softly 0.8"),
@@ -156,7 +138,7 @@ const ERRORS = {
   async damagedNet(page) {
     await open(page, { [NET]: ["other_family.safetensors"] }, NET);
     const seen = { end: await run(page), ...(await spoken(page, NET)) };
-    return ask.vue ? { ...seen, below: await below(page) } : seen;
+    return seen;
   },
   async missingWeights(page) {
     await withoutWeights(page);

@@ -80,12 +80,6 @@ def test_an_error_stands_on_its_node_whole(spoken, cell, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", WHOLE)
-def test_a_node_that_an_error_covers_comes_to_the_front_under_the_pointer(spoken, cell):
-    assert spoken[cell]["damagedNet"]["below"] == [False, True]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", WHOLE)
 def test_what_is_cured_is_no_longer_said(spoken, cell):
     seen = spoken[cell]["cured"]
     assert seen["end"] == "refused"
