@@ -14,7 +14,7 @@ from torch.nn import Module
 from ..files.header import FileError
 from ..host.downloads import fetch
 from ..host.weight_files import WeightsError, below, check_graph, tensors
-from ..preprocessors.build import filled, joined
+from ..preprocessors.build import InMemory, filled
 from ..preprocessors.spec import Forward, Outputs, Progress, Weights
 from .job import ROOT, Job, StopError
 
@@ -68,14 +68,8 @@ class LocalNetworks:
         """Run as `Networks.run` does, a frame at a time: sizes of a data set differ."""
         if weights not in self.warm:
             self.warm[weights] = self._loaded(weights)
-        net, parts = self.warm[weights], list[Outputs]()
-        with torch.inference_mode():
-            for number, frame in enumerate(frames):
-                if progress:
-                    progress(number, len(frames))
-                outputs = forward(net, frame[None].to(self.device, torch.float32))
-                parts.append(joined([outputs]))
-        return joined(parts)
+        alone = InMemory({weights.file: self.warm[weights]}, chunk=1, device=self.device)
+        return alone.run(weights, frames, forward, progress=progress)
 
     def _loaded(self, weights: Weights) -> Module:
         """Load a network. Raises WeightsError where its file cannot be used."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..preprocessors import Preprocessor, clips
 from ..preprocessors.spec import Networks, Progress, Value
 from .atomic import finish, is_disk_full, write
-from .clip_source import Clip, ClipError, Moment, file_name
+from .clip_source import Clip, ClipError, ClipFrame, file_name
 from .clip_writer import ENCODINGS, PIECE_FRAMES, Levels, join, write_piece
 from .locks import locked
 
@@ -133,7 +133,7 @@ class ClipJob:
             passes.report(done)
         work.close(self.clip, encoding)
 
-    def _groups(self, first: int) -> Iterator[list[Moment]]:
+    def _groups(self, first: int) -> Iterator[list[ClipFrame]]:
         """Split the frames from number `first` on into chunks that fit into memory."""
         moments = islice(self.clip.frames(), first, None)
         size = 0
@@ -152,7 +152,7 @@ def _chunk(picture: NDArray[Any]) -> int:
     return size
 
 
-def _pictures(group: list[Moment]) -> Any:
+def _pictures(group: list[ClipFrame]) -> Any:
     return clips.pictures([moment.picture() for moment in group])
 
 
@@ -214,7 +214,7 @@ class Work:
             return first + count
         return first
 
-    def add(self, group: list[Moment], levels: NDArray[np.uint8], first: int) -> None:
+    def add(self, group: list[ClipFrame], levels: NDArray[np.uint8], first: int) -> None:
         """Keep drawn frames as they are until their piece is whole."""
         size = "x".join(map(str, levels.shape[1:]))
         path = self.folder / f"{first // PIECE_FRAMES:06d}.{size}.raw"

@@ -30,7 +30,7 @@ class ClipError(ValueError):
     __module__ = "controlstack"  # ComfyUI shows it before the sentence
 
 
-class Moment(NamedTuple):
+class ClipFrame(NamedTuple):
     """A frame: when it is shown, in the clip's time base, and its picture (H,W,C) once asked."""
 
     at: int
@@ -49,7 +49,7 @@ class Clip:
     time_base: Fraction
     count: int
     """How many frames to expect, 0 where nobody can tell."""
-    frames: Callable[[], Iterator[Moment]]
+    frames: Callable[[], Iterator[ClipFrame]]
     """From the first frame on, whose time is 0."""
     sound: Callable[[], Sound | None]
 
@@ -108,7 +108,7 @@ def _of_file(video: Any) -> Clip:
             count = round(float(rate) * (min(duration_s, rest_s) if duration_s else rest_s))
     begin = _first_time(source, start_s, duration_s)
 
-    def frames() -> Iterator[Moment]:
+    def frames() -> Iterator[ClipFrame]:
         return _decoded(source, start_s, duration_s)
 
     def sound() -> Sound:
@@ -187,7 +187,7 @@ def _within(container: Any, start_s: float, duration_s: float) -> Iterator[Any]:
             yield frame
 
 
-def _decoded(source: Source, start_s: float, duration_s: float) -> Iterator[Moment]:
+def _decoded(source: Source, start_s: float, duration_s: float) -> Iterator[ClipFrame]:
     with _container(source) as container:
         convert, begin, before, size = _Converter(), None, -1, None
         for frame in _within(container, start_s, duration_s):
@@ -200,7 +200,7 @@ def _decoded(source: Source, start_s: float, duration_s: float) -> Iterator[Mome
                     f" {frame.width}x{frame.height} pixels: convert it to one size"
                 )
             before = at
-            yield Moment(at, lambda frame=frame: convert(frame))
+            yield ClipFrame(at, lambda frame=frame: convert(frame))
 
 
 class _Converter:
@@ -264,9 +264,9 @@ def _of_batch(components: Any) -> Clip:
     rate = Fraction(components.frame_rate).limit_denominator(1 << 16)
     alpha = getattr(components, "alpha", None)
 
-    def frames() -> Iterator[Moment]:
+    def frames() -> Iterator[ClipFrame]:
         for index, image in enumerate(images):
-            yield Moment(index, lambda index=index, image=image: _picture(image, alpha, index))
+            yield ClipFrame(index, lambda index=index, image=image: _picture(image, alpha, index))
 
     def sound() -> Sound | None:
         audio = components.audio
@@ -287,13 +287,13 @@ def _picture(image: torch.Tensor, alpha: torch.Tensor | None, index: int) -> NDA
     image = image.detach().cpu().float()
     if alpha is None:
         return image.numpy()
-    veil = alpha[index].detach().cpu().float().reshape(*image.shape[:2], 1)
-    return torch.cat([image[..., :3], veil], dim=2).numpy()
+    opacity = alpha[index].detach().cpu().float().reshape(*image.shape[:2], 1)
+    return torch.cat([image[..., :3], opacity], dim=2).numpy()
 
 
 def file_name(clip: Clip) -> str:
     """Return the clip's name as the beginning of a file name."""
-    plain = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in clip.name)
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in clip.name)
     with suppress(UnicodeError):
         plain.encode()
         return shortened(plain, 40).rstrip("…") or "video"

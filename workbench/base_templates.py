@@ -80,8 +80,8 @@ def start_in_parts(lay: Layout, name: str, prompt: str) -> dict[str, Node]:
     latent = lay.put("EmptySD3LatentImage", tall=106, width=1024, height=1024, batch_size=1)
     top = lay.column(0, f"{name} in parts", loaded, clip, vae, shifted)
     lay.column(0, "Prompts", positive, negative, top=top)
-    parts = {"model": shifted, "vae": vae, "positive": positive}
-    return {**parts, "negative": negative, "latent": latent}
+    prompts = {"positive": positive, "negative": negative}
+    return {"model": shifted, "vae": vae, "latent": latent, **prompts}
 
 
 def finish(
@@ -166,8 +166,8 @@ def flux(lay: Layout) -> None:
     latent = lay.put("EmptySD3LatentImage", tall=106, width=1024, height=1024, batch_size=1)
     lay.column(0, "Model and prompts", checkpoint, positive, guided, negative, latent)
     negative.values[0] = ""
-    parts = {"model": checkpoint, "vae": checkpoint, "positive": guided}
-    start = {**parts, "negative": negative, "latent": latent}
+    prompts = {"positive": guided, "negative": negative}
+    start = {"model": checkpoint, "vae": checkpoint, "latent": latent, **prompts}
     picture = lay.picture()
     note = lay.note(
         f"{MODELS} flux1-dev has a licence for non-commercial use.\n\n**A union for Flux is asked"

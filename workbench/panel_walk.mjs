@@ -6,18 +6,19 @@ import { ask, frames, launch, openPage, settle, until } from "../tests/browser/b
 
 const VIEW = { width: 1500, height: 640 };
 const LOADER = "CheckpointLoaderSimple", PANEL = "ControlStackPanel";
+const SEED = { seed: 1, control_after_generate: "fixed" };
 const SAMPLER = { steps: 20, cfg: 2, sampler_name: "euler", scheduler: "normal" };
 // Nodes: type, place, size, values by name, and wires [type, nth, output, input].
 const NODES = [
   [LOADER, [0, 40], [270, 98], { ckpt_name: ask.checkpoint }, []],
-  ["LoadImage", [0, 190], [270, 330], { image: "example.png" }, []],
+  ["LoadImage", [0, 190], [270, 330], { image: "house.png" }, []],
   ["CLIPTextEncode", [300, 40], [270, 150], { text: ask.positive }, [[LOADER, 0, 1, "clip"]]],
   ["CLIPTextEncode", [300, 240], [270, 110], { text: "" }, [[LOADER, 0, 1, "clip"]]],
   ["EmptyLatentImage", [300, 400], [270, 106], { width: ask.size, height: ask.size }, []],
   [PANEL, [600, 40], [690, 330], {}, [
     ["LoadImage", 0, 0, "images.image0"], [LOADER, 0, 0, "model"],
     ["CLIPTextEncode", 0, 0, "positive"], ["CLIPTextEncode", 1, 0, "negative"]]],
-  ["KSampler", [1320, 40], [250, 262], { seed: 1, ...SAMPLER }, [
+  ["KSampler", [1320, 40], [250, 262], { ...SEED, ...SAMPLER }, [
     [LOADER, 0, 0, "model"], [PANEL, 0, 1, "positive"], [PANEL, 0, 2, "negative"],
     ["EmptyLatentImage", 0, 0, "latent_image"]]],
   ["VAEDecode", [1320, 350], [250, 46], {}, [

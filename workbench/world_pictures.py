@@ -229,6 +229,8 @@ def walk(running: server.Server, folder: Path) -> None:
     ask = {"playwright": str(environment.HOME / "browser"), "chromium": chromium, "vue": False}
     ask |= {"address": running.address, "pictures": str(folder), "size": SIZE}
     ask |= {"checkpoint": world.CHECKPOINT, "positive": DUSK}
+    photo = running.base / "input" / "house.png"  # of the nets' own size, as are their hints then
+    Image.open(photo.with_name("example.png")).resize((SIZE, SIZE)).save(photo)
     (question := folder / "ask.json").write_text(json.dumps(ask), encoding="utf-8")
     script = HERE / "panel_walk.mjs"
     subprocess.run(["node", str(script), str(question)], check=True, timeout=400)

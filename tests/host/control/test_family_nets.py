@@ -239,6 +239,7 @@ def test_what_a_family_cannot_do_is_refused_before_sampling(family):
     """Nets for UNets and inpainting nets take an inpaint mask; the others refuse it."""
     import torch
 
+    from pack.control.flux2_fun import Flux2FunNet
     from pack.control.layouts import BLOCKS
     from pack.control.net_info import look_at
 
@@ -250,7 +251,7 @@ def test_what_a_family_cannot_do_is_refused_before_sampling(family):
         if asked == "union_type" and look_at(net).union_types:
             continue
         takes_area = layout is BLOCKS or getattr(net, "concat_mask", False)
-        if asked == "inpaint_mask" and (takes_area or net.__class__.__name__ == "Flux2FunNet"):
+        if asked == "inpaint_mask" and (takes_area or isinstance(net, Flux2FunNet)):
             continue
         with pytest.raises(ValueError, match=sentence):
             ours(
