@@ -53,7 +53,7 @@ def _plain() -> dict[str, Any]:
     import comfy.ops
     import torch
 
-    operations = comfy.ops.disable_weight_init
+    operations = comfy.ops.manual_cast  # as ComfyUI's loader of model patches has it
     return {"dtype": torch.float32, "device": "cpu", "operations": operations}
 
 
