@@ -131,7 +131,7 @@ def test_the_published_graph_is_opened_under_any_name(folder, tmp_path):
         pose.DWPOSE, file=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest()
     )
     patcher = runtime.HostNetworks()._patcher(published)
-    assert patcher.model(torch.rand(1, 3, 384, 288))[0].shape == (1, 133, 576)
+    assert patcher.network(torch.rand(1, 3, 384, 288))[0].shape == (1, 133, 576)
 
 
 def test_a_graph_is_never_taken_from_a_file_of_another_ending(folder):
