@@ -18,12 +18,21 @@ BLOCK = 512
 """Bytes of a block of a tar; a whole one ends with two empty blocks."""
 
 
+DAMAGED = "expected a whole picture, found one that is damaged, cut short or of another kind"
+
+
 @dataclass(frozen=True)
 class Fault:
     """What could not be read, and why; `source` names a file, or a sample in a file."""
 
     source: str
     reason: str
+
+    @classmethod
+    def of(cls, source: str, error: Exception) -> Fault:
+        """Say why a sample is left out; an error that only names it says no more than that."""
+        is_bare = isinstance(error, PictureError) and error.detail in ("", source)
+        return cls(source, DAMAGED if is_bare else str(error))
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def from_files(items: tuple[tuple[str, str], ...]) -> Reading:
         try:
             data, caption = pictures.contents(path), _caption(path)
         except PictureError as error:
-            yield Fault(name, str(error)), number
+            yield Fault.of(name, error), number
             continue
         yield Sample(key, name, data, path.suffix.lower(), caption), number
 

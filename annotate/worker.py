@@ -63,7 +63,7 @@ class Worker:
         try:
             entry = self.annotator.entry(sample)
         except (PictureError, UnusableError) as error:
-            return Fault(sample.source, str(error))
+            return Fault.of(sample.source, error)
         if entry.key in seen:
             return Fault(sample.source, f"its key {entry.key!r} was there before: left out")
         seen.add(entry.key)
