@@ -1,13 +1,12 @@
 """Annotate clips of 10,000 frames: peak memory beside that of 200, stops, sound, the whole batch.
 
-Networks have random weights and small frames: what grows with a clip's length does not depend on
-either. People come from a stand-in that finds a disc.
+Networks have random weights and give small hints: what grows with a clip's length does not depend
+on either. People come from a stand-in that finds a disc.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,27 +25,28 @@ from pack.preprocessors.build import InMemory
 from pack.preprocessors.keypoints import Frame
 from workbench.random_weights import Random
 
-from .peak_memory import reset_peak, resident
+from .peak_memory import reset_peak, resident, settled
 
 SHORT, LONG, QUICK = 200, 10_000, 500
+SIDE_PX = 512  # of frames
 HERTZ, RATE = 48000, 24
 MOST_MB = 300
 
 
 class Case(NamedTuple):
-    """A method, its settings, and the side of its frames in pixels."""
+    """A method, its settings, and the side of its hints in pixels; 0 is that of the frames."""
 
     method: str
-    side_px: int
+    hint_px: int
     params: dict[str, Any]
 
 
 CASES = (
-    Case("canny", 512, {}),
-    Case("lineart", 16, {}),
-    Case("hed", 16, {}),
-    Case("depth", 14, {"normalization": "clip"}),
-    Case("pose", 128, {"smooth_frames": 2.0, "fill_frames": 2}),
+    Case("canny", 0, {}),
+    Case("lineart", 64, {}),
+    Case("hed", 64, {}),
+    Case("depth", 64, {"normalization": "clip"}),
+    Case("pose", 0, {"smooth_frames": 2.0, "fill_frames": 2}),
 )
 
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     count = QUICK if args.quick else LONG
     print(
-        f"{'':8} frames px   ms a frame  peak MB above the start, {SHORT} and {count} frames"
+        f"{'':8} frames hint px  ms a frame  peak MB above the start, {SHORT} and {count} frames"
         f"  {SHORT} as one batch  stopped twice  sound"
     )
     networks = InMemory(Random(CATALOGUE), chunk=1)
@@ -72,13 +72,13 @@ def run(args: argparse.Namespace) -> None:
 
 def measure(case: Case, count: int, folder: Path, networks: InMemory) -> None:
     """Annotate both clips, then the long one again, stopped twice and gone on with."""
-    short, long = (write(folder / f"{n}.mp4", n, case.side_px) for n in (SHORT, count))
+    short, long = (write(folder / f"{n}.mp4", n, SIDE_PX) for n in (SHORT, count))
     whole = equals_whole_batch(job(case, short, folder / "short", networks), short)
     least, _ = peak_of(job(case, short, folder / "again", networks))
     unbroken = job(case, long, folder / "long", networks)
     most, seconds = peak_of(unbroken)
     print(
-        f"{case.method:8} {count:6} {case.side_px:3} {1000 * seconds / count:8.1f}"
+        f"{case.method:8} {count:6} {case.hint_px or SIDE_PX:3} {1000 * seconds / count:8.1f}"
         f"  {least / 1e6:6.0f} {most / 1e6:6.0f} ({(most - least) / 1e6:+.0f}, at most {MOST_MB})"
         f"  {whole:20}",
         end="",
@@ -110,7 +110,7 @@ def job(
         clip=clip_source.opened(InputImpl.VideoFromFile(str(source))),
         row=row,
         params=row.settled(case.params),
-        resolution=0,
+        resolution=case.hint_px,
         encoding="lossless",
         folder=folder,
         networks=networks,
@@ -121,8 +121,7 @@ def job(
 
 def peak_of(work: clip_job.ClipJob) -> tuple[int, float]:
     """Return the most bytes that a run takes above the start, and its seconds."""
-    gc.collect()
-    start = resident(peak=False)
+    start = settled()
     reset_peak()
     began = time.perf_counter()
     work.run()
@@ -134,7 +133,8 @@ def equals_whole_batch(work: clip_job.ClipJob, source: Path) -> str:
     from comfy_api.latest import InputImpl
 
     images = InputImpl.VideoFromFile(str(source)).get_components().images
-    hints = work.row(images, networks=work.networks, **work.params)
+    means = {"resolution": work.resolution, "networks": work.networks}
+    hints = work.row(images, **means, **work.params)
     expected = clips.hint_levels(hints, grey=False)
     with av.open(str(work.run())) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
