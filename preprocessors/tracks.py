@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,9 +16,12 @@ Points = NDArray[np.float64]
 not visible.
 """
 
+Sightings = Mapping[int, People]
+"""One person, (136,3) in fractions of the canvas, by the number of each frame that has them."""
+
 
 class Track(NamedTuple):
-    """One person, from the first frame to the last in which they are seen: memory for no more."""
+    """One person in successive frames, from number `first` on."""
 
     first: int
     points: Points
@@ -38,22 +41,23 @@ def steady(
     the standard deviation of a Gaussian over time, in frames (0 = off); it acts on visible joints
     only and in both directions, so that nothing lags behind.
     """
-    tracks: list[Track] = follow(frames)
+    followed: list[Sightings] = follow(frames)
     if people:
-        order = np.argsort([-prominence(track.points) for track in tracks], kind="stable")
+        order = np.argsort([-prominence(seen) for seen in followed], kind="stable")
         chosen: list[int] = sorted(order[:people].tolist())
-        tracks = [tracks[index] for index in chosen]
+        followed = [followed[index] for index in chosen]
+    apart = max(fill_frames + 1, _reach(smooth_frames))
     listed: list[list[People]] = [[] for _ in frames]
-    for track in tracks:
+    for track in (track for seen in followed for track in tracks_of(seen, apart)):
         points = fill_gaps(track.points, fill_frames) if fill_frames else track.points
         points = smooth(points, smooth_frames) if smooth_frames else points
         for index, person in enumerate(points, track.first):
             if person[:, 2].any():
-                listed[index].append(person)
+                listed[index].append(person.copy())  # a view would keep the whole track
     return [_frame(frame, persons) for frame, persons in zip(frames, listed, strict=True)]
 
 
-def follow(frames: Sequence[Frame]) -> list[Track]:
+def follow(frames: Sequence[Frame]) -> list[Sightings]:
     """Assign the people of every frame to tracks, the closest pair of track and person first."""
     sightings, latest = list[dict[int, People]](), list[People]()
     for index, frame in enumerate(frames):
@@ -67,16 +71,22 @@ def follow(frames: Sequence[Frame]) -> list[Track]:
                 sightings.append({})
                 latest.append(points)
             sightings[track_of[person]][index] = latest[track_of[person]] = points
-    return [_track(seen) for seen in sightings]
+    return list[Sightings](sightings)
 
 
-def _track(seen: Mapping[int, People]) -> Track:
-    """Join what was seen of a person, by the frame's number."""
-    first, last = min(seen), max(seen)
-    points = np.zeros((last - first + 1, *seen[first].shape))
-    for index, person in seen.items():
-        points[index - first] = person
-    return Track(first, points)
+def tracks_of(seen: Sightings, apart: int) -> Iterator[Track]:
+    """Split what was seen of a person where sightings are more than `apart` frames apart.
+
+    So somebody who comes back an hour later takes memory for the frames that have them.
+    """
+    indices = sorted(seen)
+    ends = [at for at, (one, next_) in enumerate(pairwise(indices), 1) if next_ - one > apart]
+    for start, end in pairwise((0, *ends, len(indices))):
+        first, last = indices[start], indices[end - 1]
+        points = np.zeros((last - first + 1, *seen[first].shape))
+        for index in indices[start:end]:
+            points[index - first] = seen[index]
+        yield Track(first, points)
 
 
 def _match(latest: Sequence[People], people: People) -> dict[int, int]:
@@ -114,9 +124,9 @@ def _size(person: People) -> float:
     return float(np.hypot(*(seen.max(axis=0) - seen.min(axis=0)))) if len(seen) else 0.0
 
 
-def prominence(track: Points) -> float:
+def prominence(seen: Sightings) -> float:
     """Return the sum of a person's squared sizes over the clip."""
-    return sum(_size(person) ** 2 for person in track)
+    return sum(_size(person) ** 2 for person in seen.values())
 
 
 def fill_gaps(track: Points, fill_frames: int) -> Points:
@@ -145,7 +155,7 @@ BLOCK = 256
 def smooth(track: Points, sigma_frames: float) -> Points:
     """Average visible joints over time with Gaussian weights; leave the others as they are."""
     frames, seen = np.arange(len(track)), track[..., 2] > 0
-    smoothed, reach = np.copy(track), int(np.ceil(REACH * sigma_frames))
+    smoothed, reach = np.copy(track), _reach(sigma_frames)
     for first in range(0, len(track), BLOCK):
         at, near = slice(first, first + BLOCK), slice(max(0, first - reach), first + BLOCK + reach)
         weights = np.exp(-0.5 * ((frames[at, None] - frames[near]) / sigma_frames) ** 2)
@@ -154,6 +164,10 @@ def smooth(track: Points, sigma_frames: float) -> Points:
             mean = weights @ (track[near, :, axis] * seen[near]) / total
             smoothed[at, :, axis] = np.where(seen[at], mean, track[at, :, axis])
     return smoothed
+
+
+def _reach(sigma_frames: float) -> int:
+    return int(np.ceil(REACH * sigma_frames))
 
 
 def _frame(frame: Frame, persons: Sequence[People]) -> Frame:

@@ -170,17 +170,22 @@ def test_smoothing_in_blocks_is_the_plain_formula():
         np.testing.assert_allclose(smooth[frame, :, :2], expected, atol=1e-9)
 
 
-def test_a_track_is_as_long_as_its_person_is_seen():
-    """A crowd of passers-by takes memory for what was seen, not for every frame each."""
+def test_a_person_takes_memory_for_what_is_seen_of_them():
+    """Passers-by, and somebody who comes back to the same place much later."""
     person = np.zeros((1, 136, 3))
     person[0, :18] = np.stack([np.arange(18) + 5, np.arange(18) * 2, np.ones(18)], axis=1)
-    frames = [
-        Frame(person if 10 <= index < 14 else keypoints.empty_people(), 64, 64)
-        for index in range(1000)
-    ]
-    (track,) = tracks.follow(frames)
-    assert (track.first, len(track.points)) == (10, 4)
-    assert [len(frame.people) for frame in tracks.steady(frames)].count(1) == 4
+    times = (10, 11, 13, 20_000, 20_001)
+    nobody = Frame(keypoints.empty_people(), 64, 64)
+    frames = [nobody] * 20_002
+    for index in times:
+        frames[index] = Frame(person, 64, 64)
+    (seen,) = tracks.follow(frames)
+    assert tuple(seen) == times
+    lengths = [(track.first, len(track.points)) for track in tracks.tracks_of(seen, 2)]
+    assert lengths == [(10, 4), (20_000, 2)]
+    steadied = tracks.steady(frames, smooth_frames=0.2, fill_frames=1)
+    shown = [index for index, frame in enumerate(steadied) if len(frame.people)]
+    assert shown == [10, 11, 12, 13, 20_000, 20_001]
 
 
 def test_levels_are_rounded_and_grey_ones_are_one_channel():
