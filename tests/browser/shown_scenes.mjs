@@ -3,7 +3,8 @@
 // [{after, shown, prompt, ...}] for each step as JSON. node shown_scenes.mjs ASK.json, with
 // browser.mjs's keys and {"cell": NAME, "pictures": DIR}
 import { join } from "node:path";
-import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
+import { ask, atRest, frames, launch, openPage, settle } from "./browser.mjs";
+import { stepsOf } from "./shown_steps.mjs";
 
 const VIEW = { width: 1500, height: 1000 };
 const EMPTY = {
@@ -132,160 +133,14 @@ async function preset(page, name, label) {
   await frames(page, 3);
 }
 
-const command = (page, name) =>
-  page.evaluate((name) => window.app.extensionManager.command.execute(name), name);
-
-const view = (page) =>
-  page.evaluate(() => {
-    Object.assign(window.app.canvas.ds, { scale: 1, offset: [200, 40] });
-    window.app.canvas.setDirty(true, true);
-  });
-
-const keys = async (page, combination) => {
-  await page.evaluate(() => document.activeElement?.blur());
-  await page.mouse.click(1200, 800);
-  await page.keyboard.press(combination);
-};
-
-const choose = (page) =>
-  page.evaluate(() => {
-    const { canvas } = window.app;
-    const node = canvas.graph.nodes.find((one) => one.type === "ControlStackAdd");
-    canvas.deselectAll?.();
-    canvas.select(node);
-    return String(node.id);
-  });
-
-async function removeTwin(page) {
-  await page.evaluate(() => {
-    const { graph } = window.app;
-    const [, twin] = graph.nodes.filter((one) => one.type === "ControlStackAdd");
-    graph.remove(twin);
-  });
-  await rest(page);
-}
-
-const STEPS = {
-  async undo(page) {
-    await preset(page, "schedule", "bell");
-    await preset(page, "schedule", "fade out");
-    await preset(page, "layers", "details");
-    await keys(page, "Control+z");
-    await rest(page);
-    await keys(page, "Control+z");
-  },
-  async redo(page) {
-    await preset(page, "schedule", "early");
-    await preset(page, "schedule", "late");
-    await keys(page, "Control+z");
-    await rest(page);
-    await keys(page, "Control+y");
-  },
-  async tabs(page) {
-    await command(page, "Comfy.NewBlankWorkflow");
-    await rest(page);
-    await start(page, null);
-    await preset(page, "schedule", "step");
-    await command(page, "Workspace.PreviousOpenedWorkflow");
-    await until(page, () => window.app.graph.nodes.length === 1);
-    await view(page);
-  },
-  async renderer(page) {
-    await page.evaluate((vue) => {
-      window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", vue);
-    }, !ask.vue);
-    await rest(page);
-  },
-  async rendererBack(page) {
-    await page.evaluate((vue) => {
-      window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", vue);
-    }, ask.vue);
-    await rest(page);
-  },
-  async paste(page) {
-    await choose(page);
-    await page.evaluate(() => {
-      const { canvas } = window.app;
-      canvas.copyToClipboard();
-      canvas.pasteFromClipboard({ position: [560, 60] });
-    });
-    await rest(page);
-  },
-  async removed(page) {
-    await removeTwin(page);
-  },
-  async clone(page) {
-    await page.evaluate(() => {
-      const { graph } = window.app;
-      const node = graph.nodes.find((one) => one.type === "ControlStackAdd");
-      const twin = node.clone();
-      twin.pos = [560, 60];
-      graph.add(twin);
-    });
-    await rest(page);
-  },
-  async group(page) {
-    await removeTwin(page);
-    await choose(page);
-    await command(page, "Comfy.Graph.GroupSelectedNodes");
-    await frames(page, 4);
-    await page.keyboard.press("Escape");
-    await page.evaluate(() => document.activeElement?.blur());
-  },
-  async intoSubgraph(page) {
-    await page.evaluate(() => {
-      const { app } = window;
-      const node = app.graph.nodes.find((one) => one.type === "ControlStackAdd");
-      const holder = app.graph.convertToSubgraph(new Set([node]));
-      app.canvas.setGraph(holder.subgraph);
-      const inside = holder.subgraph.nodes[0];
-      inside.pos = [100, 60];
-    });
-    await view(page);
-    await rest(page);
-    await view(page);
-  },
-  async inAgain(page) {
-    await page.evaluate(() => {
-      const { app } = window;
-      app.canvas.setGraph(app.rootGraph ?? app.graph);
-    });
-    await rest(page);
-    await page.evaluate(() => {
-      const { app } = window;
-      const [holder] = app.rootGraph.nodes.filter((one) => one.subgraph);
-      app.canvas.setGraph(holder.subgraph);
-    });
-    await rest(page);
-    await view(page);
-  },
-  async outAndUnpacked(page) {
-    await page.evaluate(() => {
-      const { app } = window;
-      app.canvas.setGraph(app.rootGraph);
-      const [holder] = app.rootGraph.nodes.filter((one) => one.subgraph);
-      app.rootGraph.unpackSubgraph(holder);
-      app.rootGraph.nodes[0].pos = [100, 60];
-    });
-    await rest(page);
-    await view(page);
-  },
-  async reload(page) {
-    await page.evaluate(() => {
-      const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
-      (tracker.captureCanvasState ?? tracker.checkState).call(tracker);
-    });
-    await page.waitForTimeout(1500); // the frontend saves drafts after a while
-    await page.reload();
-    await page.waitForFunction(
-      () => window.app?.graph?.nodes?.some((one) => one.type === "ControlStackAdd"),
-      null,
-      { timeout: 60000 }, // a busy machine loads the whole page slowly
-    );
-    await rest(page);
-    await view(page);
-  },
-};
+const CHANGES = [
+  ...[["schedule", "bell"], ["schedule", "fade out"], ["layers", "details"]],
+  ...[["schedule", "early"], ["schedule", "late"], ["schedule", "step"]],
+];
+const STEPS = stepsOf({
+  ...{ type: "ControlStackAdd", rest, start: (page) => start(page, null) },
+  change: (page, turn) => preset(page, ...CHANGES[turn]),
+});
 
 const browser = await launch();
 const seen = [];
