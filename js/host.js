@@ -59,6 +59,11 @@ export class Host {
     return (await this.api.fetchApi("/i18n")).json();
   }
 
+  // ComfyUI's last runs, by their ids: {prompt: [number, id, nodes, …], outputs, …}.
+  async history(most) {
+    return (await this.api.fetchApi(`/history?max_items=${most}`)).json();
+  }
+
   // Every node, those of subgraphs too.
   nodes() {
     const graphs = [this.graph, ...(this.graph?.subgraphs?.values() ?? [])];

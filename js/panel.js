@@ -5,12 +5,15 @@ import { openFields, storeOpen } from "./fields.js";
 import { LIVE } from "./live_hints.js";
 import { choicesOf, methodsOf } from "./lib/catalogue.js";
 import { AUTO, NONE, parse, read } from "./lib/panel_rows.js";
+import { isNodeOf, ofHint, pastHints } from "./lib/past_hints.js";
 import { PresetFiles } from "./preset_files.js";
 
 const PANEL = "ControlStackPanel", ADD = "ControlStackAdd", PREPROCESS = "ControlStackPreprocess";
 const PICTURES = /^images\.image(\d+)$/, MASKS = /^masks\.mask(\d+)$/;
 const WIDTH_PX = 690;
 const LIVE_MS = 120; // after the last change of a row
+const LOADED_MS = 600; // after a node was made: its workflow is whole then
+const MOST_RUNS = 32; // that are looked through
 // Keys of a row → the inputs that name them.
 const INPUTS = { start: "start_percent", end: "end_percent", net: "control_net" };
 
@@ -24,7 +27,9 @@ export class Panels {
     this.hints = new Map();
     this.remarks = new Map(); // node → row → {text, of: the row that it was said of}
     this.timers = new WeakMap(); // node → the timer of its live hints
+    this.sought = new Map(); // node → the rows that were looked for in ComfyUI's history last
     host.api.addEventListener("executed", ({ detail }) => this.executed(detail));
+    host.api.addEventListener("execution_cached", ({ detail }) => this.cached(detail));
     host.api.addEventListener("execution_start", () => this.remarks.clear());
   }
 
@@ -36,7 +41,8 @@ export class Panels {
   watch(node) {
     if (!this.isOurs(node)) return;
     this.host.hidePreview(node);
-    if (!this.host.isLoading) this.host.widen(node, WIDTH_PX, 0);
+    if (this.host.isLoading) setTimeout(() => this.recall(node), LOADED_MS);
+    else this.host.widen(node, WIDTH_PX, 0);
   }
 
   // What the editor of a node needs beside a field's services.
@@ -165,6 +171,34 @@ export class Panels {
     if (added && text) this.setRemark(node, added.id, { text, of: JSON.stringify(added) });
   }
 
+  // ComfyUI runs nothing of a panel that is as it was: what its rows showed stands in its history.
+  cached({ nodes: ids = [] }) {
+    const cached = ids.map((id) => this.host.nodeOf(id)).filter(Boolean);
+    for (const node of cached.filter((one) => this.isOurs(one))) this.recall(node, true);
+  }
+
+  // Gives rows without a hint the one that an earlier run made of the same settings and picture.
+  async recall(node, again = false) {
+    if (!node.graph) return;
+    const name = this.host.nameOf(node);
+    const rows = this.rows(node).filter((row) =>
+      row.method !== NONE && !this.hints.get(name)?.has(row.id));
+    const looked = rows.map(ofHint).join();
+    if (!rows.length || (!again && this.sought.get(name) === looked)) return;
+    this.sought.set(name, looked);
+    try {
+      const history = await this.host.history(MOST_RUNS);
+      const { output } = await this.host.app.graphToPrompt();
+      const id = Object.keys(output).find((one) => this.host.nodeOf(one) === node);
+      const hints = pastHints(history, output, id);
+      for (const row of rows.filter((one) => hints.has(one.id))) {
+        this.setHint(node, row.id, { src: this.host.view(hints.get(row.id)), of: ofHint(row) });
+      }
+    } catch (error) {
+      console.warn("ControlStack: earlier hints", error);
+    }
+  }
+
   setRemark(node, id, remark) {
     const name = this.host.nameOf(node);
     if (!this.remarks.has(name)) this.remarks.set(name, new Map());
@@ -209,11 +243,3 @@ function sockets(node, pattern) {
     [pattern.exec(name)?.[1], Boolean(node.isInputConnected(slot))]);
   return Object.fromEntries(pairs.filter(([number]) => number !== undefined));
 }
-
-// What makes a row's hint, as a text.
-const ofHint = ({ image, method, params, resolution }) =>
-  JSON.stringify([image, method, params, resolution]);
-
-// Whether a node of the expansion, "12.0.0.row.a1.hint", is a row's.
-const isNodeOf = (id, row, kind) =>
-  typeof row === "string" && id.endsWith(`.row.${row}.${kind}`);

@@ -113,6 +113,54 @@ async function find(page) {
   await frames(page, 6);
 }
 
+// Begins to listen; the function it gives waits for the end of the run.
+async function ending(page) {
+  const ended = page.evaluate(
+    () =>
+      new Promise((done) => {
+        for (const end of ["execution_success", "execution_error"])
+          window.app.api.addEventListener(end, ({ detail }) =>
+            done([end, detail?.exception_message ?? ""]), { once: true });
+      }),
+  );
+  return () => ended;
+}
+
+const HINTS = ".controlstack-panel .controlstack-thumb:not(.controlstack-source)";
+
+const threeHints = (page) =>
+  until(page, (hints) =>
+    [...document.querySelectorAll(hints)].filter((one) => one.complete && one.naturalWidth)
+      .length === 3, HINTS);
+
+async function reload(page) {
+  await page.waitForTimeout(1500); // the frontend saves drafts after a while
+  await page.reload();
+  await page.waitForFunction(
+    () => window.app?.graph?.nodes?.some((one) => one.type === "ControlStackPanel"),
+    null,
+    { timeout: 60_000 },
+  );
+}
+
+// How many rows show their hints in a new page: of a run that finds all of it cached, then at once.
+async function afterReloads(page) {
+  const isHistory = (url) => url.pathname.endsWith("/history");
+  await page.route(isHistory, (route) => route.abort());
+  await reload(page);
+  await page.waitForTimeout(1500);
+  const before = await page.locator(HINTS).count();
+  await page.unroute(isHistory);
+  const runs = await ending(page);
+  await page.evaluate(() => window.app.queuePrompt(0, 1));
+  await runs();
+  await threeHints(page);
+  const cached = await page.locator(HINTS).count();
+  await reload(page);
+  await threeHints(page);
+  return { before, cached, opened: await page.locator(HINTS).count() };
+}
+
 export async function fromEmptyCanvas(page) {
   await page.setViewportSize({ width: 1600, height: 900 });
   await place(page, HOSTS, unused());
@@ -144,21 +192,11 @@ export async function fromEmptyCanvas(page) {
   await panel.getByLabel(`row ${number}: preprocessor`).first().selectOption('"brightness"');
   await frames(page, 4);
   clicks += 2;
-  const ended = page.evaluate(
-    () =>
-      new Promise((done) => {
-        for (const end of ["execution_success", "execution_error"])
-          window.app.api.addEventListener(end, ({ detail }) =>
-            done([end, detail?.exception_message ?? ""]), { once: true });
-      }),
-  );
   const run = page.getByRole("button", { name: "Run" });
+  const runs = await ending(page);
   await click(page.getByTestId("queue-button").or(run).first());
-  const end = await ended;
-  await until(page, () =>
-    [...document.querySelectorAll(".controlstack-panel .controlstack-thumb")].filter(
-      (one) => !one.classList.contains("controlstack-source") && one.complete && one.naturalWidth,
-    ).length === 3);
+  const end = await runs();
+  await threeHints(page);
   await frames(page, 10);
   await page.screenshot({ path: join(ask.pictures, `panel-job-${ask.cell}.png`) });
   const thumbs = await panel.locator(".controlstack-thumb:not(.controlstack-source)").count();
@@ -170,7 +208,7 @@ export async function fromEmptyCanvas(page) {
   });
   const seen = {
     before, clicks, end, rows, nets, thumbs, ours, previews,
-    wires: (await wires(page)) - before.wires,
+    wires: (await wires(page)) - before.wires, again: await afterReloads(page),
   };
   await page.setViewportSize({ width: 1300, height: 900 });
   return seen;

@@ -214,4 +214,6 @@ def test_three_nets_take_one_node_and_six_wires(panels):
     assert len(set(scene["nets"])) == 3, "each new row takes a net that fits and is not used yet"
     assert (scene["ours"], scene["wires"]) == (1, 6)
     assert scene["clicks"] == 14
+    again = {"before": 0, "cached": 3, "opened": 3}
+    assert scene["again"] == again, "rows that ComfyUI does not run again show what they showed"
     assert scene["previews"] == [], "hints stand in their rows, not once more below them"
