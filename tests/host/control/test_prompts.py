@@ -10,27 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from workbench.guiders import cfg, dual_cfg, perp_neg
+
 pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 CLOSE = 1e-4  # of the scale: other batches round otherwise
-
-
-def cfg(model, positive, negative, _other):
-    import comfy.samplers
-
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(5.0)
-    return guider
-
-
-def dual_cfg(model, positive, negative, other):
-    from comfy_extras.nodes_custom_sampler import Guider_DualCFG
-
-    guider = Guider_DualCFG(model)
-    guider.set_conds(positive, other, negative)
-    guider.set_cfg(5.0, 3.0)
-    return guider
 
 
 def dual_model(model, positive, negative, _other):
@@ -41,15 +25,6 @@ def dual_model(model, positive, negative, _other):
     guider = nodes_custom_sampler.Guider_DualModel(model, model.clone())
     guider.set_conds(positive, negative)
     guider.set_cfg(5.0)
-    return guider
-
-
-def perp_neg(model, positive, negative, other):
-    from comfy_extras.nodes_perpneg import Guider_PerpNeg
-
-    guider = Guider_PerpNeg(model)
-    guider.set_conds(positive, negative, other)
-    guider.set_cfg(5.0, 1.0)
     return guider
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import pytest
 
+from workbench.tilers import crop, cropped, stacked
+
 pytestmark = pytest.mark.slow  # --quick runs only the cases marked quick
 
 BOXES = ((0, 0, 8, 8), (0, 4, 8, 8), (0, 8, 8, 8))  # top, left, height, width, of 8 x 16 latents
@@ -20,11 +22,6 @@ def half(width=128):
     mask = torch.zeros(1, 64, width)
     mask[:, :, : width // 2] = 1.0
     return mask
-
-
-def crop(picture, box, ratio=8):
-    top, left, height, width = (ratio * value for value in box)
-    return picture[..., top : top + height, left : left + width]
 
 
 def started(world, control):
@@ -58,19 +55,6 @@ def latents(count, width=8):
 
 
 # -- one that crops copies -------------------------------------------------------------------------
-
-
-def cropped(control, boxes):
-    """Copy a chain, each member with its parts of the hint in one batch."""
-    import torch
-
-    if control is None:
-        return None
-    twin = control.copy()
-    hint = control.cond_hint_original
-    twin.cond_hint_original = torch.cat([crop(hint, box) for box in boxes])
-    twin.set_previous_controlnet(cropped(control.previous_controlnet, boxes))
-    return twin
 
 
 @pytest.mark.quick
@@ -185,29 +169,6 @@ def test_a_tiler_that_loses_the_mask_is_a_sentence(world):
 
 
 # -- one that fits hints and stacks tiles ----------------------------------------------------------
-
-
-def stacked(member, boxes, rows, size):
-    """Write fitted parts of the hint into each member, one for each row of each tile."""
-    import comfy.utils
-    import torch
-
-    while member is not None:
-        scale, ratio = (8, 8) if member.vae is None else (member.vae.downscale_ratio, 1)
-        how = (size[1] * scale, size[0] * scale, member.upscale_algorithm, "center")
-        fitted = comfy.utils.common_upscale(member.cond_hint_original, *how)
-        fitted = member.preprocess_image(fitted)
-        if member.vae is not None:
-            fitted = member.vae.encode(fitted.movedim(1, -1))
-            fitted = member.latent_format.process_in(fitted)
-        how = (fitted.shape[3], fitted.shape[2], member.upscale_algorithm, "center")
-        masks = [comfy.utils.common_upscale(m, *how) for m in member.extra_concat_orig]
-        entries = fitted.shape[0]
-        masks = [m.repeat(-(-entries // m.shape[0]), 1, 1, 1)[:entries] for m in masks]
-        fitted = torch.cat([fitted, *masks], dim=1)
-        fitted = fitted.repeat(-(-rows // entries), 1, 1, 1)[:rows]
-        member.cond_hint = torch.cat([crop(fitted, box, ratio) for box in boxes])
-        member = member.previous_controlnet
 
 
 @pytest.mark.parametrize("mode", ["balanced", "cond_only"])
