@@ -26,6 +26,7 @@ def base(tmp_path_factory):
     """Make the host's base directory, with what the templates read in it."""
     folder = tmp_path_factory.mktemp("base")
     runpy.run_path(str(ROOT / "demo" / "picture.py"))["draw"](folder / "input" / "example.png")
+    (folder / "models" / "wide").mkdir(parents=True)  # unions and their model are written too
     return folder
 
 

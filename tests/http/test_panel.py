@@ -22,10 +22,12 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "brightness": ("ControlStackBrightness", {"level": "grey"}),
 }
 """Methods without weights: their nodes, and settings that are not all of the defaults."""
+WIDE, UNION, PLAIN = (f"wide_{name}.safetensors" for name in ("sd15", "union", "canny"))
 PANELS = hosts.cross_section(range(20), every=5)
+UNION_PANELS = hosts.cross_section(range(3), every=2)
 
 
-def world() -> dict[str, Any]:
+def world(checkpoint: str = "v1-5-pruned-emaonly-fp16.safetensors") -> dict[str, Any]:
     """Return the nodes that a job has around its controls: two pictures and two masks among them.
 
     "sampler" and "keep" are to be completed by the conditionings and the latents that are kept.
@@ -33,7 +35,7 @@ def world() -> dict[str, Any]:
     solid = {"width": 96, "height": 96}
     small = {"upscale_method": "area", "width": 96, "height": 64, "crop": "disabled"}
     return {
-        "base": _node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors"),
+        "base": _node("CheckpointLoaderSimple", ckpt_name=checkpoint),
         "positive": _node("CLIPTextEncode", text="a house", clip=["base", 1]),
         "negative": _node("CLIPTextEncode", text="blurry", clip=["base", 1]),
         "latent": _node("EmptyLatentImage", width=64, height=64, batch_size=1),
@@ -105,14 +107,18 @@ def _defaults(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def sampled(name: str, source: str, outputs: tuple[int, int], seed: int) -> dict[str, Any]:
-    """Return a sampler on the conditionings of a node, and the node that keeps its latents."""
+    """Return a sampler on the conditionings of a node, and the node that keeps its latents.
+
+    Its three steps stand at the beginning, the middle and the end of sampling, so that ranges and
+    schedules matter.
+    """
     sampler = _node(
         "KSampler",
         model=["base", 0],
         positive=[source, outputs[0]],
         negative=[source, outputs[1]],
         latent_image=["latent", 0],
-        **{"seed": seed, "steps": 2, "cfg": 5.0, "denoise": 1.0},
+        **{"seed": seed, "steps": 3, "cfg": 5.0, "denoise": 1.0},
         **{"sampler_name": "euler", "scheduler": "normal"},
     )
     keep = _node("SaveLatent", samples=[name, 0], filename_prefix=f"panel/{name}")
@@ -168,6 +174,35 @@ def test_panel_gives_the_latents_of_the_same_graph_of_single_nodes(running, obje
     ours, singly = latents(running, result, "ours"), latents(running, result, "singly")
     assert (ours == singly).all(), json.dumps(rows)
     assert ours.std() > 0.1
+
+
+UNION_KEYS: tuple[dict[str, Any], ...] = (
+    {"net": PLAIN},
+    {"net": UNION, "union_type": "auto", "method": "canny"},
+    {"net": UNION, "union_type": "depth"},
+    {"net": UNION, "union_type": "canny, depth:0.4"},
+    {"net": UNION, "union_type": "repaint", "method": "none", "inpaint_mask": 0},
+)
+
+
+def union_rows(rng: random.Random) -> list[dict[str, Any]]:
+    """Make random rows of a union's types and of a plain net; the first is a union that acts."""
+    rows = [row | rng.choice(UNION_KEYS) for row in random_rows(rng)]
+    acts = {"strength": 0.8, "start": 0.0, "end": 1.0, "schedule": ""}
+    return [rows[0] | rng.choice(UNION_KEYS[1:]) | acts, *rows[1:]]
+
+
+@pytest.mark.parametrize("seed", UNION_PANELS)
+def test_unions_in_a_panel_give_the_latents_of_single_nodes(running, object_info, seed):
+    rows = union_rows(random.Random(seed))
+    prompt = world(WIDE) | {"panel": panel(rows)} | single_nodes(rows, object_info)
+    prompt |= sampled("ours", "panel", (1, 2), seed) | sampled("singly", "apply", (0, 1), seed)
+    prompt |= sampled("plain", "plain", (0, 0), seed)
+    prompt["plain"]["inputs"] |= {"positive": ["positive", 0], "negative": ["negative", 0]}
+    result = running.run(prompt)
+    ours, singly, plain = (latents(running, result, of) for of in ("ours", "singly", "plain"))
+    assert (ours == singly).all(), json.dumps(rows)
+    assert (ours != plain).any(), json.dumps(rows)
 
 
 # -- what runs again -------------------------------------------------------------------------------

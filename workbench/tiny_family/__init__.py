@@ -11,6 +11,8 @@ async def comfy_entrypoint():
     """Return an extension without nodes."""
     # Only ComfyUI calls this, so workbench.tiny can read the shapes without teaching or writing
     # anything.
+    from pathlib import Path
+
     import folder_paths
     from comfy_api.latest import ComfyExtension
 
@@ -23,4 +25,6 @@ async def comfy_entrypoint():
     family.teach_host()
     world.teach_host()
     family.write_family(folder_paths.models_dir)
+    if (Path(folder_paths.models_dir) / "wide").is_dir():  # some 150 MB, where a test asks for it
+        family.write_wide(folder_paths.models_dir)
     return NoNodes()

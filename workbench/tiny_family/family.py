@@ -15,11 +15,13 @@ from typing import Any
 
 import comfy.cldm.cldm
 import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
+import comfy.model_detection
 import comfy.ops
 import comfy.sd1_clip
 import comfy.supported_models
 import comfy.supported_models_base
 import comfy.taesd.taesd
+import comfy.utils
 import torch
 from safetensors.torch import save_file
 
@@ -60,12 +62,25 @@ TINY: Shape = {
     "transformer_depth_output": [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0],
     "context_dim": 64,
 }
+# ComfyUI's union nets are 320 wide: one level of blocks keeps them small.
+WIDE: Shape = {
+    **TINY,
+    "model_channels": 320,
+    "num_res_blocks": [1],
+    "channel_mult": [1],
+    "transformer_depth": [1],
+    "transformer_depth_output": [1, 1],
+}
+WIDE_CHECKPOINT = "wide_sd15.safetensors"
+WIDE_NETS = {"wide_canny.safetensors": None, "wide_union.safetensors": 8}
+"""File → how many types of a union the net has."""
 UNET_ONLY = (
     "out_channels",
     "transformer_depth_output",
     "use_temporal_resblock",
     "use_temporal_attention",
 )
+HINT_CONVOLUTIONS = 14  # the number of the hint encoder's last module
 TINY_HEADS = {"num_heads": 1, "num_head_channels": -1}
 FULL_HEADS = {"num_heads": 8, "num_head_channels": -1}
 CLIP = {
@@ -104,10 +119,25 @@ class TinySD15(comfy.supported_models.SD15):
         return comfy.supported_models_base.ClipTarget(TinyTokenizer, TinyClip)
 
 
+class WideSD15(TinySD15):
+    unet_config = {**TinySD15.unet_config, "model_channels": 320}  # noqa: RUF012 (as above)
+
+
 def teach_host() -> None:
     """Let ComfyUI recognise the family's checkpoints; once is enough."""
-    if TinySD15 not in comfy.supported_models.models:
-        comfy.supported_models.models.append(TinySD15)
+    if TinySD15 in comfy.supported_models.models:
+        return
+    comfy.supported_models.models += [TinySD15, WideSD15]
+    recognised = comfy.model_detection.unet_config_from_diffusers_unet
+
+    def with_wide(state_dict, dtype=None):
+        """Know the wide union too: ComfyUI takes unions in diffusers' form of few shapes."""
+        weight = state_dict.get("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")
+        if weight is not None and weight.shape[1] == WIDE["context_dim"]:
+            return {**WIDE, **TINY_HEADS, "dtype": dtype}
+        return recognised(state_dict, dtype)
+
+    comfy.model_detection.unet_config_from_diffusers_unet = with_wide
 
 
 def write_family(models_dir: str | Path) -> None:
@@ -130,11 +160,53 @@ def _write(file: Path, weights) -> None:
         unfinished.replace(file)
 
 
-def checkpoint() -> dict[str, torch.Tensor]:
+def write_wide(models_dir: str | Path) -> None:
+    """Write a checkpoint of the width of ComfyUI's unions, a plain net and a union for it."""
+    models = Path(models_dir)
+    _write(models / "checkpoints" / WIDE_CHECKPOINT, lambda: checkpoint(WIDE))
+    for seed, (name, types) in enumerate(WIDE_NETS.items(), 20):
+        weights = _wide_net if types is None else _wide_union
+        _write(models / "controlnet" / name, lambda seed=seed, weights=weights: weights(seed))
+
+
+def _wide_net(seed: int) -> dict[str, torch.Tensor]:
+    return _named("", controlnet(seed, WIDE))
+
+
+def _wide_union(seed: int) -> dict[str, torch.Tensor]:
+    """Return a union's weights under diffusers' names, the only ones that ComfyUI reads."""
+    config = {**net_shape(WIDE), **TINY_HEADS, **_empty()}
+    types = WIDE_NETS["wide_union.safetensors"]
+    net = comfy.cldm.cldm.ControlNet(
+        **config, hint_channels=3, union_controlnet_num_control_type=types
+    )
+    names = {ours: theirs for theirs, ours in comfy.utils.unet_to_diffusers(dict(WIDE)).items()}
+    renamed = dict[str, torch.Tensor]()
+    for key, value in _named("", fill(net, seed)).items():
+        renamed[names.get(key) or _diffusers_name(key)] = value
+    return renamed
+
+
+def _diffusers_name(key: str) -> str:
+    """Return diffusers' name of a weight that a UNet has not."""
+    block, _, rest = key.partition(".")
+    number, _, last = rest.partition(".")
+    if block == "zero_convs":
+        return f"controlnet_down_blocks.{number}.{last.removeprefix('0.')}"
+    if block == "middle_block_out":
+        return f"controlnet_mid_block.{last}"
+    if block == "input_hint_block":
+        ends = {"0": "conv_in", str(HINT_CONVOLUTIONS): "conv_out"}
+        inner = ends.get(number) or f"blocks.{int(number) // 2 - 1}"
+        return f"controlnet_cond_embedding.{inner}.{last}"
+    return key.replace(".attn.in_proj.", ".attn.in_proj_")
+
+
+def checkpoint(shape: Shape = TINY) -> dict[str, torch.Tensor]:
     clip = fill(TinyClip(dtype=torch.float32), 2).clip_l.transformer
     taesd = fill(comfy.taesd.taesd.TAESD(latent_channels=4), 3)
     return {
-        **_named("model.diffusion_model.", unet(1)),
+        **_named("model.diffusion_model.", unet(1, shape)),
         **_named("cond_stage_model.transformer.", clip),
         **_named("first_stage_model.", taesd),
     }
