@@ -76,6 +76,48 @@ export class Canvases {
     return widget;
   }
 
+  // The canvas of a drawing that a subgraph shows on its node; `source` holds its value. Size,
+  // colours and picture are those of the canvas inside, where it has one alone.
+  promoted(node, input, source) {
+    const { host, mounting } = this;
+    const inside = (node.subgraph.nodes ?? []).filter((one) => host.comfyClass(one) === NODE);
+    const [inner] = inside.length === 1 ? inside : [];
+    const history = new History();
+    let widget = null;
+    const view = new CanvasView({
+      label: () => input.label ?? input.name,
+      say: host.say,
+      translated: (sentence) => host.translated(sentence),
+      isWired: () => node.isInputConnected(node.inputs.indexOf(input)),
+      size: (view) => (inner ? this.sizeOf(inner, view) : [SIDE_PX, SIDE_PX]),
+      isInverted: () => Boolean(inner) && host.widget(inner, "invert")?.value === true,
+      underlay: () => (inner ? this.pictureOf(inner) : ""),
+      changed: () => { source.value = view.text; },
+      settled: () => host.captureUndo(),
+      resized: () => {
+        if (widget) host.refit(node);
+        mounting.soon();
+      },
+      forward: (element) => host.forward(element),
+      store: this.store,
+      history: () => history,
+    }, this.settings);
+    view.setText(source.value);
+    view.picture.addEventListener("load", () => view.refresh());
+    widget = host.addPromoted(node, input, WIDGET, {
+      element: view.element,
+      open: true,
+      get height() { return view.height; },
+      get text() { return String(source.value ?? ""); },
+      setText: (value) => {
+        source.value = value;
+        view.setText(value);
+      },
+    });
+    chain(widget, "onRemove", () => view.destroy());
+    return { widget, field: view };
+  }
+
   // A run waits until the server has what the text names.
   async whenStored(view) {
     const late = new Promise((resolve) => setTimeout(resolve, WAIT_MS));

@@ -27,8 +27,8 @@ const contradiction = (node) => remarks.contradiction(node);
 const bars = new NetBars(host, contradiction, () => mounting.soon());
 const stackType = new StackType(host);
 const panels = new Panels(host, nets, tooltips);
-const promoted = new Promoted(host, nets, mounting, panels);
 const canvases = new Canvases(host, mounting);
+const promoted = new Promoted(host, nets, mounting, panels, canvases);
 let restoreTimer = 0;
 
 document.head.append(Object.assign(document.createElement("link"), {

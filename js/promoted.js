@@ -5,14 +5,15 @@ import { promotedField } from "./fields.js";
 
 const OFTEN_MS = 1000;
 const PROMOTED = "widget-promoted"; // ComfyUI's event of a subgraph that shows one widget more
-const TYPES = /^controlstack_(schedule|layers|union_type|frame_strength|rows)$/;
+const TYPES = /^controlstack_(schedule|layers|union_type|frame_strength|rows|drawing)$/;
 
 export class Promoted {
-  constructor(host, nets, mounting, panels) {
+  constructor(host, nets, mounting, panels, canvases) {
     this.host = host;
     this.nets = nets;
     this.mounting = mounting;
     this.panels = panels;
+    this.canvases = canvases;
     this.fields = new WeakMap(); // widget → {refresh()}
     this.heard = new WeakSet(); // subgraphs whose events are listened to
     this.reported = false;
@@ -52,8 +53,9 @@ export class Promoted {
   }
 
   add(node, input, name, source) {
-    const place = { node, input, name, source };
-    const { widget, field } = promotedField(this, place);
+    const { widget, field } = name === "drawing"
+      ? this.canvases.promoted(node, input, source)
+      : promotedField(this, { node, input, name, source });
     this.fields.set(widget, { refresh: () => field.setText(source.value) });
     this.mounting.soon();
   }

@@ -57,7 +57,7 @@ const steps = (page) =>
       window.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length,
   );
 
-const sheetBox = (page) => page.locator(".controlstack-sheet canvas").first().boundingBox();
+const sheetBox = (page) => page.locator(".controlstack-sheet canvas:visible").first().boundingBox();
 
 const rest = (page) => atRest(page, () => sheetBox(page), { calmMs: 300 });
 
@@ -107,7 +107,7 @@ const press = async (page, ...keys) => {
 };
 
 async function focus(page) {
-  await page.locator(".controlstack-surface").first().focus();
+  await page.locator(".controlstack-surface:visible").first().focus();
   await frames(page);
 }
 
@@ -283,6 +283,59 @@ const scenes = {
     }, TYPE);
     await frames(page, 4);
     return { before, after: await look(page) };
+  },
+
+  // The drawing of a node in a subgraph, which its node shows: drawn there, by mouse and by keys.
+  async promoted(page) {
+    await oneNode(page);
+    await page.evaluate(async (TYPE) => {
+      const { app } = window;
+      const canvas = app.graph.nodes.find((one) => one.type === TYPE);
+      const { node } = app.graph.convertToSubgraph(new Set([canvas]));
+      node.properties.proxyWidgets = [[String(node.subgraph.nodes[0].id), "drawing"]];
+      const saved = JSON.parse(JSON.stringify(app.graph.serialize()));
+      for (const one of saved.nodes) Object.assign(one, { pos: [100, 120], size: [420, 520] });
+      await app.loadGraphData(saved);
+      Object.assign(app.canvas.ds, { scale: 1, offset: [60, 20] });
+      app.canvas.setDirty(true, true);
+    }, TYPE);
+    const onNode = () =>
+      page.evaluate(async (TYPE) => {
+        const { app } = window, { output } = await app.graphToPrompt();
+        const [input] = app.graph.nodes.find((one) => one.subgraph).inputs;
+        const sheets = [...document.querySelectorAll(".controlstack-sheet canvas")];
+        const shown = sheets.filter((one) => one.checkVisibility());
+        const { data } = shown[0].getContext("2d")
+          .getImageData(0, 0, shown[0].width, shown[0].height);
+        return {
+          shown: shown.length, value: input._widget.value,
+          runs: Object.values(output).find((one) => one.class_type === TYPE).inputs.drawing,
+          ink: data.filter((alpha, i) => i % 4 === 3 && alpha > 127).length,
+        };
+      }, TYPE);
+    await until(page, () => [...document.querySelectorAll(".controlstack-sheet canvas")]
+      .some((one) => one.checkVisibility()));
+    await rest(page);
+    const before = await onNode();
+    await drag(page, [0.2, 0.2], [0.8, 0.8]);
+    const drawn = await onNode();
+    await focus(page);
+    await press(page, "Control+z");
+    const undone = await onNode();
+    await press(page, "l", "Space", "Shift+ArrowRight", "Space");
+    const again = await onNode();
+    await press(page, "b"); // the tools are the same for all scenes
+    await page.evaluate(() => {
+      const { app } = window;
+      return app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())));
+    });
+    await rest(page);
+    await until(page, () => [...document.querySelectorAll(".controlstack-sheet canvas")]
+      .some((one) => one.checkVisibility()));
+    await page.waitForTimeout(300);
+    const loaded = await onNode();
+    await page.screenshot({ path: join(ask.pictures, `canvas-${ask.cell}-promoted.png`) });
+    return { before, drawn, undone, again, loaded };
   },
 
   async rendererSwitched(page) {

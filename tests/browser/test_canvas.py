@@ -17,7 +17,7 @@ from pack.preprocessors.strokes import parse
 PICTURES = Path(__file__).resolve().parents[1] / "output"
 WHOLE = ("newest-nodes2",)
 CELLS = (*WHOLE, "pinned-classic", "newest-classic", "pinned-nodes2")
-SOME = ("mouse", "undoInside", "undoOfThePage", "savedAndLoaded", "subgraph")
+SOME = ("mouse", "undoInside", "undoOfThePage", "savedAndLoaded", "subgraph", "promoted")
 """What is seen in the other cells too: what renderer and page decide."""
 MOST_MEAN, MOST_FAR = 0.004, 0.005
 """How far the page's picture may be from the server's: the mean difference of a pixel's cover, and
@@ -177,6 +177,18 @@ def test_saved_loaded_and_copied(cell):
 
 def test_in_a_subgraph_the_same_runs(cell):
     assert cell["subgraph"]["after"]["run"] == cell["subgraph"]["before"]["run"]
+
+
+def test_a_drawing_that_a_subgraph_shows_is_drawn_there(cell):
+    scene = cell["promoted"]
+    assert {seen["shown"] for seen in scene.values()} == {1}
+    assert all(seen["runs"] == seen["value"] for seen in scene.values())
+    assert scene["before"]["value"] == scene["undone"]["value"] == ""
+    assert scene["before"]["ink"] == scene["undone"]["ink"] == 0
+    assert scene["drawn"]["value"].endswith(".json")
+    assert scene["drawn"]["ink"] > 1000
+    assert scene["again"]["value"] not in {"", scene["drawn"]["value"]}
+    assert scene["loaded"] == scene["again"]
 
 
 def test_renderer_switched_at_run_time(whole):
