@@ -178,8 +178,8 @@ def runner():
 
 
 REPORT = """<testsuites><testsuite><testcase name="a"/>
-<testcase name="b"><failure>no</failure></testcase>
-<testcase name="c"><error>at setup</error></testcase>
+<testcase classname="m" name="b"><failure>no</failure></testcase>
+<testcase classname="m" name="c"><error>at setup</error></testcase>
 <testcase name="d"><skipped message="no Chromium"/></testcase></testsuite></testsuites>"""
 
 
@@ -188,6 +188,42 @@ def test_the_runner_counts_errors_as_failures(runner, tmp_path):
     count = runner._read(tmp_path / "report.xml")
     assert str(count) == "1 passed, 2 failed, 1 skipped"
     assert count.reasons == ["no Chromium"]
+    assert count.failures == ["m::b", "m::c"]
+
+
+SHAKY = """
+import pathlib, pytest
+mark = pathlib.Path(__file__).with_name("mark")
+
+def test_good(): pass
+
+@pytest.mark.parametrize("case", ["a b", "[c]"])
+def test_passes_the_second_time(case):
+    mine = mark.with_name(f"{case} was here")
+    was_here = mine.exists()
+    mine.touch()
+    assert was_here
+
+def test_bad(): assert False
+"""
+
+
+def test_what_fails_once_is_named_and_what_fails_twice_has_failed(runner, tmp_path, capfd):
+    file = tmp_path / "test_shaky.py"
+    file.write_text(SHAKY)
+    words = (sys.executable, "-m", "pytest", str(file), "-q", f"--rootdir={tmp_path}")
+    count = runner._tests(runner.Group("shaky", words, "pytest"), os.environ)
+    assert str(count) == "3 passed, 1 failed, 0 skipped"
+    names = [name.split("::")[1] for name in count.unsteady]
+    assert names == ["test_passes_the_second_time[a b]", "test_passes_the_second_time[[c]]"]
+    runner.summary([runner.Group("shaky", words, "pytest")], [count], [], 1.0)
+    assert capfd.readouterr().out.count("!!! UNSTEADY") == 2
+
+
+def test_a_second_run_that_breaks_off_cures_nothing(runner):
+    first = runner.Count(5, 1, failures=["m::b"])
+    for again in (runner.Count(), runner.Count(failed=1), runner.Count(1, 1)):
+        assert str(runner._steadied(first, again)) == "5 passed, 1 failed, 0 skipped"
 
 
 def test_the_runner_counts_a_bad_exit_status_as_a_failure(runner):
