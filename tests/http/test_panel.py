@@ -187,9 +187,12 @@ UNION_KEYS: tuple[dict[str, Any], ...] = (
 
 def union_rows(rng: random.Random) -> list[dict[str, Any]]:
     """Make random rows of a union's types and of a plain net; the first is a union that acts."""
-    rows = [row | rng.choice(UNION_KEYS) for row in random_rows(rng)]
+    first, *others = [row | {"method": rng.choice(("none", "canny"))} for row in random_rows(rng)]
     acts = {"strength": 0.8, "start": 0.0, "end": 1.0, "schedule": ""}
-    return [rows[0] | rng.choice(UNION_KEYS[1:]) | acts, *rows[1:]]
+    return [
+        first | rng.choice(UNION_KEYS[1:]) | acts,
+        *(row | rng.choice(UNION_KEYS) for row in others),
+    ]
 
 
 @pytest.mark.parametrize("seed", UNION_PANELS)
