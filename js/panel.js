@@ -2,6 +2,7 @@
 // the server; the hints that runs and live settings give its rows.
 
 import { openFields, storeOpen } from "./fields.js";
+import { chain } from "./host.js";
 import { LIVE } from "./live_hints.js";
 import { choicesOf, methodsOf } from "./lib/catalogue.js";
 import { AUTO, NONE, parse, read } from "./lib/panel_rows.js";
@@ -41,6 +42,7 @@ export class Panels {
   watch(node) {
     if (!this.isOurs(node)) return;
     this.host.hidePreview(node);
+    chain(node, "onConnectionsChange", () => this.nets.soon()); // older Nodes 2.0 tell no more
     if (this.host.isLoading) setTimeout(() => this.recall(node), LOADED_MS);
     else this.host.widen(node, WIDTH_PX, 0);
   }

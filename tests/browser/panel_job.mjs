@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { ask, atRest, frames, unused, until } from "./browser.mjs";
 
 const RESULTS = '[data-testid="result-item"]';
+const CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors";
 // The host's own nodes: type, place, values by name, and wires [type, output, input].
 const HOSTS = [
-  ["CheckpointLoaderSimple", [-560, 0], {}, []],
+  ["CheckpointLoaderSimple", [-560, 0], { ckpt_name: CHECKPOINT }, []],
   ["LoadImage", [-560, 180], { image: "example.png" }, []],
   ["CLIPTextEncode", [-220, 0], { text: "a house" }, [["CheckpointLoaderSimple", 1, "clip"]]],
   ["CLIPTextEncode", [-220, 220], { text: "blurry" }, [["CheckpointLoaderSimple", 1, "clip"]]],

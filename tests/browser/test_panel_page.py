@@ -19,7 +19,8 @@ SOME = ("edited", "typed", "built", "promoted")
 SCENES = {
     **dict.fromkeys(CELLS, SOME),
     "pinned-classic": (*MOST, *LAST),
-    "newest-nodes2": (*MOST, *LAST, "fromEmptyCanvas"),  # its wires are pulled in the newest page
+    "newest-nodes2": (*MOST, *LAST, "fromEmptyCanvas"),
+    "pinned-nodes2": (*SOME, "fromEmptyCanvas"),  # where a pulled wire is no change of the graph
 }
 SDXL, UNION, FLUX = (f"{name}.safetensors" for name in ("plain_sdxl", "union_sdxl", "union_flux"))
 NASTY = '<img src=x onerror="window.hit=1">'
@@ -206,9 +207,10 @@ def test_presets_are_saved_opened_renamed_and_deleted(seen, request):
 
 
 @pytest.mark.slow
-def test_three_nets_take_one_node_and_six_wires(panels):
+@pytest.mark.parametrize("name", ["newest-nodes2", "pinned-nodes2"])
+def test_three_nets_take_one_node_and_six_wires(panels, name):
     """From the host's own nodes to a picture, by search, mouse and Run."""
-    scene = panels["newest-nodes2"]["fromEmptyCanvas"]
+    scene = panels[name]["fromEmptyCanvas"]
     assert scene["end"] == ["execution_success", ""]
     assert scene["rows"] == scene["thumbs"] == 3
     assert len(set(scene["nets"])) == 3, "each new row takes a net that fits and is not used yet"
