@@ -16,6 +16,7 @@ from workbench.family_runs import sample as sample_for
 
 sample = partial(sample_for, steps=2)
 CPU = torch.device("cpu")
+READ_AREAS = ("Z-Image Fun lite", "Z-Image Fun 2.1", "Flux 2 Fun")  # beside those for inpainting
 NETS, PATCHES = tuple(tiny_bases.NETS), tuple(tiny_patches.PATCHES)
 
 
@@ -46,7 +47,7 @@ def shaped(name):
     """Return settings of all kinds, with an area to inpaint where the net reads one."""
     settings = {"effect_mask": mask(), "schedule": "0s:1, 1s:0.6", "mode": "control"}
     settings |= {"layers": "linear 1..0.3"}
-    if "inpaint" in name or name in ("Z-Image Fun lite", "Z-Image Fun 2.1"):
+    if "inpaint" in name or name in READ_AREAS:
         settings["inpaint_mask"] = (mask() > 0.5).float()
     return settings
 
