@@ -224,18 +224,22 @@ def _node(group: Group, variables: Mapping[str, str]) -> Count:
 
 def _tests(group: Group, variables: Mapping[str, str]) -> Count:
     with tempfile.TemporaryDirectory() as folder:
-        report, kept = Path(folder) / "report.xml", f"cache_dir={folder}/cache"
-        count = _counted(group.words, report, kept, variables)
+        report, option = Path(folder) / "report.xml", f"cache_dir={folder}/cache"
+        count = _counted(group.words, report, option, variables)
         if not 0 < len(count.failures) <= MOST_AGAIN:
             return count
         print(f"=== {group.name}: {len(count.failures)} failed: once more, alone", flush=True)
         alone = tuple(word for word in group.words if word not in (*PARALLEL, *WHOLE))
         report.unlink()
-        return _steadied(count, _counted((*alone, "--lf", "--lfnf=none"), report, kept, variables))
+        return _steadied(
+            count, _counted((*alone, "--lf", "--lfnf=none"), report, option, variables)
+        )
 
 
-def _counted(words: Sequence[str], report: Path, kept: str, variables: Mapping[str, str]) -> Count:
-    options = ("-o", kept, f"--junitxml={report}")
+def _counted(
+    words: Sequence[str], report: Path, option: str, variables: Mapping[str, str]
+) -> Count:
+    options = ("-o", option, f"--junitxml={report}")
     ended = subprocess.run((*words, *options), cwd=ROOT, env=variables)
     return _honest(_read(report) if report.exists() else Count(), ended.returncode)
 

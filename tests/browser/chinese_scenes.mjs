@@ -6,6 +6,7 @@
 // "single": UI-form JSON of a workflow with one net, "types": [TYPE, ...]}
 import { join } from "node:path";
 import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
+import { panel, rest, start } from "./panel_page.mjs";
 import { centre, open, openWithReport, run } from "./runs.mjs";
 import { watchTexts, withoutWeights, withPhotograph } from "./runs.mjs";
 
@@ -161,6 +162,48 @@ const SAYING = {
   },
 };
 
+const ROWS = [
+  { id: "a1", net: "plain_sdxl.safetensors", method: "canny", strength: 0.5 },
+  { id: "a2", net: "union_sdxl.safetensors", method: "auto", schedule: "0:0, 0.5:1 | smooth" },
+  { id: "a3", net: "gone.safetensors", method: "none", image: 3, strength: "much" },
+];
+
+// Every text of the panel, its rows, all folds, the presets and its text, without names in lists.
+async function wholePanel(page) {
+  await start(page, ROWS, { picture: true });
+  for (let folds = 0; folds < 20; folds++) {
+    const closed = panel(page)
+      .locator('.controlstack-panel-row [aria-expanded="false"]:enabled:visible');
+    if (!(await closed.count())) break;
+    await closed.first().click();
+    await rest(page);
+  }
+  const texts = await textsInside(page, ".controlstack-panel");
+  await page.screenshot({ path: join(ask.pictures, `chinese-panel-${ask.cell}.png`) });
+  const [presets, text] = await panel(page)
+    .locator(".controlstack-panel-head .controlstack-wide").all().then((all) => all.slice(-2));
+  await presets.click();
+  await rest(page);
+  texts.push(...(await textsInside(page, ".controlstack-panel")));
+  await text.click();
+  await rest(page);
+  texts.push(...(await textsInside(page, ".controlstack-panel")));
+  return [...new Set(texts)];
+}
+
+async function textsInside(page, root) {
+  return page.evaluate((root) => {
+    const NAMES = ["aria-label", "aria-valuetext", "title", "placeholder"];
+    const all = [...document.querySelectorAll(`${root}, ${root} *`)];
+    const texts = all.filter((one) => one.checkVisibility() && !one.closest("option"))
+      .flatMap((one) => [
+        ...NAMES.map((name) => one.getAttribute(name)),
+        ...[...one.childNodes].map((child) => child.nodeType === Node.TEXT_NODE && child.data),
+      ]);
+    return texts.filter((text) => text && text.trim()).map((text) => text.trim());
+  }, root);
+}
+
 const browser = await launch();
 const outcomes = { said: {} };
 try {
@@ -168,6 +211,7 @@ try {
   const { page, errors } = await openPage(browser, { viewport: VIEW, prepare: watchTexts });
   Object.assign(outcomes, await everyNode(page));
   for (const [name, scene] of Object.entries(SAYING)) outcomes.said[name] = await scene(page);
+  outcomes.panel = await wholePanel(page);
   outcomes.errors = errors;
 } finally {
   await browser.close();

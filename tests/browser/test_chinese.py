@@ -86,6 +86,18 @@ def test_widgets_speak_the_language_of_the_page(shown, cell):
     assert {"关", "实时", "对比", "与原图对比"} <= {*nodes["ControlStackCanny"], *nodes["menu"]}
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_panel_is_chinese_with_all_its_folds_open(shown, cell):
+    """Rows, their settings, presets, what is wrong with them, and the panel as a text."""
+    texts = shown[cell]["panel"]
+    assert [text for text in texts if english(re.sub(SAME, "", text))] == []
+    chinese = [text for text in texts if re.search("[\u4e00-\u9fff]", text)]
+    assert len(chinese) > 60
+    assert {"强度", "预设", "时间曲线"} <= {
+        word for text in chinese for word in re.split("[：: ]", text)
+    }
+
+
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_nodes_say_is_chinese(shown, cell, scene):

@@ -20,7 +20,7 @@ SCENES = {
     **dict.fromkeys(CELLS, SOME),
     "pinned-classic": (*MOST, *LAST),
     "newest-nodes2": (*MOST, *LAST, "fromEmptyCanvas"),
-    "pinned-nodes2": (*SOME, "fromEmptyCanvas"),  # where a pulled wire is no change of the graph
+    "pinned-nodes2": (*SOME, "fromEmptyCanvas"),  # where pulled wires go untold
 }
 SDXL, UNION, FLUX = (f"{name}.safetensors" for name in ("plain_sdxl", "union_sdxl", "union_flux"))
 NASTY = '<img src=x onerror="window.hit=1">'

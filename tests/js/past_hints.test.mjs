@@ -14,7 +14,8 @@ const prompt = (rows, file = "a.png", loader = "7") => ({
   },
 });
 const picture = (filename) => ({ filename, subfolder: "", type: "temp" });
-const run = (number, nodes, outputs) => ({ prompt: [number, `p${number}`, nodes, {}, []], outputs });
+const run = (number, nodes, outputs) =>
+  ({ prompt: [number, `p${number}`, nodes, {}, []], outputs });
 const ROWS = [row("a1"), row("a2", { method: "hed" })];
 const BOTH = {
   "5.0.0.row.a1.hint": { images: [picture("one")] },
@@ -27,7 +28,7 @@ test("rows that are as they were get their pictures, whatever their strength", (
   assert.deepEqual(hintsOf(history, now, "5"), { a1: picture("one"), a2: picture("two") });
 });
 
-test("another setting, another picture or no panel gives none", () => {
+test("another setting, another picture or none of the panel gives none", () => {
   const history = { x: run(3, prompt(ROWS), BOTH) };
   const others = [row("a1", { params: { low_threshold: 9 } }), row("a3")];
   assert.deepEqual(hintsOf(history, prompt(others), "5"), {});
@@ -43,7 +44,7 @@ test("the newest run counts, and one that was cached hides no older one", () => 
   assert.deepEqual(hintsOf(history, prompt(ROWS), "5"), expected);
 });
 
-test("nodes and the panel may have other names, and a broken text is no panel", () => {
+test("nodes and the panel may have other names, and a broken text gives nothing", () => {
   const history = { x: run(3, prompt(ROWS, "a.png", "70"), BOTH) };
   assert.equal(hintsOf(history, prompt(ROWS), "5").a1.filename, "one");
   const copy = prompt(ROWS);

@@ -91,9 +91,9 @@ def test_guiders_of_two_and_three_prompts(world, counted, guider, name):
     def run(**speed):
         positive, negative = world.ours(units, **speed)
         third_too = world.ours(units, third, [], **speed)[0] if guider is perp_neg else third
-        made = guider(world.model, positive, negative, third_too)
+        steered = guider(world.model, positive, negative, third_too)
         sampler = comfy.samplers.sampler_object("euler")
-        return made.sample(noise, noise * 0, sampler, sigmas, disable_pbar=True, seed=7)
+        return steered.sample(noise, noise * 0, sampler, sigmas, disable_pbar=True, seed=7)
 
     check(name, run, counted)
 
