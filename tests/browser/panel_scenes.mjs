@@ -105,6 +105,37 @@ const SCENES = {
     return { before, dragged, undone, seen, nodes, last: await look(page) };
   },
 
+  // A row made and set with the keyboard alone; the name that each stop of the Tab key has.
+  async walked(page) {
+    await start(page, [{ id: "a1", net: SDXL }], { picture: true });
+    await panel(page).getByRole("button", { name: "add a row" }).focus();
+    await page.keyboard.press("Enter");
+    await frames(page, 4);
+    const [, { net: offered }] = (await look(page)).runs;
+    await panel(page).getByRole("button", { name: "add a row" }).focus();
+    const stops = [];
+    const focused = () => page.evaluate(() => {
+      const one = document.activeElement;
+      if (!one?.closest(".controlstack-panel")) return null;
+      return one.ariaLabel ?? one.labels?.[0]?.textContent ?? one.textContent.trim();
+    });
+    for (let tabs = 0; tabs < 60; tabs++) {
+      await page.keyboard.press("Tab");
+      const name = await focused();
+      if (name === null) break;
+      stops.push(name);
+      if (name === "row 2: ControlNet") await page.keyboard.press("ArrowDown");
+      if (name === "row 2: mode") await page.keyboard.press("ArrowDown");
+      if (name === "row 2: strength") {
+        await page.keyboard.press("Control+a");
+        await page.keyboard.type("0.55");
+      }
+      if (name === "row 2: on") await page.keyboard.press("Space");
+    }
+    await frames(page, 3);
+    return { offered, stops, last: await look(page) };
+  },
+
   // After whatever builds nodes anew, what is shown is what runs, and stays so when it is edited.
   async built(page) {
     await start(page, THREE, { picture: true });

@@ -12,7 +12,20 @@ import pytest
 PICTURES = Path(__file__).resolve().parents[1] / "output"
 WHOLE = ("pinned-classic", "newest-nodes2")
 CELLS = (*WHOLE, "newest-classic", "pinned-nodes2")
-MOST = ("edited", "typed", "ordered", "built", "promoted", "live", "marked", "broken", "wired")
+MOST = (
+    *(
+        "edited",
+        "typed",
+        "ordered",
+        "walked",
+        "built",
+        "promoted",
+        "live",
+        "marked",
+        "broken",
+        "wired",
+    ),
+)
 LAST = ("fluid", "pictures", "presets")
 SOME = ("edited", "typed", "built", "promoted")
 """What is seen in the other cells too: what renderer and page decide."""
@@ -115,6 +128,18 @@ def test_rows_are_ordered_copied_and_switched(seen):
     }
     assert scene["nodes"] == 2, "Delete removed the row, not the node"
     assert scene["last"]["seen"] == scene["last"]["runs"]
+
+
+@pytest.mark.slow
+def test_the_keyboard_alone_makes_and_sets_a_row(seen):
+    """Every stop of the Tab key has a name that a screen reader can say."""
+    scene = seen["walked"]
+    assert all(scene["stops"]), scene["stops"]
+    assert scene["last"]["seen"] == scene["last"]["runs"]
+    first, second = scene["last"]["runs"]
+    assert (first["on"], first["strength"], first["mode"]) == (True, 1, "balanced")
+    assert (second["on"], second["strength"], second["mode"]) == (False, 0.55, "prompt")
+    assert second["net"] != scene["offered"]
 
 
 @pytest.mark.slow
