@@ -44,8 +44,8 @@ class Case(NamedTuple):
 CASES = (
     Case("canny", 0, {}),
     Case("lineart", 64, {}),
-    Case("hed", 64, {}),
-    Case("depth", 64, {"normalization": "clip"}),
+    Case("hed", 32, {}),
+    Case("depth", 28, {"normalization": "clip"}),
     Case("pose", 0, {"smooth_frames": 2.0, "fill_frames": 2}),
 )
 
