@@ -187,7 +187,8 @@ UNION_KEYS: tuple[dict[str, Any], ...] = (
 
 def union_rows(rng: random.Random) -> list[dict[str, Any]]:
     """Make random rows of a union's types and of a plain net; the first is a union that acts."""
-    first, *others = [row | {"method": rng.choice(("none", "canny"))} for row in random_rows(rng)]
+    plain = [row | {"method": "none", "params": {}} for row in random_rows(rng)]
+    first, *others = [row | {"method": rng.choice(("none", "canny"))} for row in plain]
     acts = {"strength": 0.8, "start": 0.0, "end": 1.0, "schedule": ""}
     return [
         first | rng.choice(UNION_KEYS[1:]) | acts,
