@@ -115,6 +115,32 @@ def world(make_world):
 
 
 @pytest.fixture
+def control_lora(world):
+    """Return a Control-LoRA of the tiny model.
+
+    A hint encoder, zero convolutions, and one low-rank change of the base.
+    """
+    import comfy.controlnet
+    import torch
+
+    weights = {
+        k: v.clone()
+        for k, v in world.nets[0].control_model.state_dict().items()
+        if "hint" in k or "zero" in k
+    }
+    weights |= {
+        k: v.clone()
+        for k, v in world.nets[0].control_model.state_dict().items()
+        if "middle_block_out" in k
+    }
+    base = world.model.model.diffusion_model.state_dict()["input_blocks.0.0.weight"]
+    weights["input_blocks.0.0.up"] = torch.randn(base.shape[0], 2) * 0.1
+    weights["input_blocks.0.0.down"] = torch.randn(2, *base.shape[1:]) * 0.1
+    weights["lora_controlnet"] = torch.tensor([])
+    return comfy.controlnet.ControlLora(weights)
+
+
+@pytest.fixture
 def counted(world, monkeypatch):
     """Count calls while a test runs.
 

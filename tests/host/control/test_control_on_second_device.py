@@ -334,6 +334,31 @@ def test_a_run_that_ran_out_of_memory_leaves_nothing_behind(world, here):
     assert world.sample(*chain, batch=2).equal(first)
 
 
+@pytest.mark.parametrize("where", ["loaded", "offloaded"])
+def test_a_control_lora_is_merged_beside_the_bases_weights(
+    world, here, control_lora, where, monkeypatch
+):
+    """Also where ComfyUI leaves these on the CPU, for lack of memory."""
+    import comfy.model_management
+
+    comfy.model_management.unload_all_models()
+    if where == "offloaded":
+        little = comfy.model_management.VRAMState.NO_VRAM
+        monkeypatch.setattr(comfy.model_management, "vram_state", little)
+        # Without a cast the norms of ComfyUI's own Control-LoRA refuse weights of the CPU.
+        monkeypatch.setattr(world.model.model, "manual_cast_dtype", torch.float32)
+    units = [{"net": control_lora, "image": world.hint(5), "strength": 0.7}]
+    exact = world.sample(*world.host(units))
+    assert world.sample(*world.ours(units)).equal(exact)
+    weight = world.model.model.diffusion_model.input_blocks[0][0].weight
+    assert weight.device == (CPU if where == "offloaded" else here)
+    chain = world.ours(units, speed="fast")
+    fast = world.sample(*chain)
+    assert chain[0][0][1]["control"].journal.merged == 1
+    assert (fast - exact).abs().max() <= 1e-5 * exact.abs().max()
+    comfy.model_management.unload_all_models()
+
+
 @pytest.fixture
 def halved(make_world, here):
     """Return a world in half precision, as most cards run it."""
@@ -350,3 +375,18 @@ def test_half_precision(halved):
     units = [{"net": halved.nets[i], "image": halved.hint(i), "strength": 0.3} for i in range(2)]
     theirs = halved.sample(*halved.host(units))
     assert halved.sample(*halved.ours(units)).equal(theirs)
+
+
+ROUNDED = 0.015
+"""Of the largest value: what half precision may change; without control it changes 0.007."""
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS, "together"])
+def test_a_setting_in_half_precision(halved, on_cpu, setting):
+    more = {**SETTINGS, "together": TOGETHER}[setting]
+    nets = 3 if setting == "together" else 1
+    full = sampled(on_cpu, more, nets=nets)
+    size, ours = full.abs().max(), sampled(halved, more, nets=nets)
+    assert (ours - full).abs().max() <= ROUNDED * size
+    free = on_cpu.sample(on_cpu.positive, on_cpu.negative, batch=2)
+    assert (free - full).abs().max() > 4 * ROUNDED * size

@@ -93,32 +93,6 @@ def test_a_schedule_scales_any_net(world, adapter):
     assert half.equal(world.sample(*world.host([{**units[0], "strength": 0.35}])))
 
 
-@pytest.fixture
-def control_lora(world):
-    """Return a Control-LoRA of the tiny model.
-
-    A hint encoder, zero convolutions, and one low-rank change of the base.
-    """
-    import comfy.controlnet
-    import torch
-
-    weights = {
-        k: v.clone()
-        for k, v in world.nets[0].control_model.state_dict().items()
-        if "hint" in k or "zero" in k
-    }
-    weights |= {
-        k: v.clone()
-        for k, v in world.nets[0].control_model.state_dict().items()
-        if "middle_block_out" in k
-    }
-    base = world.model.model.diffusion_model.state_dict()["input_blocks.0.0.weight"]
-    weights["input_blocks.0.0.up"] = torch.randn(base.shape[0], 2) * 0.1
-    weights["input_blocks.0.0.down"] = torch.randn(2, *base.shape[1:]) * 0.1
-    weights["lora_controlnet"] = torch.tensor([])
-    return comfy.controlnet.ControlLora(weights)
-
-
 def test_a_control_lora_is_the_hosts(world, control_lora):
     units = [{"net": control_lora, "image": world.hint(5), "strength": 0.7}]
     image = world.sample(*world.host(units))
