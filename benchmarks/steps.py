@@ -127,12 +127,11 @@ def run(args: argparse.Namespace) -> None:
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
     for size in args.shapes or (("tiny",) if args.quick else ("tiny", "full")):
-        bench, rows = bench_of(size), []
+        bench = bench_of(size)
         for count in args.nets or NETS[size]:
             print(f"... {NAMES[size]}, {count} nets", file=sys.stderr, flush=True)
             repeats = args.repeats or (3 if args.quick else REPEATS[size])
-            rows += _rows(bench, count, repeats, args.device)
-        print(timing.table(HEAD, rows), flush=True)
+            print(timing.table(HEAD, _rows(bench, count, repeats, args.device)), flush=True)
         del bench
         gc.collect()
     if args.shapes:

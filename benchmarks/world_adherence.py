@@ -3,7 +3,8 @@
 Everything runs on the stored weights of `demo/weights`, through ComfyUI's loaders and sampler and
 this pack's Add and Apply, on held-out scenes. "Shuffled" compares the same pictures with other
 pictures' hints; at strength 0 nothing controls. Lines are compared by F1 within 2 px, classes by
-the share of equal pixels, depth by Spearman's correlation.
+the share of equal pixels, depth by Spearman's correlation; beyond the layout that all landscapes
+share, classes by their mean recall and depth by its deviations from the mean.
 """
 
 from __future__ import annotations
@@ -146,12 +147,12 @@ def _strengths(exam: Exam, _count: int) -> Iterator[tuple[str, ...]]:
         for strength in STRENGTHS:
             pictures = exam.at(net, strength)
             given = exam.judge.given(net, pictures)
-            others = np.roll(exam.wanted[net], 1, 0)
+            own, others = exam.wanted[net], np.roll(exam.wanted[net], 1, 0)
             colours = judge.colours_right(exam.scenes, pictures)
             yield (
                 f"{net} {strength:g}",
-                _figure(judge.adherence(net, exam.wanted[net], given)),
-                _figure(judge.adherence(net, others, given)),
+                *(_figure(judge.adherence(net, of, given)) for of in (own, others)),
+                *(_figure(judge.beyond_layout(net, of, given, own)) for of in (own, others)),
                 _density(net, exam.wanted[net], given),
                 *(_figure(share, 2) for share in colours.values()),
             )
@@ -310,9 +311,18 @@ def _figure(value: float, digits: int = 3) -> str:
     return "" if np.isnan(value) else f"{value:.{digits}f}"
 
 
-LINES = ("net, strength", "adherence", "shuffled", "lines: picture / hint", "house colour", "tree")
+STRENGTH_HEAD = (
+    "net, strength",
+    "adherence",
+    "shuffled",
+    "beyond layout",
+    "shuffled so",
+    "lines: picture / hint",
+    "house colour",
+    "tree",
+)
 THEMES = (
-    Theme("Strengths", LINES, _strengths, 1 + 4 * 4, of_all=True, sizes=(128, 256)),
+    Theme("Strengths", STRENGTH_HEAD, _strengths, 1 + 4 * 4, of_all=True, sizes=(128, 256)),
     Theme(
         "Ceilings",
         ("net", "drawn pictures", "through the autoencoder"),

@@ -73,7 +73,11 @@ def write_pictures(
     if halves:
         file = save(PICTURES / f"halves-{size}.jpg", {"drawn": drawn, **halves})
         files[file] = "Nets in one half of the picture"
-    speeds = {name: rows for name, rows in shown.items() if name.startswith("speed ")}
+    speeds = {
+        name.removeprefix("speed ").removeprefix("approximate, "): rows  # as wide as a cell
+        for name, rows in shown.items()
+        if name.startswith("speed ")
+    }
     if speeds:
         file = save(PICTURES / f"speeds-{size}.jpg", {"drawn": drawn, **speeds})
         files[file] = "Edges at every speed"

@@ -107,6 +107,28 @@ def test_drawn_pictures_are_judged_as_right():
     assert judge.adherence("depth", depth, -depth) == pytest.approx(-1.0)
 
 
+def test_what_all_landscapes_share_does_not_count_beyond_the_layout():
+    """By hand: sky fills three rows of four; of the boat's four pixels one is met."""
+    wanted = np.zeros((1, 4, 4), np.uint8)
+    wanted[0, 3] = 1
+    given = np.zeros((1, 4, 4), np.uint8)
+    given[0, 3, 0] = 1
+    assert judge.adherence("segmentation", wanted, given) == 13 / 16
+    assert judge.beyond_layout("segmentation", wanted, given, wanted) == (1 + 1 / 4) / 2
+    slope = np.linspace(0, 1, 16).reshape(4, 4)
+    bump = np.zeros((2, 4, 4))
+    bump[0, 0, 0], bump[1, 3, 3] = 0.02, 0.02
+    depths = slope + bump
+    mean = depths.mean(0)
+    for of, expected in ((depths, 1.0), (depths[::-1], -1.0)):
+        measured = judge.beyond_layout("depth", of, depths, depths)
+        assert measured == pytest.approx(expected)
+    # Both deviate only at two pixels, by half a bump, in opposite directions.
+    assert np.abs(depths - mean).max() == pytest.approx(0.01)
+    assert judge.adherence("depth", depths[::-1], depths) > 0.9
+    assert np.isnan(judge.beyond_layout("edges", wanted, given, wanted))
+
+
 ABSENT = not (model_files.STORED / model_files.SUMS).exists()
 
 

@@ -113,6 +113,32 @@ def rank_correlation(wanted: NDArray[Any], given: NDArray[Any], area: Area = Non
     return float(spearmanr(a.ravel(), b.ravel()).statistic)
 
 
+def beyond_layout(
+    net: str, wanted: NDArray[Any], given: NDArray[Any], among: NDArray[Any]
+) -> float:
+    """Return the mean measure of what landscapes do not share, for classes and depths (B,H,W).
+
+    All have sky above and ground below, so pixels agree by chance. Segmentation: each class of the
+    hint counts alike, a boat as much as the sky. Depth: the correlation of deviations from the mean
+    depth of the scenes `among`. NaN for other nets.
+    """
+    if net not in APART:
+        return float("nan")
+    mean = among.mean(0)
+    return float(np.mean([APART[net](a, b, mean) for a, b in zip(wanted, given, strict=True)]))
+
+
+def class_recall(wanted: NDArray[Any], given: NDArray[Any], _mean: NDArray[Any]) -> float:
+    """Return the mean over the classes of `wanted` (H,W) of the share of pixels that have them."""
+    return float(np.mean([(given[wanted == k] == k).mean() for k in np.unique(wanted)]))
+
+
+def deviation_correlation(wanted: NDArray[Any], given: NDArray[Any], mean: NDArray[Any]) -> float:
+    """Correlate what two depths (H,W) differ from the mean one by (Pearson)."""
+    return float(np.corrcoef((wanted - mean).ravel(), (given - mean).ravel())[0, 1])
+
+
+APART = {"segmentation": class_recall, "depth": deviation_correlation}
 MEASURES = {
     "edges": f1,
     "scribble": f1,
