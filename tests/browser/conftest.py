@@ -210,6 +210,10 @@ class Stage:
         self.host: hosts.Host = request.getfixturevalue("host")
         self._fixture = request.getfixturevalue
 
+    def folder(self) -> Path:
+        """Return a new folder for what a scene brings along."""
+        return self._fixture("tmp_path_factory").mktemp("brought")
+
     def cell(self, name: str, **asked: Any) -> dict:
         """Return what a script is asked in one renderer of one page ("pinned-classic")."""
         page, _, renderer = name.partition("-")
