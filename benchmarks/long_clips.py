@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +22,13 @@ from pack.host import clip_job, clip_source
 from pack.preprocessors import CATALOGUE, Preprocessor, catalogue, clips, pose
 from pack.preprocessors.build import InMemory
 from pack.preprocessors.keypoints import Frame
+from workbench import moving_disc
 from workbench.random_weights import Random
 
 from .peak_memory import reset_peak, resident, settled
 
 SHORT, LONG, QUICK = 200, 10_000, 500
 SIDE_PX = 512  # of frames
-HERTZ, RATE = 48000, 24
 MOST_MB = 300
 
 
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
 
 def measure(case: Case, count: int, folder: Path, networks: InMemory) -> None:
     """Annotate both clips, then the long one again, stopped twice and gone on with."""
-    short, long = (write(folder / f"{n}.mp4", n, SIDE_PX) for n in (SHORT, count))
+    short, long = (moving_disc.write(folder / f"{n}.mp4", n, SIDE_PX) for n in (SHORT, count))
     whole = equals_whole_batch(job(case, short, folder / "short", networks), short)
     least, _ = peak_of(job(case, short, folder / "again", networks))
     unbroken = job(case, long, folder / "long", networks)
@@ -84,7 +83,7 @@ def measure(case: Case, count: int, folder: Path, networks: InMemory) -> None:
         end="",
         flush=True,
     )
-    is_heard = sounds(unbroken.path) == sounds(long) != []
+    is_heard = moving_disc.sounds(unbroken.path) == moving_disc.sounds(long) != []
     passes = 2 if case.method in clips.WHOLE else 1
     for share in (0.35, 0.8):
         with suppress(StopError):
@@ -140,40 +139,6 @@ def equals_whole_batch(work: clip_job.ClipJob, source: Path) -> str:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     away = np.abs(np.stack(frames).astype(int) - expected).max()
     return "equal" if away == 0 else f"up to {away} levels away"
-
-
-def write(path: Path, count: int, side_px: int) -> Path:
-    """Encode a disc that moves over a slope, in turns of 90 frames, with a tone."""
-    rows, columns = np.mgrid[:side_px, :side_px]
-    turn = []
-    for index in range(90):
-        disc = (rows - side_px / 2) ** 2 + (columns - side_px * index / 90) ** 2 < side_px**2 / 16
-        levels = np.where(disc, 230, columns * (60 + index) // side_px).astype(np.uint8)
-        turn.append(np.repeat(levels[..., None], 3, axis=2))
-    with av.open(str(path), "w") as output:
-        picture = output.add_stream("libx264", rate=RATE)
-        picture.height = picture.width = side_px
-        picture.pix_fmt, picture.options = "yuv420p", {"preset": "ultrafast"}
-        tone = output.add_stream("aac", rate=HERTZ, layout="mono")
-        samples = HERTZ // RATE
-        for index in range(count):
-            frame = av.VideoFrame.from_ndarray(turn[index % 90], format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, RATE)
-            output.mux(picture.encode(frame))
-            wave = np.sin((np.arange(samples) + index * samples) * 0.06).astype(np.float32)
-            heard = av.AudioFrame.from_ndarray(wave[None], "fltp", "mono")
-            heard.sample_rate, heard.pts = HERTZ, index * samples
-            heard.time_base = Fraction(1, HERTZ)
-            output.mux(tone.encode(heard))
-        output.mux(picture.encode(None))
-        output.mux(tone.encode(None))
-    return path
-
-
-def sounds(path: Path) -> list[bytes]:
-    """Return the packets of the sound."""
-    with av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(audio=0) if packet.pts is not None]
 
 
 @contextmanager

@@ -126,6 +126,18 @@ export async function atRest(page, read, { calmMs = 250, timeoutMs = 15_000 } = 
 export const until = (page, holds, given) =>
   page.waitForFunction(holds, given, { timeout: 20_000, polling: 50 }).catch(() => {});
 
+// As the page's own widgets do when they are turned.
+export const turn = (page, type, name, value) =>
+  page.evaluate(
+    ([type, name, value]) => {
+      const node = window.app.graph.nodes.find((one) => one.type === type);
+      const widget = node.widgets.find((one) => one.name === name);
+      widget.value = value;
+      widget.callback?.(value);
+    },
+    [type, name, value],
+  );
+
 // Loads a workflow; its nodes are there and have their sizes.
 export async function load(page, workflow) {
   await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);

@@ -1,7 +1,7 @@
 // Scenes of hints that follow a setting, of the comparison with the source, and of lists of nets.
 // See editor_scenes.mjs.
 import { join } from "node:path";
-import { ask, atRest, frames, load, until, unused } from "./browser.mjs";
+import { ask, atRest, frames, load, turn, until, unused } from "./browser.mjs";
 
 const SETTING = "ControlStack.LiveHint";
 
@@ -37,18 +37,6 @@ async function hinted(page, type, { empty, between = "" }) {
   );
   await frames(page, 5);
 }
-
-// As the page's own widgets do when they are turned.
-const turn = (page, type, name, value) =>
-  page.evaluate(
-    ([type, name, value]) => {
-      const node = window.app.graph.nodes.find((one) => one.type === type);
-      const widget = node.widgets.find((one) => one.name === name);
-      widget.value = value;
-      widget.callback?.(value);
-    },
-    [type, name, value],
-  );
 
 // A method of Preprocessor (any), with the setting that it brings.
 async function choose(page, method, setting) {

@@ -3,24 +3,13 @@
 // ASK.json, with browser.mjs's keys and {"cell": NAME, "pictures": DIR, "single": UI-form JSON of a
 // workflow with one net, "only": [SCENE, ...] or nothing}
 import { join } from "node:path";
-import { ask, atRest, frames, launch, openPage, settle, until } from "./browser.mjs";
+import { ask, atRest, frames, launch, openPage, settle, turn, until } from "./browser.mjs";
 import { open, openWithReport, run, withoutWeights, withPhotograph } from "./runs.mjs";
 
 const VIEW = { width: 1500, height: 1000 };
 const SAID =
   ".controlstack-remark p, .controlstack-remark pre, .controlstack-result," +
   " .controlstack-field .controlstack-error:not([hidden])";
-
-const set = (page, type, name, value) =>
-  page.evaluate(
-    ([type, name, value]) => {
-      const node = window.app.graph.nodes.find((one) => one.type === type);
-      const widget = node.widgets.find((one) => one.name === name);
-      widget.value = value;
-      widget.callback?.(value);
-    },
-    [type, name, value],
-  );
 
 // The sentences and bars that stand on the node, where they can be seen; `awaited`: how many there
 // will be at least, as late as the machine is slow.
@@ -157,14 +146,14 @@ const SCENES = {
     await open(page, { [ADD]: { [SCHEDULE]: "0:1, tomorrow:0", [START]: 0.8, [END]: 0.2 } });
     const end = await run(page);
     const before = await spoken(page, ADD, 2);
-    await set(page, ADD, "end_percent", 1);
-    await set(page, ADD, "schedule", "0:1; 100%:0.5");
+    await turn(page, ADD, "end_percent", 1);
+    await turn(page, ADD, "schedule", "0:1; 100%:0.5");
     const after = await spoken(page, ADD, 0);
     return { end, before, after, again: await run(page), last: await spoken(page) };
   },
   async undone(page) {
     await open(page);
-    await set(page, ADD, "strength", 0);
+    await turn(page, ADD, "strength", 0);
     await page.evaluate(() => {
       const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
       (tracker.captureCanvasState ?? tracker.checkState).call(tracker);

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import base64
-from fractions import Fraction
 
-import numpy as np
 import pytest
+
+from workbench import moving_disc
 
 pytestmark = pytest.mark.slow
 CELLS = ("pinned-classic", "pinned-nodes2", "newest-classic", "newest-nodes2")
-SIDE, FRAMES, RATE = 64, 50, 25
-
-
-def clip(folder) -> str:
-    import av
-
-    path = folder / "moving.mp4"
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    with av.open(str(path), "w") as output:
-        picture = output.add_stream("libx264", rate=RATE)
-        picture.height = picture.width = SIDE
-        picture.pix_fmt = "yuv420p"
-        for index in range(FRAMES):
-            disc = (rows - 30) ** 2 + (columns - index) ** 2 < 200
-            levels = np.where(disc, 230, columns).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(np.repeat(levels[..., None], 3, 2), format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, RATE)
-            output.mux(picture.encode(frame))
-        output.mux(picture.encode(None))
-    return base64.b64encode(path.read_bytes()).decode()
+SIDE, FRAMES = 64, 50
 
 
 def scenes(stage):
-    content = clip(stage.folder())
+    path = moving_disc.write(stage.folder() / "moving.mp4", FRAMES, SIDE)
+    content = base64.b64encode(path.read_bytes()).decode()
     for cell in CELLS:
         yield "video_scenes.mjs", stage.cell(cell, clip=content)
 
@@ -50,7 +32,7 @@ def test_its_hints_are_played_under_the_node(seen):
         assert plays[name]["end"] == "execution_success"
         (video,) = plays[name]["shown"]
         assert video["size"] == [side, side]
-        assert video["seconds"] == pytest.approx(FRAMES / RATE, abs=0.05)
+        assert video["seconds"] == pytest.approx(FRAMES / moving_disc.RATE, abs=0.05)
     assert plays["first"]["shown"][0]["file"] != plays["larger"]["shown"][0]["file"]
     assert seen["errors"] == []
 

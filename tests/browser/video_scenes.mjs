@@ -3,7 +3,7 @@
 // JSON. node video_scenes.mjs ASK.json, with browser.mjs's keys and {"cell": NAME, "pictures": DIR,
 // "clip": a video in base64}
 import { join } from "node:path";
-import { ask, frames, launch, load, openPage, settle, until } from "./browser.mjs";
+import { ask, frames, launch, load, openPage, settle, turn, until } from "./browser.mjs";
 import { centre, run } from "./runs.mjs";
 
 const NODE = "ControlStackPreprocessVideo", NAME = `moving-${ask.cell}.mp4`;
@@ -34,17 +34,6 @@ const build = (page) =>
       source.connect(0, hints, hints.inputs.findIndex((one) => one.name === "video"));
     },
     [NODE, NAME],
-  );
-
-const set = (page, name, value) =>
-  page.evaluate(
-    ([type, name, value]) => {
-      const node = window.app.graph.nodes.find((one) => one.type === type);
-      const widget = node.widgets.find((one) => one.name === name);
-      widget.value = value;
-      widget.callback?.(value);
-    },
-    [NODE, name, value],
   );
 
 // The video under the node, once it can be played; what is stored, and what is queued.
@@ -86,13 +75,13 @@ try {
   plays.uploaded = await upload(page);
   await build(page);
   await page.evaluate(() => window.app.refreshComboInNodes()); // Load Video lists the clip
-  await set(page, "method", "canny");
+  await turn(page, NODE, "method", "canny");
   await frames(page, 4);
-  await set(page, "resolution", 96);
+  await turn(page, NODE, "resolution", 96);
   await centre(page, NODE);
   plays.first = await played(page);
   await page.screenshot({ path: join(ask.pictures, `video-${ask.cell}.png`) });
-  await set(page, "resolution", 128);
+  await turn(page, NODE, "resolution", 128);
   plays.larger = await played(page);
   const stored = await page.evaluate(() => window.app.graph.serialize());
   await load(page, EMPTY);

@@ -7,42 +7,22 @@ run that nobody stopped.
 from __future__ import annotations
 
 import urllib.parse
-from fractions import Fraction
 
 import numpy as np
 import pytest
 
-FRAMES, SIDE, HERTZ = 200, 96, 48000
+from workbench import moving_disc
+
+FRAMES, SIDE = 200, 96
 CANNY = {"low_threshold": 60, "high_threshold": 120}
 
 
 @pytest.fixture(scope="module")
 def clip(base):
     """Write a clip of a disc that moves, with a tone, where Load Video lists it."""
-    import av
-
     path = base / "input" / "moving.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    with av.open(str(path), "w") as output:
-        picture = output.add_stream("libx264", rate=25)
-        picture.height = picture.width = SIDE
-        picture.pix_fmt = "yuv420p"
-        tone = output.add_stream("aac", rate=HERTZ, layout="mono")
-        for index in range(FRAMES):
-            disc = (rows - 50) ** 2 + (columns - index % SIDE) ** 2 < 300
-            levels = np.where(disc, 220, columns).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(np.repeat(levels[..., None], 3, 2), format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            output.mux(picture.encode(frame))
-            wave = np.sin((np.arange(HERTZ // 25) + index * HERTZ // 25) * 0.05)
-            heard = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), "fltp", "mono")
-            heard.sample_rate, heard.pts = HERTZ, index * HERTZ // 25
-            heard.time_base = Fraction(1, HERTZ)
-            output.mux(tone.encode(heard))
-        output.mux(picture.encode(None))
-        output.mux(tone.encode(None))
-    return path
+    return moving_disc.write(path, FRAMES, SIDE)
 
 
 @pytest.fixture
@@ -77,20 +57,13 @@ def decoded(path):
         return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
 
 
-def sounds(path):
-    import av
-
-    with av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(audio=0) if packet.pts is not None]
-
-
 def test_its_file_has_the_hints_of_the_frames_and_the_sound(running, base, clip, prompt, host):
     """The frames are those of Canny Edge on ComfyUI's own frames, saved as pictures."""
     result = running.run(prompt)
     record, content = shown(running, result)
     file = base / "output" / record["subfolder"] / record["filename"]
     assert file.read_bytes() == content
-    assert sounds(file) == sounds(clip) != []
+    assert moving_disc.sounds(file) == moving_disc.sounds(clip) != []
     assert [*(base / "output").glob("saved*")], "Save Video takes it on"
     frames = {
         "1": prompt["1"],
